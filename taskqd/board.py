@@ -1,0 +1,117 @@
+"""The board: shared memory in which workers post what they are doing and the master reads it.
+
+One fixed-size row for each worker, on an mmap that master, zygote, workers and scheduler share.
+Each field has one writer; an aligned 8-byte word is read whole.  A slot posts token and start
+before it runs a job and clears them after, so the master can tell, after any kind of death, which
+leases had started.
+
+This module makes no system call; whoever owns the mmap passes it in.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+HEADER = struct.Struct("<QQQQ")
+"""layout version, rows, slots in a row, unused"""
+ROW = struct.Struct("<QQQQQQQQ")
+"""beat_ns, pid, jobs done, jobs failed, jobs retried, jobs interrupted, ready, unused"""
+SLOT = struct.Struct("<QQQ40s64s")
+"""token (0: idle), started_ns, deadline_ns (0: none), job id, task (both clipped)"""
+WORD = struct.Struct("<Q")
+VERSION = 1
+
+BEAT, PID, DONE, FAILED, RETRIED, INTERRUPTED, READY = range(7)
+
+
+class SlotView(NamedTuple):
+    """What one slot is doing.  Times are CLOCK_MONOTONIC nanoseconds, the same for all processes."""
+
+    slot: int
+    token: int
+    started_ns: int
+    deadline_ns: int
+    job_id: str
+    task: str
+
+
+def size(rows: int, slots: int) -> int:
+    """Return the bytes that a board needs."""
+    return HEADER.size + rows * (ROW.size + slots * SLOT.size)
+
+
+class Board:
+    """`rows` rows of `slots` slots over `memory` (an mmap or bytearray of `size(rows, slots)`)."""
+
+    def __init__(self, memory: memoryview, rows: int, slots: int) -> None:
+        self._memory = memory
+        self.rows = rows
+        self.slots = slots
+        self._stride = ROW.size + slots * SLOT.size
+
+    def row(self, number: int) -> Row:
+        if not 0 <= number < self.rows:
+            raise IndexError(f"board has rows 0..{self.rows - 1}, not {number}")
+        return Row(self._memory, HEADER.size + number * self._stride, self.slots)
+
+
+class Row:
+    """One worker's row."""
+
+    def __init__(self, memory: memoryview, offset: int, slots: int) -> None:
+        self._memory = memory
+        self._offset = offset
+        self._slots = offset + ROW.size
+        self.slots = slots
+
+    def clear(self) -> None:
+        end = self._slots + self.slots * SLOT.size
+        self._memory[self._offset : end] = bytes(end - self._offset)
+
+    def set(self, field: int, value: int) -> None:
+        WORD.pack_into(self._memory, self._offset + 8 * field, value)
+
+    def get(self, field: int) -> int:
+        value: int = WORD.unpack_from(self._memory, self._offset + 8 * field)[0]
+        return value
+
+    def begin(
+        self, slot: int, token: int, started_ns: int, deadline_ns: int, job_id: str, task: str
+    ) -> None:
+        """Post that `slot` starts a job.  Called by the slot's own thread."""
+        SLOT.pack_into(
+            self._memory,
+            self._slots + slot * SLOT.size,
+            token,
+            started_ns,
+            deadline_ns,
+            job_id.encode()[:40],
+            task.encode()[:64],
+        )
+
+    def extend(self, slot: int, deadline_ns: int) -> None:
+        WORD.pack_into(self._memory, self._slots + slot * SLOT.size + 16, deadline_ns)
+
+    def end(self, slot: int) -> None:
+        """Post that `slot` is idle."""
+        WORD.pack_into(self._memory, self._slots + slot * SLOT.size, 0)
+
+    def slot(self, number: int) -> SlotView | None:
+        """Return what slot `number` runs, None if idle."""
+        token, started, deadline, job_id, task = SLOT.unpack_from(
+            self._memory, self._slots + number * SLOT.size
+        )
+        if not token:
+            return None
+        return SlotView(
+            number, token, started, deadline, _text(job_id), _text(task)
+        )
+
+    def busy(self) -> list[SlotView]:
+        views = (self.slot(number) for number in range(self.slots))
+        return [view for view in views if view is not None]
+
+
+def _text(field: bytes) -> str:
+    return field.rstrip(b"\0").decode(errors="replace")

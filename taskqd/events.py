@@ -1,0 +1,84 @@
+"""The catalogue of log events: every name that taskqd logs, its level, its keys.
+
+No other module invents an event name; a test greps for it, and docs/events.md is made from here.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class LogEvent(NamedTuple):
+    name: str
+    level: str
+    keys: tuple[str, ...] = ()
+
+
+CATALOGUE: dict[str, LogEvent] = {}
+
+
+def _event(name: str, level: str, *keys: str) -> str:
+    CATALOGUE[name] = LogEvent(name, level, keys)
+    return name
+
+
+JOB = ("job_id", "task", "queue", "attempt")
+
+MASTER_STARTED = _event("master.started", "info", "app", "workers", "worker_type", "version")
+MASTER_READY = _event("master.ready", "info", "workers", "boot_ms")
+MASTER_DRAINING = _event("master.draining", "info", "signal", "grace_s")
+MASTER_STOPPED = _event("master.stopped", "info", "exit_code", "took_s", "interrupted", "handed_back")
+MASTER_RELOADED = _event("master.reloaded", "info", "generation", "took_s")
+MASTER_FAILED = _event("master.failed", "critical", "error")
+RELOAD_ABORTED = _event("reload.aborted", "error", "generation", "step", "error")
+CONFIG_REJECTED = _event("config.rejected", "error", "error")
+APP_REJECTED = _event("app.rejected", "error", "step", "error", "traceback")
+SIGNAL_RECEIVED = _event("signal.received", "debug", "signal")
+
+ZYGOTE_SPAWNED = _event("zygote.spawned", "debug", "generation")
+ZYGOTE_LOADED = _event("zygote.loaded", "info", "generation", "tasks", "periodic", "queues", "import_ms")
+ZYGOTE_EXITED = _event("zygote.exited", "warning", "generation", "exit_code", "signal")
+ZYGOTE_UNSAFE = _event("zygote.unsafe", "warning", "generation", "offenders")
+
+WORKER_SPAWNED = _event("worker.spawned", "info", "worker", "generation", "child_pid")
+WORKER_READY = _event("worker.ready", "info", "worker", "generation", "boot_ms")
+WORKER_DRAINED = _event("worker.drained", "info", "worker", "generation", "handed_back", "interrupted")
+WORKER_RECYCLED = _event("worker.recycled", "info", "worker", "generation", "reason")
+WORKER_EXITED = _event("worker.exited", "info", "worker", "generation", "exit_code", "uptime_s")
+WORKER_CRASHED = _event(
+    "worker.crashed", "error", "worker", "generation", "cause", "exit_code", "signal", "uptime_s",
+    "jobs_held", "rss_bytes_max", "stack",
+)
+WORKER_HUNG = _event("worker.hung", "error", "worker", "generation", *JOB, "ran_s", "stack")
+WORKER_KILLED = _event("worker.killed", "warning", "worker", "generation", "signal", "reason")
+WORKER_BOOT_FAILED = _event("worker.boot_failed", "error", "worker", "generation", "step", "error")
+
+JOB_ENQUEUED = _event("job.enqueued", "debug", *JOB)
+JOB_LEASED = _event("job.leased", "debug", "count")
+JOB_STARTED = _event("job.started", "debug", *JOB)
+JOB_DONE = _event("job.done", "info", *JOB, "run_ms", "wait_ms")
+JOB_FAILED = _event("job.failed", "error", *JOB, "run_ms", "wait_ms", "error", "traceback")
+JOB_RETRIED = _event("job.retried", "warning", *JOB, "run_ms", "wait_ms", "error", "delay_s")
+JOB_INTERRUPTED = _event("job.interrupted", "warning", *JOB, "interruptions")
+JOB_REQUEUED = _event("job.requeued", "info", *JOB, "reason")
+JOB_ORPHANED = _event("job.orphaned", "warning", "job_id", "queue", "crashes", "verdict")
+JOB_RECOVERED = _event("job.recovered", "info", "job_id", "queue", "how")
+JOB_DEAD = _event("job.dead", "error", *JOB, "reason", "error")
+JOB_SKIPPED = _event("job.skipped", "info", *JOB, "reason")
+JOB_CANCELLED = _event("job.cancelled", "info", *JOB, "reason")
+JOB_FENCED = _event("job.fenced", "warning", *JOB)
+
+TICK_FIRED = _event("tick.fired", "info", "task", "tick")
+TICK_MISSED = _event("tick.missed", "warning", "task", "tick", "count")
+
+NODE_EXPIRED = _event("node.expired", "warning", "node")
+SCHEDULER_READY = _event("scheduler.ready", "info")
+SCHEDULER_REPLACED = _event("scheduler.replaced", "warning", "reason")
+
+STORAGE_LOST = _event("storage.lost", "error", "error")
+STORAGE_RESTORED = _event("storage.restored", "info", "down_s")
+STORAGE_RESET = _event("storage.reset", "error", "epoch")
+STORAGE_WARNING = _event("storage.warning", "warning", "text")
+
+HOOK_FAILED = _event("hook.failed", "error", "hook", "error", "traceback")
+SIGNAL_HANDLER_FAILED = _event("handler.failed", "error", "signal", "handler", "error", "traceback")

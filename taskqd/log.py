@@ -1,0 +1,121 @@
+"""Set-up of the logs: structlog, one line an event, each line one write.
+
+law: no lock and no buffer.  structlog's own loggers and the standard library's hold a lock that a
+forked child can inherit locked; one `os.write` of a whole line cannot deadlock, and the kernel
+keeps lines of up to PIPE_BUF whole between processes.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import msgspec
+
+from taskqd.events import CATALOGUE
+
+# structlog imports rich wherever it is installed, which costs every process 5 MB; the console
+# renderer is used with plain tracebacks, so it is kept out.
+sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
+
+import structlog  # noqa: E402
+
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+_TEXT_CHARS_MAX = 16_000
+
+
+class FdLogger:
+    """Writes each line whole to a file descriptor; what cannot be written is counted, not raised."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.dropped = 0
+
+    def msg(self, line: str) -> None:
+        data = (line + "\n").encode(errors="backslashreplace")
+        try:
+            while data:
+                data = data[os.write(self.fd, data) :]
+        except OSError:
+            # A closed pipe or a full disk must not stop the work that the line tells of.
+            self.dropped += 1
+
+    debug = info = warning = error = critical = msg
+
+
+class Log:
+    """Emits events of the catalogue.  `bind` returns a log that adds facts to each line."""
+
+    def __init__(self, logger: Any, threshold: int) -> None:
+        self._logger = logger
+        self._threshold = threshold
+
+    def enabled(self, event: str) -> bool:
+        """Return whether the event would be written: ask before gathering costly facts."""
+        return _LEVELS[CATALOGUE[event].level] >= self._threshold
+
+    def emit(self, event: str, **facts: Any) -> None:
+        level = CATALOGUE[event].level
+        if _LEVELS[level] >= self._threshold:
+            getattr(self._logger, level)(event, **facts)
+
+    def bind(self, **facts: Any) -> Log:
+        return Log(self._logger.bind(**facts), self._threshold)
+
+
+def configure(
+    *,
+    role: str,
+    level: str = "info",
+    format: str = "auto",
+    file: str | None = None,
+    fd: int | None = None,
+    **facts: Any,
+) -> Log:
+    """Return this process's log.
+
+    `format` "auto" is console on a terminal, else JSON.  `file` is opened for appending (mode
+    0640); without it, lines go to `fd`, by default standard error.
+    """
+    target = _open(file) if file else (2 if fd is None else fd)
+    if format == "auto":
+        format = "console" if os.isatty(target) else "json"
+    logger = structlog.wrap_logger(
+        FdLogger(target),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _clip,
+            _console() if format == "console" else _render_json,
+        ],
+        wrapper_class=structlog.BoundLogger,
+        cache_logger_on_first_use=True,
+    ).bind(role=role, pid=os.getpid(), **facts)
+    return Log(logger, _LEVELS[level])
+
+
+def _open(path: str) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+
+
+def _console() -> Any:
+    return structlog.dev.ConsoleRenderer(
+        colors="NO_COLOR" not in os.environ,
+        exception_formatter=structlog.dev.plain_traceback,
+    )
+
+
+def _clip(_logger: Any, _method: str, facts: dict[str, Any]) -> dict[str, Any]:
+    for key, value in facts.items():
+        if isinstance(value, str) and len(value) > _TEXT_CHARS_MAX:
+            facts[key] = value[:_TEXT_CHARS_MAX] + "…"
+    return facts
+
+
+def _render_json(_logger: Any, _method: str, facts: dict[str, Any]) -> str:
+    head = {key: facts.pop(key) for key in ("timestamp", "level", "event") if key in facts}
+    return _encode({**head, **facts}).decode()
+
+
+_encode = msgspec.json.Encoder(enc_hook=repr).encode

@@ -1,0 +1,196 @@
+"""What master, zygote, workers and scheduler say to each other.  Pure values, one JSON each.
+
+They travel over a SOCK_SEQPACKET pair per child, one message a packet, so there is no framing;
+end of file on either side means that the other process is gone.  Order of a worker's life:
+`Booted`, `Ready`, then any of the others, last `Drained`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+PACKET_BYTES_MAX = 128 * 1024
+Role = Literal["worker", "scheduler"]
+
+
+class Message(msgspec.Struct, frozen=True, tag_field="m", tag=str.lower):
+    """Base of all messages."""
+
+
+# -- master -> zygote --------------------------------------------------------------------------
+
+
+class Spawn(Message):
+    """Fork one child; the packet carries one end of its channel as ancillary data."""
+
+    role: Role
+    number: int
+    """The worker's number: its row on the board, its name in titles and logs."""
+    worker_id: str
+    """"<node id>.<serial>": new at each spawn."""
+
+
+class Exit(Message):
+    """The zygote shall exit; the children that it forked live on."""
+
+
+# -- zygote -> master --------------------------------------------------------------------------
+
+
+class Loaded(Message):
+    """The app is imported and frozen; children can be forked."""
+
+    app_name: str
+    storage_url: str
+    """With the password masked."""
+    tasks: int
+    queues: tuple[str, ...]
+    """Every queue that the app's tasks name."""
+    periodic: int
+    import_ms: float
+    unsafe: tuple[str, ...] = ()
+    """Threads and connected sockets that a fork would break, by name."""
+
+
+class LoadFailed(Message):
+    """The app cannot be imported; the zygote exits after this."""
+
+    step: str
+    error: str
+    """One line: what failed, with the path that was tried."""
+    traceback: str = ""
+
+
+class Forked(Message):
+    worker_id: str
+    pid: int
+
+
+class ForkFailed(Message):
+    worker_id: str
+    error: str
+
+
+# -- worker, scheduler -> master ---------------------------------------------------------------
+
+
+class Booted(Message):
+    pid: int
+
+
+class BootFailed(Message):
+    """The child exits after this.  `step`: "storage", "hook", "slots", ..."""
+
+    step: str
+    error: str
+
+
+class Ready(Message):
+    """The child serves: a worker has asked its storage for jobs once and been answered."""
+
+
+class StorageLost(Message):
+    error: str
+
+
+class StorageRestored(Message):
+    down_s: float
+
+
+class Empty(Message):
+    """Burst: the queues are empty and this child holds nothing."""
+
+
+class Drained(Message):
+    """The child's last word: it holds no lease any more."""
+
+    finished: int = 0
+    handed_back: int = 0
+    interrupted: int = 0
+
+
+class TookBack(Message):
+    """Scheduler: answer to `TakeBack`."""
+
+    worker_id: str
+    orphaned: int
+    released: int
+    interrupted: int
+    error: str = ""
+
+
+class Reset(Message):
+    """Scheduler: the storage came back empty, or is another one."""
+
+    epoch: str
+
+
+# -- master -> worker, scheduler ---------------------------------------------------------------
+
+
+class Drain(Message):
+    """Stop leasing, hand unstarted jobs back, finish what runs within `grace_s`, say Drained, exit."""
+
+    grace_s: float
+
+
+class Interrupt(Message):
+    """Requeue what still runs as interrupted (fenced), settle what is finished, say Drained."""
+
+
+class Quiet(Message):
+    """Stop leasing, hand unstarted jobs back, stay up."""
+
+
+class Resume(Message):
+    pass
+
+
+class TakeBack(Message):
+    """To the scheduler: call `Storage.recover_worker`."""
+
+    worker_id: str
+    running: tuple[int, ...]
+    """Tokens from the board."""
+    how: Literal["orphaned", "interrupted", "released"]
+    verdict: str = ""
+
+
+class Retire(Message):
+    """To the scheduler, last: retire the node, say Drained, exit."""
+
+
+ToZygote = Spawn | Exit
+FromZygote = Loaded | LoadFailed | Forked | ForkFailed
+ToChild = Drain | Interrupt | Quiet | Resume | TakeBack | Retire
+FromChild = (
+    Booted | BootFailed | Ready | StorageLost | StorageRestored | Empty | Drained | TookBack | Reset
+)
+
+encode = msgspec.json.Encoder().encode
+decode_to_zygote = msgspec.json.Decoder(ToZygote).decode
+decode_from_zygote = msgspec.json.Decoder(FromZygote).decode
+decode_to_child = msgspec.json.Decoder(ToChild).decode
+decode_from_child = msgspec.json.Decoder(FromChild).decode
+
+
+class ChildContext(msgspec.Struct, frozen=True):
+    """What the master tells a new zygote, in the environment variable `CONTEXT_ENV` as JSON."""
+
+    settings: str
+    """`taskqd.settings.encode`"""
+    generation: int
+    node_id: str
+    node_name: str
+    master_pid: int
+    channel_fd: int
+    board_fd: int
+    board_rows: int
+    board_slots: int
+    scheduler_row: int
+    """The board's row of the scheduler (workers use 0 .. scheduler_row - 1)."""
+
+
+CONTEXT_ENV = "TASKQD_CHILD_CONTEXT"
