@@ -1,0 +1,82 @@
+# Each target sets up what it needs in .venv; none needs root.  `make` prints this list.
+
+VENV ?= .venv
+STORAGE ?= sqlite
+PYTEST_ARGS ?=
+
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DEV := $(VENV)/.ready-dev
+CODE := .ci taskqd supervisor worker config tests examples benchmarks
+PYTEST := $(BIN)/python -m pytest $(PYTEST_ARGS)
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+
+.DEFAULT_GOAL := help
+export PYTHON  # the interpreter to make .venv with; empty: the newest from 3.11 on that works
+.PHONY: help demo test check lint format type layers test-unit test-contract test-process \
+	test-fault test-wheel bench wheel clean
+
+help:  ## Print this list.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(READY)  ## Measure the standard library under kills; STORAGE=sqlite|redis|valkey.
+	@STORAGE=$(STORAGE) $(BIN)/python -m examples.stdlib_atlas
+
+test: check  ## All checks and all tests; Redis is covered where redis-server is installed.
+	$(PYTEST) -n 2 --dist worksteal
+
+check: lint type layers  ## Linters, types and layers, no tests.
+
+lint: $(DEV)  ## Ruff: rules and format.
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+
+format: $(DEV)  ## Let ruff repair rules and format.
+	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
+
+type: $(DEV)  ## mypy (strict) on all of taskqd, pyright on its public interface.
+	$(BIN)/mypy
+	$(BIN)/basedpyright
+
+layers: $(DEV)  ## import-linter: the wings do not know each other, pure modules stay pure.
+	$(BIN)/lint-imports
+
+test-unit: $(DEV)  ## Pure tests.
+	$(PYTEST) -n 2 -m 'not slow' tests/unit
+
+test-contract: $(DEV)  ## Every storage on real servers, and the state machine against the model.
+	$(PYTEST) -n 2 $(wildcard tests/contract tests/property tests/integration)
+
+test-process: $(DEV)  ## The real daemon, real signals.
+	$(PYTEST) -n 2 $(wildcard tests/process)
+
+test-fault: $(DEV)  ## Kills, outages, full disks.
+	$(PYTEST) -n 2 $(wildcard tests/fault)
+
+test-wheel: $(DEV)  ## The built wheel in an empty environment, outside the checkout.
+	$(PYTEST) -m slow tests/unit
+
+bench: $(DEV)  ## Side by side with Huey on one private Redis.
+	$(BIN)/python -m benchmarks huey
+
+wheel: $(DEV)  ## Build dist/*.whl and dist/*.tar.gz.
+	$(BIN)/python -m build --quiet
+
+clean:  ## Remove the environment, caches and everything that was built.
+	rm -rf $(VENV) build dist var *.egg-info .mypy_cache .pytest_cache .ruff_cache \
+		.import_linter_cache .hypothesis .coverage*
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml
+	@sh .ci/venv $(VENV)
+	@echo "installing taskqd and what it needs into $(VENV)"
+	@$(PIP) --editable '.[hiredis]'
+	@touch $@
+
+# pip reads dependency groups since 25.1, which a fresh environment often lacks.
+$(DEV): $(READY)
+	@$(BIN)/python .ci/dev_requirements.py > $(VENV)/dev.txt
+	@echo "installing the tools of development into $(VENV)"
+	@$(PIP) --requirement $(VENV)/dev.txt
+	@touch $@

@@ -1,0 +1,18 @@
+"""What holds for every test: no setting of the caller's shell, and no time limit of Hypothesis."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import settings
+
+# A slow machine is no defect; a hang is pytest-timeout's business.
+settings.register_profile("taskqd", deadline=None, print_blob=True)
+settings.load_profile("taskqd")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _clean_environment() -> None:
+    for name in [name for name in os.environ if name.startswith("TASKQD_")]:
+        del os.environ[name]

@@ -1,0 +1,205 @@
+"""The laws of the house that no linter knows: sizes, one place for each effect, event names."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import statistics
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from taskqd import events
+
+ROOT = Path(__file__).parents[2]
+FILE_LINES_MAX = 300
+FUNCTION_LINES_MAX = 60
+FUNCTION_LINES_AIM = 40
+
+LONG_FILES = {
+    "taskqd/storage/base.py": 350,  # the contract reads best as one document
+}
+
+IMPORTED_ONLY_IN = {
+    "redis": "taskqd/storage/redis/",
+    "apsw": "taskqd/storage/sqlite/",
+    "structlog": "taskqd/log.py",
+}
+"""Module -> where it may be imported."""
+
+PROCESS_EFFECTS = {"fork", "kill", "killpg", "waitpid", "waitid", "pidfd_send_signal"}
+
+
+def code_files() -> list[Path]:
+    """Return every file of the package, each once: the links in taskqd/ are not followed."""
+    tops = (ROOT / top for top in ("taskqd", "supervisor", "worker", "config"))
+    files = (file for top in tops for file in top.rglob("*.py"))
+    return sorted(file for file in files if not _behind_a_link(file))
+
+
+def _behind_a_link(file: Path) -> bool:
+    return any(parent.is_symlink() for parent in file.parents)
+
+
+def name_of(file: Path) -> str:
+    return file.relative_to(ROOT).as_posix()
+
+
+@cache
+def tree_of(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+def functions() -> Iterator[tuple[str, int]]:
+    """Yield (place, lines of the body) of every function; docstrings do not count."""
+    for file in code_files():
+        for node in ast.walk(tree_of(file)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+                lines = (node.end_lineno or 0) - body[0].lineno + 1 if body else 0
+                yield f"{name_of(file)}:{node.lineno} {node.name}", lines
+
+
+def imports(file: Path) -> Iterator[str]:
+    for node in ast.walk(tree_of(file)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module
+
+
+def calls(file: Path) -> Iterator[ast.Call]:
+    return (node for node in ast.walk(tree_of(file)) if isinstance(node, ast.Call))
+
+
+def dotted(node: ast.expr) -> str:
+    return ast.unparse(node) if isinstance(node, ast.Attribute | ast.Name) else ""
+
+
+def test_no_file_is_longer_than_fits_in_the_head() -> None:
+    lengths = {name_of(file): len(file.read_text().splitlines()) for file in code_files()}
+    long = {
+        name: lines
+        for name, lines in lengths.items()
+        if lines > LONG_FILES.get(name, FILE_LINES_MAX)
+    }
+    assert not long, "split by noun"
+
+
+def test_exceptions_for_long_files_are_still_needed() -> None:
+    for name in LONG_FILES:
+        assert len((ROOT / name).read_text().splitlines()) > FILE_LINES_MAX, f"{name}: drop it"
+
+
+def test_no_function_is_longer_than_a_screen() -> None:
+    assert not [place for place, lines in functions() if lines > FUNCTION_LINES_MAX]
+
+
+def test_functions_are_small() -> None:
+    lengths = [lines for _place, lines in functions()]
+    long = [place for place, lines in functions() if lines > FUNCTION_LINES_AIM]
+    assert statistics.median(lengths) <= 6
+    assert len(long) <= len(lengths) // 50, long
+
+
+@pytest.mark.parametrize(("module", "place"), IMPORTED_ONLY_IN.items())
+def test_driver_is_imported_in_one_place(module: str, place: str) -> None:
+    users = [name_of(file) for file in code_files() if module in _tops(imports(file))]
+    assert not [user for user in users if not user.startswith(place)]
+    assert users or not (ROOT / place).exists(), f"nobody imports {module} any more"
+
+
+def _tops(modules: Iterator[str]) -> set[str]:
+    return {module.split(".")[0] for module in modules}
+
+
+@pytest.mark.parametrize("wing", ["taskqd", "supervisor", "worker", "config"])
+def test_processes_are_made_and_ended_in_one_file_of_a_wing(wing: str) -> None:
+    places = {
+        name_of(file)
+        for file in code_files()
+        if name_of(file).startswith(f"{wing}/")
+        for call in calls(file)
+        if dotted(call.func).split(".")[-1] in PROCESS_EFFECTS
+        and dotted(call.func).split(".")[0] in {"os", "signal"}
+    }
+    assert len(places) <= (0 if wing in {"taskqd", "config"} else 1), places
+
+
+def test_every_event_emitted_is_a_constant_of_the_catalogue() -> None:
+    constants = {name for name in vars(events) if name.isupper()}
+    strays = []
+    for file in code_files():
+        for call in calls(file):
+            if dotted(call.func).split(".")[-1] == "emit" and call.args:
+                event = dotted(call.args[0]).split(".")[-1]
+                if event not in constants and event != "event":
+                    strays.append(f"{name_of(file)}:{call.lineno} {ast.unparse(call.args[0])}")
+    assert not strays
+
+
+def test_no_event_name_is_written_out_elsewhere() -> None:
+    strays = [
+        f"{name_of(file)}:{node.lineno} {node.value}"
+        for file in code_files()
+        if name_of(file) != "taskqd/events.py"
+        for node in ast.walk(tree_of(file))
+        if isinstance(node, ast.Constant) and node.value in events.CATALOGUE
+    ]
+    assert not strays
+
+
+def test_event_names_are_a_noun_and_what_happened_to_it() -> None:
+    for name in events.CATALOGUE:
+        noun, _dot, verb = name.partition(".")
+        assert noun.isidentifier(), name
+        assert verb.isidentifier(), name
+
+
+def test_there_is_no_import_circle() -> None:
+    """Late imports and imports for typing count: a hidden circle is a circle all the same."""
+    modules = {module_of(file): file for file in code_files()}
+    graph = {
+        name: {target for target in _targets(file, name) if target in modules and target != name}
+        for name, file in modules.items()
+    }
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+
+
+def module_of(file: Path) -> str:
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    parts = parts if parts[0] == "taskqd" else ("taskqd", *parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _targets(file: Path, name: str) -> Iterator[str]:
+    """Yield all that `file` imports: each name as a module, and the module that it comes from."""
+    package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+    for node in ast.walk(tree_of(file)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            prefix = f"{package}." if node.level else ""
+            base = f"{prefix}{node.module or ''}".strip(".")
+            modules = [f"{base}.{alias.name}" for alias in node.names]
+            yield from modules
+            # `from taskqd.storage import base` needs the module, and no name of the package.
+            if not all(_is_module(module) for module in modules):
+                yield base
+
+
+def _is_module(name: str) -> bool:
+    path = ROOT.joinpath(*name.split("."))
+    return path.is_dir() or path.with_suffix(".py").is_file()
+
+
+def test_no_wing_is_imported_by_its_bare_name() -> None:
+    strays = [
+        f"{name_of(file)}: {module}"
+        for file in [*code_files(), *(ROOT / "tests").rglob("*.py")]
+        for module in imports(file)
+        if module.split(".")[0] in {"supervisor", "worker", "config"}
+    ]
+    assert not strays
