@@ -22,8 +22,12 @@ class Message(msgspec.Struct, frozen=True, tag_field="m", tag=str.lower):
 # -- master -> zygote --------------------------------------------------------------------------
 
 
-class Spawn(Message):
-    """Fork one child; the packet carries one end of its channel as ancillary data."""
+class Spawn(Message, frozen=True):
+    """Fork one child.
+
+    The packet carries two descriptors as ancillary data: the child's end of its channel, and an
+    append-only memory file to which the child's faulthandler writes its stacks on SIGUSR1.
+    """
 
     role: Role
     number: int
@@ -32,14 +36,14 @@ class Spawn(Message):
     """"<node id>.<serial>": new at each spawn."""
 
 
-class Exit(Message):
+class Exit(Message, frozen=True):
     """The zygote shall exit; the children that it forked live on."""
 
 
 # -- zygote -> master --------------------------------------------------------------------------
 
 
-class Loaded(Message):
+class Loaded(Message, frozen=True):
     """The app is imported and frozen; children can be forked."""
 
     app_name: str
@@ -54,7 +58,7 @@ class Loaded(Message):
     """Threads and connected sockets that a fork would break, by name."""
 
 
-class LoadFailed(Message):
+class LoadFailed(Message, frozen=True):
     """The app cannot be imported; the zygote exits after this."""
 
     step: str
@@ -63,12 +67,12 @@ class LoadFailed(Message):
     traceback: str = ""
 
 
-class Forked(Message):
+class Forked(Message, frozen=True):
     worker_id: str
     pid: int
 
 
-class ForkFailed(Message):
+class ForkFailed(Message, frozen=True):
     worker_id: str
     error: str
 
@@ -76,34 +80,34 @@ class ForkFailed(Message):
 # -- worker, scheduler -> master ---------------------------------------------------------------
 
 
-class Booted(Message):
+class Booted(Message, frozen=True):
     pid: int
 
 
-class BootFailed(Message):
+class BootFailed(Message, frozen=True):
     """The child exits after this.  `step`: "storage", "hook", "slots", ..."""
 
     step: str
     error: str
 
 
-class Ready(Message):
+class Ready(Message, frozen=True):
     """The child serves: a worker has asked its storage for jobs once and been answered."""
 
 
-class StorageLost(Message):
+class StorageLost(Message, frozen=True):
     error: str
 
 
-class StorageRestored(Message):
+class StorageRestored(Message, frozen=True):
     down_s: float
 
 
-class Empty(Message):
+class Empty(Message, frozen=True):
     """Burst: the queues are empty and this child holds nothing."""
 
 
-class Drained(Message):
+class Drained(Message, frozen=True):
     """The child's last word: it holds no lease any more."""
 
     finished: int = 0
@@ -111,7 +115,7 @@ class Drained(Message):
     interrupted: int = 0
 
 
-class TookBack(Message):
+class TookBack(Message, frozen=True):
     """Scheduler: answer to `TakeBack`."""
 
     worker_id: str
@@ -121,7 +125,7 @@ class TookBack(Message):
     error: str = ""
 
 
-class Reset(Message):
+class Reset(Message, frozen=True):
     """Scheduler: the storage came back empty, or is another one."""
 
     epoch: str
@@ -130,25 +134,29 @@ class Reset(Message):
 # -- master -> worker, scheduler ---------------------------------------------------------------
 
 
-class Drain(Message):
-    """Stop leasing, hand unstarted jobs back, finish what runs within `grace_s`, say Drained, exit."""
+class Drain(Message, frozen=True):
+    """Stop leasing, hand unstarted jobs back, finish what runs within `grace_s`, say Drained, exit.
+
+    The master decides when the grace is over and says so (`Interrupt`); `grace_s` is for jobs that
+    ask how long they have.  To the scheduler: stop ticking; it stays until `Retire`.
+    """
 
     grace_s: float
 
 
-class Interrupt(Message):
+class Interrupt(Message, frozen=True):
     """Requeue what still runs as interrupted (fenced), settle what is finished, say Drained."""
 
 
-class Quiet(Message):
+class Quiet(Message, frozen=True):
     """Stop leasing, hand unstarted jobs back, stay up."""
 
 
-class Resume(Message):
+class Resume(Message, frozen=True):
     pass
 
 
-class TakeBack(Message):
+class TakeBack(Message, frozen=True):
     """To the scheduler: call `Storage.recover_worker`."""
 
     worker_id: str
@@ -158,13 +166,13 @@ class TakeBack(Message):
     verdict: str = ""
 
 
-class Retire(Message):
+class Retire(Message, frozen=True):
     """To the scheduler, last: retire the node, say Drained, exit."""
 
 
 ToZygote = Spawn | Exit
 FromZygote = Loaded | LoadFailed | Forked | ForkFailed
-ToChild = Drain | Interrupt | Quiet | Resume | TakeBack | Retire
+ToChild = Drain | Interrupt | Quiet | Resume | Reopen | TakeBack | Retire
 FromChild = (
     Booted | BootFailed | Ready | StorageLost | StorageRestored | Empty | Drained | TookBack | Reset
 )
