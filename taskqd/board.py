@@ -104,9 +104,7 @@ class Row:
         )
         if not token:
             return None
-        return SlotView(
-            number, token, started, deadline, _text(job_id), _text(task)
-        )
+        return SlotView(number, token, started, deadline, _text(job_id), _text(task))
 
     def busy(self) -> list[SlotView]:
         views = (self.slot(number) for number in range(self.slots))

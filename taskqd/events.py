@@ -27,7 +27,9 @@ JOB = ("job_id", "task", "queue", "attempt")
 MASTER_STARTED = _event("master.started", "info", "app", "workers", "worker_type", "version")
 MASTER_READY = _event("master.ready", "info", "workers", "boot_ms")
 MASTER_DRAINING = _event("master.draining", "info", "signal", "grace_s")
-MASTER_STOPPED = _event("master.stopped", "info", "exit_code", "took_s", "interrupted", "handed_back")
+MASTER_STOPPED = _event(
+    "master.stopped", "info", "exit_code", "took_s", "interrupted", "handed_back"
+)
 MASTER_RELOADED = _event("master.reloaded", "info", "generation", "took_s")
 MASTER_FAILED = _event("master.failed", "critical", "error")
 RELOAD_ABORTED = _event("reload.aborted", "error", "generation", "step", "error")
@@ -36,18 +38,31 @@ APP_REJECTED = _event("app.rejected", "error", "step", "error", "traceback")
 SIGNAL_RECEIVED = _event("signal.received", "debug", "signal")
 
 ZYGOTE_SPAWNED = _event("zygote.spawned", "debug", "generation")
-ZYGOTE_LOADED = _event("zygote.loaded", "info", "generation", "tasks", "periodic", "queues", "import_ms")
+ZYGOTE_LOADED = _event(
+    "zygote.loaded", "info", "generation", "tasks", "periodic", "queues", "import_ms"
+)
 ZYGOTE_EXITED = _event("zygote.exited", "warning", "generation", "exit_code", "signal")
 ZYGOTE_UNSAFE = _event("zygote.unsafe", "warning", "generation", "offenders")
 
 WORKER_SPAWNED = _event("worker.spawned", "info", "worker", "generation", "child_pid")
 WORKER_READY = _event("worker.ready", "info", "worker", "generation", "boot_ms")
-WORKER_DRAINED = _event("worker.drained", "info", "worker", "generation", "handed_back", "interrupted")
+WORKER_DRAINED = _event(
+    "worker.drained", "info", "worker", "generation", "handed_back", "interrupted"
+)
 WORKER_RECYCLED = _event("worker.recycled", "info", "worker", "generation", "reason")
 WORKER_EXITED = _event("worker.exited", "info", "worker", "generation", "exit_code", "uptime_s")
 WORKER_CRASHED = _event(
-    "worker.crashed", "error", "worker", "generation", "cause", "exit_code", "signal", "uptime_s",
-    "jobs_held", "rss_bytes_max", "stack",
+    "worker.crashed",
+    "error",
+    "worker",
+    "generation",
+    "cause",
+    "exit_code",
+    "signal",
+    "uptime_s",
+    "jobs_held",
+    "rss_bytes_max",
+    "stack",
 )
 WORKER_HUNG = _event("worker.hung", "error", "worker", "generation", *JOB, "ran_s", "stack")
 WORKER_KILLED = _event("worker.killed", "warning", "worker", "generation", "signal", "reason")

@@ -225,7 +225,7 @@ def join_record(marks: Marks, rest: bytes) -> bytes:
 def strip_marks(record: bytes) -> bytes:
     """Return the record without its marks line, whatever else it holds."""
     if record[:1] == b"[":
-        head, newline, rest = record.partition(b"\n")
+        _head, newline, rest = record.partition(b"\n")
         return rest if newline else record
     return record
 

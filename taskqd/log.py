@@ -20,6 +20,7 @@ from taskqd.events import CATALOGUE
 sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
 
 import structlog  # noqa: E402
+from structlog.typing import EventDict  # noqa: E402
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 _TEXT_CHARS_MAX = 16_000
@@ -106,14 +107,14 @@ def _console() -> Any:
     )
 
 
-def _clip(_logger: Any, _method: str, facts: dict[str, Any]) -> dict[str, Any]:
+def _clip(_logger: Any, _method: str, facts: EventDict) -> EventDict:
     for key, value in facts.items():
         if isinstance(value, str) and len(value) > _TEXT_CHARS_MAX:
             facts[key] = value[:_TEXT_CHARS_MAX] + "…"
     return facts
 
 
-def _render_json(_logger: Any, _method: str, facts: dict[str, Any]) -> str:
+def _render_json(_logger: Any, _method: str, facts: EventDict) -> str:
     head = {key: facts.pop(key) for key in ("timestamp", "level", "event") if key in facts}
     return _encode({**head, **facts}).decode()
 

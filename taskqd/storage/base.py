@@ -125,7 +125,8 @@ class Bell(Protocol):
 
     def arm(self) -> None:
         """Say that this worker is idle.  Call after a turn that leased nothing, then turn once more
-        (with `idle=True`) before sleeping, so that a job enqueued between the two is not missed."""
+        (with `idle=True`) before sleeping, so that a job enqueued between the two is not missed.
+        """
         ...
 
     def answer(self) -> list[Lease]:
@@ -334,7 +335,8 @@ class Storage(Protocol):
 
     def leftovers(self) -> Iterable[str]:
         """Name every key or row that belongs to no waiting or running job, answer, dead letter,
-        node or tick within its lifetime: a leak."""
+        node or tick within its lifetime: a leak.
+        """
         ...
 
     def close(self) -> None: ...
