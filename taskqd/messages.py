@@ -156,6 +156,10 @@ class Resume(Message, frozen=True):
     pass
 
 
+class Reopen(Message, frozen=True):
+    """Open the log file again: it was rotated."""
+
+
 class TakeBack(Message, frozen=True):
     """To the scheduler: call `Storage.recover_worker`."""
 
