@@ -12,6 +12,24 @@ A storage belongs to one namespace (an app's name).  The invariants that the con
 5. Higher priority first, then first in first out.  What is given back goes to the head.
 6. Every call can be repeated after a lost reply.
 
+What the suite takes these to mean:
+
+- An id is known while its job waits, runs, is dead or has an answer within its lifetime.  It is
+  known to one queue; only users' own ids could ever occur in two.
+- A `run_at_ms` that has passed means now.  "Now" is the tail of the job's priority; "back" is its
+  head, and several go back in the order in which they were leased.  A requeue without delay goes
+  to the head, a retry without delay and a revived job to the tail.
+- A suspect is queued, in a lane of its own; a lone worker is offered it before any other job of
+  that queue.  Unstarted and given back, it is a suspect still; however else its lease ends, it is
+  none any more.
+- `Outcome.resume` replaces the payload line together with its signature line.
+- "True when first sent" holds for a repeat of the worker's latest outcomes, whatever their kind.
+- `settle` and `release` do not need a live node; a `turn` that wants jobs (limit > 0) raises
+  NodeExpired before it settles anything.
+- A buried job is dead and has its answer; reviving it drops that answer.  An outcome with an empty
+  answer leaves none, so the job is forgotten (unless it is dead).
+- A paused queue "holds something".
+
 Every method may raise StorageUnavailable (try again), StorageRefused or StorageCorrupt.  Times
 are Unix milliseconds unless a name says otherwise.  Durations given by callers are relative, so
 that only the storage's clock counts.
@@ -202,6 +220,15 @@ class Storage(Protocol):
         ...
 
     def bell(self, worker: str, queues: Sequence[str]) -> Bell: ...
+
+    def timer_bell(self, queues: Sequence[str]) -> Bell:
+        """Return a bell for a scheduler that sleeps until `Due.next_in_s`.
+
+        It rings when a job becomes the earliest delayed one of its queue (enqueued, retried,
+        rescheduled), so call `promote` again.  `arm` it before the call of `promote` whose
+        `next_in_s` is slept by; its `answer` and `disarm` return [].  It may ring needlessly.
+        """
+        ...
 
     # -- nodes and recovery ------------------------------------------------------------------
 
