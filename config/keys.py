@@ -1,0 +1,173 @@
+"""The catalogue of configuration keys: one line each, and everything else follows from it.
+
+File, environment, flags, `config show` and docs/configuration.md all read this table; a test holds
+it equal to the fields of `taskqd.settings.Settings`.  Pure.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from taskqd.settings import MIB
+
+from . import forms
+from .values import Kind, choice, duration, size, switch, text, whole, whole_duration
+
+COUNT_MAX = 512
+DAY_S = 86400
+
+
+class Key(NamedTuple):
+    path: str
+    """Dotted, as in the file: ``workers.max_memory``."""
+    kind: Kind
+    about: str
+    flag: str = ""
+    short_env: str = ""
+    field: str = ""
+    """Where `Settings` keeps it, if not under `path`."""
+    credential: str = ""
+    """Name under ``$CREDENTIALS_DIRECTORY``; given to keys that can hold a secret."""
+
+    @property
+    def env(self) -> str:
+        return "TASKQD_" + self.path.upper().replace(".", "__")
+
+    @property
+    def target(self) -> str:
+        return self.field or self.path
+
+
+_KEYS = (
+    Key("app", forms.APP, "The application: an `App` in a module that can be imported.", "APP"),
+    Key(
+        "name",
+        forms.NAME,
+        "This instance's name in titles, logs and the admin socket. Default: the app's name.",
+        "--name",
+    ),
+    Key("burst", switch(), "End when every queue is empty.", "--burst"),
+    Key("reload", switch(), "Watch source files and reload (development).", "--reload"),
+    Key(
+        "storage.url",
+        forms.URL,
+        "Where jobs are kept. Default: the storage that the app names.",
+        "--storage",
+        "TASKQD_STORAGE",
+        credential="storage_url",
+    ),
+    Key(
+        "storage.connect_wait_s",
+        duration(0, DAY_S),
+        "How long a start waits for a storage that cannot be reached.",
+    ),
+    Key(
+        "storage.node_lease_s",
+        duration(1, 3600),
+        "After so long without a heartbeat a node is dead and its jobs are recovered.",
+    ),
+    Key(
+        "storage.durability",
+        choice("memory", "local", "replica"),
+        "What a confirmed enqueue has survived. Default: the strongest that the server offers.",
+    ),
+    Key(
+        "storage.allow_eviction",
+        switch(),
+        "Start even where Redis may evict keys, which loses jobs.",
+    ),
+    Key(
+        "workers.count",
+        whole(1, COUNT_MAX, auto=0),
+        "Worker processes. `auto`: the processors that affinity and the cgroup's quota allow.",
+        "--workers",
+        "TASKQD_WORKERS",
+    ),
+    Key(
+        "workers.type",
+        choice("process", "thread", "greenlet", "asyncio"),
+        "How a worker runs jobs: one in the process itself, or several in threads, greenlets, "
+        "coroutines.",
+        "--worker-type",
+    ),
+    Key(
+        "workers.concurrency",
+        whole(1, 1000, auto=0),
+        "Jobs that one worker runs at once. `auto`: 1 for process, 10 for thread, 100 for others.",
+        "--concurrency",
+    ),
+    Key(
+        "workers.max_jobs",
+        whole(1, None, off=None),
+        "Replace a worker after so many jobs.",
+    ),
+    Key(
+        "workers.max_memory",
+        size(16 * MIB, None, off=None),
+        "Replace a worker that has grown over this (PSS).",
+        field="workers.max_memory_bytes",
+    ),
+    Key(
+        "workers.max_age_s",
+        duration(1, None, off=None),
+        "Replace a worker of this age.",
+    ),
+    Key("workers.nice", whole(-20, 19), "Added to the niceness of workers."),
+    Key(
+        "queues.names",
+        forms.QUEUES,
+        "Queues to serve, in strict order unless weights are given. Default: all that the app's "
+        "tasks name.",
+        "--queues",
+    ),
+    Key("queues.weights", forms.WEIGHTS, "Share of each queue. Default: strict order."),
+    Key(
+        "shutdown.grace_s",
+        duration(0, DAY_S),
+        "Time for running jobs to finish when the daemon stops; then they are requeued.",
+        "--grace",
+    ),
+    Key("scheduler.enabled", switch(), "Fire periodic tasks.", "--no-scheduler"),
+    Key(
+        "scheduler.timezone",
+        forms.TIME_ZONE,
+        "Zone of periodic tasks that name none. Default: the app's.",
+    ),
+    Key(
+        "scheduler.missed",
+        choice("skip", "once", "all"),
+        "Ticks missed while no daemon ran: none, one, or all of them are fired.",
+    ),
+    Key("health.bind", forms.ADDRESS, "Address of the health and metrics endpoint.", "--health"),
+    Key(
+        "admin.socket",
+        forms.SOCKET,
+        "Path of the admin socket. Default: `<instance>.sock` in `$RUNTIME_DIRECTORY`, "
+        "`$XDG_RUNTIME_DIR/taskqd` or a private folder.",
+    ),
+    Key(
+        "log.level",
+        choice("debug", "info", "warning", "error", "critical"),
+        "The least level that is written.",
+        "--log-level",
+    ),
+    Key(
+        "log.format",
+        choice("auto", "console", "json"),
+        "`auto`: console on a terminal, else JSON.",
+        "--log-format",
+    ),
+    Key("log.file", text("a path"), "Write to this file. Default: standard error."),
+    Key("log.arguments", switch(), "Log the arguments of jobs; they may hold secrets."),
+    Key(
+        "limits.payload_bytes_max",
+        size(1024, 512 * MIB),
+        "The largest encoded job that is accepted.",
+    ),
+    Key("limits.result_bytes_max", size(1024, 512 * MIB), "The largest encoded result."),
+    Key("limits.dead_ttl_s", whole_duration(1), "How long dead letters are kept."),
+    Key("limits.dead_max", whole(0), "How many dead letters are kept."),
+)
+
+KEYS: dict[str, Key] = {key.path: key for key in _KEYS}
+SECTIONS = tuple(dict.fromkeys(path.partition(".")[0] for path in KEYS if "." in path))
