@@ -1,0 +1,366 @@
+"""App: the one object that users hold.  It declares tasks and enqueues jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from datetime import tzinfo
+from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
+
+from taskqd import delivery
+from taskqd.clock import now_ms
+from taskqd.cron import Rule, zone_of
+from taskqd.envelope import moment_ms, pack
+from taskqd.errors import ConfigError, UnknownTask
+from taskqd.job import NAME_PATTERN, Answer, Entry, Reason, State, encode_answer
+from taskqd.options import TaskKwargs, TaskOptions, task_options
+from taskqd.periodic import PeriodicTask
+from taskqd.result import Result, ResultGroup
+from taskqd.settings import Durability, LimitSettings
+from taskqd.signals import Listeners
+from taskqd.signing import Signer
+from taskqd.storage import mask_url, open_storage
+from taskqd.storage.base import JobRow, NodeRow, QueueRow, Storage
+from taskqd.task import Signature, Task
+
+P = ParamSpec("P")
+R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Any])
+
+DEFAULT_URL = "sqlite:///taskqd.db"
+
+
+class TaskDecorator(Protocol):
+    """What `@app.task(...)` with options returns."""
+
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
+
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
+
+
+class App:
+    """A namespace of tasks and the storage that keeps their jobs."""
+
+    def __init__(
+        self,
+        name: str = "taskqd",
+        storage: str | None = None,
+        *,
+        serializer: str = "json",
+        signing_keys: Sequence[str | bytes] | None = None,
+        result_ttl: int = 86400,
+        timezone: str = "UTC",
+        durability: Durability | None = None,
+        immediate: bool = False,
+    ) -> None:
+        """`storage`: a URL; else $TASKQD_STORAGE, else `sqlite:///taskqd.db`.
+
+        Raises ConfigError for a name, URL, zone or serializer that is not valid.
+        """
+        if not NAME_PATTERN.fullmatch(name):
+            raise ConfigError(f"App name {name!r}: expected 1 to 64 letters, digits, '_', '.', '-'")
+        if serializer != "json":
+            raise ConfigError(f"serializer {serializer!r}: expected 'json'")
+        self.name = name
+        self._url = storage
+        self.signer = Signer(signing_keys) if signing_keys is not None else None
+        self.result_ttl = result_ttl
+        self.zone: tzinfo = zone_of(timezone)
+        self.durability = durability
+        self.immediate = immediate
+        self.limits = LimitSettings()
+        self.registry: dict[str, Task[Any, Any]] = {}
+        self.periodic_tasks: list[PeriodicTask] = []
+        self.listeners = Listeners()
+        self._local = threading.local()
+        self._immediate_lock = threading.RLock()
+        self._memory: Storage | None = None
+
+    def __repr__(self) -> str:
+        return f"<App {self.name} on {mask_url(self.storage_url)}>"
+
+    # -- declaring ---------------------------------------------------------------------------
+
+    @overload
+    def task(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
+
+    @overload
+    def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
+
+    @overload
+    def task(self, /, **options: Unpack[TaskKwargs]) -> TaskDecorator: ...
+
+    def task(self, function: Any = None, /, **options: Any) -> Any:
+        """Declare a function as a task: `@app.task` or `@app.task(retries=3, ...)`.
+
+        Raises ConfigError for an unknown option or a name that is taken.
+        """
+        settings = task_options(options)
+        if function is None:
+            return lambda decorated: self._declare(decorated, settings)
+        return self._declare(function, settings)
+
+    def _declare(self, function: Callable[..., Any], settings: TaskOptions) -> Task[Any, Any]:
+        if isinstance(function, Task):
+            function = function.function
+        name = settings.name or f"{function.__module__}.{function.__qualname__}"
+        if name in self.registry:
+            raise ConfigError(
+                f"task {name!r} is declared twice; give one of them another name with name=..."
+            )
+        task: Task[Any, Any] = Task(self, function, name, settings)
+        self.registry[name] = task
+        return task
+
+    def periodic_task(
+        self,
+        rule: Rule,
+        *,
+        timezone: str | None = None,
+        missed: str | None = None,
+        **options: Unpack[TaskKwargs],
+    ) -> Callable[[Callable[[], R]], Task[[], R]]:
+        """Declare a function that runs by the calendar: `@app.periodic_task(crontab(minute="*/5"))`.
+
+        `timezone`: default the app's.  `missed`: "skip", "once" or "all" after downtime; default
+        the daemon's `scheduler.missed`.
+        """
+        settings = task_options(dict(options))
+        zone = self.zone if timezone is None else zone_of(timezone)
+
+        def declare(function: Callable[[], R]) -> Task[[], R]:
+            task = cast("Task[[], R]", self._declare(function, settings))
+            self.periodic_tasks.append(
+                PeriodicTask(task.name, task, rule, zone, missed, self.entry)
+            )
+            return task
+
+        return declare
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """Every queue that the app's tasks name, in order of declaration."""
+        return tuple(dict.fromkeys(t.settings.queue for t in self.registry.values())) or (
+            "default",
+        )
+
+    def signal(self, *names: str) -> Callable[[F], F]:
+        """Register a handler `(signal, job, exc=None)` for these signals (none given: for all)."""
+
+        def connect(receiver: F) -> F:
+            self.listeners.connect(receiver, names)
+            return receiver
+
+        return connect
+
+    def disconnect_signal(self, receiver: Callable[..., Any], *names: str) -> None:
+        self.listeners.disconnect(receiver, names)
+
+    def _hook(self, hook: str, name: Any) -> Any:
+        if callable(name):
+            self.listeners.add_hook(hook, name)
+            return name
+
+        def add(function: F) -> F:
+            self.listeners.add_hook(hook, function, name)
+            return function
+
+        return add
+
+    def on_startup(self, name: Any = None) -> Any:
+        """Run the function in each worker once it has booted, before its first job."""
+        return self._hook("on_startup", name)
+
+    def on_shutdown(self, name: Any = None) -> Any:
+        """Run the function in each worker after its last job."""
+        return self._hook("on_shutdown", name)
+
+    def pre_execute(self, name: Any = None) -> Any:
+        """Run the function before each job; it may raise CancelExecution."""
+        return self._hook("pre_execute", name)
+
+    def post_execute(self, name: Any = None) -> Any:
+        """Run the function after each job with (job, value, exception)."""
+        return self._hook("post_execute", name)
+
+    def before_fork(self, name: Any = None) -> Any:
+        """Run the function in the zygote once, before it forks: close what a fork would break."""
+        return self._hook("before_fork", name)
+
+    def after_fork(self, name: Any = None) -> Any:
+        """Run the function in each new worker: open connections here."""
+        return self._hook("after_fork", name)
+
+    def run_hooks(self, hook: str, *args: Any) -> None:
+        self.listeners.run_hooks(hook, *args)
+
+    # -- storage -----------------------------------------------------------------------------
+
+    @property
+    def storage_url(self) -> str:
+        return self._url or os.environ.get("TASKQD_STORAGE") or DEFAULT_URL
+
+    @property
+    def storage(self) -> Storage:
+        """This thread's storage object, opened at first use and again after a fork."""
+        if self.immediate:
+            return self._immediate_storage()
+        opened: tuple[int, Storage] | None = getattr(self._local, "storage", None)
+        if opened is None or opened[0] != os.getpid():
+            # A storage inherited over a fork is dropped without being closed: its socket and
+            # its file locks belong to the parent.
+            if opened is not None:
+                _inherited.append(opened[1])
+            opened = (os.getpid(), self.open_storage())
+            self._local.storage = opened
+        return opened[1]
+
+    def open_storage(self, url: str | None = None, **options: Any) -> Storage:
+        """Open a storage object of its own for the caller, who closes it."""
+        options.setdefault("durability", self.durability)
+        return open_storage(url or self.storage_url, self.name, **options)
+
+    def _immediate_storage(self) -> Storage:
+        if self._memory is None:
+            self._memory = open_storage("memory://", self.name)
+        return self._memory
+
+    def close(self) -> None:
+        """Close this thread's storage object."""
+        opened = getattr(self._local, "storage", None)
+        if opened is not None and opened[0] == os.getpid():
+            opened[1].close()
+        self._local.storage = None
+
+    # -- enqueueing --------------------------------------------------------------------------
+
+    def entry(self, signature: Signature[Any], tick_ms: int | None = None) -> Entry:
+        return pack(
+            signature,
+            namespace=self.name,
+            signer=self.signer,
+            zone=self.zone,
+            payload_bytes_max=self.limits.payload_bytes_max,
+            tick_ms=tick_ms,
+        )
+
+    def enqueue(self, what: Any) -> Any:
+        """Enqueue a signature (returns its Result) or a list of them (returns a ResultGroup)."""
+        if isinstance(what, Signature):
+            return self.enqueue_signatures([what])[0]
+        return ResultGroup(self.enqueue_signatures(list(what)))
+
+    def enqueue_signatures(self, signatures: Sequence[Signature[Any]]) -> list[Result[Any]]:
+        """Enqueue all or, where one of them cannot be encoded, none."""
+        entries = [self.entry(signature) for signature in signatures]
+        new = delivery.deliver(self.storage, entries)
+        if "enqueued" in self.listeners.handlers:
+            self._tell_enqueued(signatures, entries, new)
+        if self.immediate:
+            self._run_immediately()
+        return [
+            Result(self, entry.id, entry.queue, signature.task.codec.decode_result)
+            for signature, entry in zip(signatures, entries, strict=True)
+        ]
+
+    async def aenqueue_signatures(self, signatures: Sequence[Signature[Any]]) -> list[Result[Any]]:
+        return await asyncio.to_thread(self.enqueue_signatures, signatures)
+
+    def _tell_enqueued(
+        self, signatures: Sequence[Signature[Any]], entries: Sequence[Entry], new: Sequence[bool]
+    ) -> None:
+        for signature, entry, is_new in zip(signatures, entries, new, strict=True):
+            if is_new:
+                self.listeners.emit("enqueued", delivery.EnqueuedJob.of(entry, signature.task.name))
+
+    def _run_immediately(self) -> None:
+        from taskqd.immediate import run_queued
+
+        with self._immediate_lock:
+            run_queued(self)
+
+    # -- results and control -----------------------------------------------------------------
+
+    def result(self, job_id: str, queue: str | None = None) -> Result[Any]:
+        """Return a handle on the job's result, by its id."""
+        return Result(self, job_id, queue, _plain)
+
+    def revoke_by_id(
+        self, job_id: str, *, queue: str | None = None, revoke_once: bool = True
+    ) -> bool:
+        """Keep a job from running: a waiting one is removed at once.  False: it was not waiting."""
+        answer = Answer(
+            State.CANCELLED, 0, now_ms(), self.result_ttl, attempts=0, reason=Reason.REVOKED
+        )
+        return self.storage.cancel(job_id, queue, encode_answer(answer), self.result_ttl)
+
+    def reschedule_by_id(
+        self, job_id: str, *, queue: str | None, delay: float | None, eta: object | None
+    ) -> bool:
+        now = now_ms()
+        run_at_ms = 0
+        if delay is not None:
+            run_at_ms = moment_ms(delay, now, self.zone)
+        elif eta is not None:
+            run_at_ms = moment_ms(eta, now, self.zone, absolute=True)
+        return self.storage.reschedule(job_id, queue, run_at_ms)
+
+    def pause(self, queue: str) -> None:
+        """Give out no more jobs of this queue, on all daemons, until `resume`."""
+        self.storage.pause(queue)
+
+    def resume(self, queue: str) -> None:
+        self.storage.resume(queue)
+
+    def purge(self, queue: str) -> int:
+        """Drop all waiting jobs of a queue; returns how many."""
+        return self.storage.purge_queue(queue)
+
+    # -- introspection -----------------------------------------------------------------------
+
+    def counts(self) -> dict[str, QueueRow]:
+        """Return the counts of each queue."""
+        return {row.name: row for row in self.storage.queues()}
+
+    def jobs(
+        self, state: State | str = State.QUEUED, queue: str | None = None, task: str | None = None
+    ) -> Iterator[JobRow]:
+        """Iterate lazily over jobs in one state."""
+        from taskqd.inspect import task_of
+
+        for row in self.storage.jobs(State(state), queue):
+            if task is None or task_of(row) == task:
+                yield row
+
+    @property
+    def dead(self) -> Iterator[JobRow]:
+        """The dead letters."""
+        return self.storage.jobs(State.DEAD)
+
+    def nodes(self) -> list[NodeRow]:
+        return self.storage.nodes()
+
+    def periodic(self) -> list[PeriodicTask]:
+        return list(self.periodic_tasks)
+
+    def find_task(self, name: str) -> Task[Any, Any]:
+        """Raises UnknownTask, with the names that are known."""
+        task = self.registry.get(name)
+        if task is None:
+            known = ", ".join(sorted(self.registry)) or "none"
+            raise UnknownTask(f"no task named {name!r} in app {self.name!r}; declared: {known}")
+        return task
+
+
+_inherited: list[Storage] = []
+"""Storages of the parent process, kept so that no destructor closes what is not ours."""
+
+
+def _plain(data: bytes) -> Any:
+    import msgspec
+
+    return msgspec.json.decode(data)

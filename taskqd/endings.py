@@ -1,0 +1,344 @@
+"""How an attempt ends: builds the Outcome and the Answer, logs the event, tells the handlers.
+
+One place for each ending, so that storage, log and signals always say the same.
+"""
+
+from __future__ import annotations
+
+import random
+import traceback
+from typing import Any, NamedTuple
+
+import msgspec
+
+from taskqd import events
+from taskqd.clock import monotonic_s, now_ms
+from taskqd.codec import encode_checked
+from taskqd.current import CurrentJob
+from taskqd.envelope import moment_ms
+from taskqd.errors import PayloadTooLarge, RetryTask
+from taskqd.job import (
+    NO_MARKS,
+    Answer,
+    Envelope,
+    Failure,
+    Lease,
+    Marks,
+    Outcome,
+    Reason,
+    clip,
+    encode_answer,
+)
+from taskqd.log import Log
+from taskqd.options import TaskOptions
+from taskqd.registry import AppLike, TaskLike
+from taskqd.settings import LimitSettings
+
+_TRACEBACK_CHARS_MAX = 16_000
+_SKIPPED_TTL_S = 300
+"""An outcome without a value (skipped, or `store_result=False`) is kept this long: enough to answer
+who waits, and to recognise a repeated enqueue."""
+_LOCKED_MS = (500, 1500)
+"""A job whose lock is held comes back after a random time between these."""
+
+
+class Opened(NamedTuple):
+    """A job that may run."""
+
+    lease: Lease
+    envelope: Envelope
+    marks: Marks
+    task: TaskLike
+    options: TaskOptions
+    args: Any
+    kwargs: dict[str, Any]
+
+
+class JobView(NamedTuple):
+    """What signal handlers get of a job that is not running here."""
+
+    id: str
+    task: str
+    queue: str
+    marks: Marks
+
+
+class Endings:
+    """Builds outcomes for the jobs of one app.  Keeps no state between jobs."""
+
+    def __init__(self, app: AppLike, limits: LimitSettings, log: Log) -> None:
+        self._app = app
+        self._limits = limits
+        self._log = log
+        self._tells_done = log.enabled(events.JOB_DONE)
+        self._handlers = app.listeners.handlers
+
+    def done(self, opened: Opened, job: CurrentJob, data: msgspec.Raw, started: float) -> Outcome:
+        lease = opened.lease
+        run_ms = (monotonic_s() - started) * 1000
+        if self._tells_done:
+            self._log.emit(events.JOB_DONE, **facts_of(job), **_times(job, run_ms))
+        if "complete" in self._handlers:
+            self._app.listeners.emit("complete", job)
+        ttl_s = self.ttl_s(opened.options)
+        answer = Answer(
+            "done", lease.token, now_ms(), ttl_s, opened.marks.attempts + 1, round(run_ms, 2), data
+        )
+        return Outcome(lease.id, lease.queue, lease.token, "ack", encode_answer(answer), ttl_s)
+
+    def encode_result(self, opened: Opened, value: Any) -> msgspec.Raw:
+        if value is None or not opened.options.store_result:
+            return _NULL
+        data = encode_checked(value, f"{opened.envelope.t}: result")
+        if len(data) > self._limits.result_bytes_max:
+            raise PayloadTooLarge(
+                f"{opened.envelope.t}: the result has {len(data)} bytes; at most"
+                f" {self._limits.result_bytes_max} (limits.result_bytes_max)"
+            )
+        return msgspec.Raw(data)
+
+    def retry_asked(
+        self, opened: Opened, job: CurrentJob, error: RetryTask, started: float
+    ) -> Outcome:
+        """RetryTask costs no failure; without a time of its own it waits `retry_delay`."""
+        if error.delay is not None:
+            delay_s = max(0.0, float(error.delay))
+        elif error.eta is not None:
+            now = now_ms()
+            eta_ms = moment_ms(error.eta, now, self._app.zone, absolute=True)
+            delay_s = max(0.0, (eta_ms - now) / 1000)
+        else:
+            delay_s = opened.options.retry_delay
+        return self.retry(opened, job, error, started, delay_s, opened.marks.failures)
+
+    def retry(
+        self,
+        opened: Opened,
+        job: CurrentJob,
+        error: BaseException,
+        started: float,
+        delay_s: float,
+        failures: int,
+    ) -> Outcome:
+        run_ms = (monotonic_s() - started) * 1000
+        text = clip(describe(error))
+        self._log.emit(
+            events.JOB_RETRIED,
+            **facts_of(job),
+            **_times(job, run_ms),
+            error=text,
+            delay_s=round(delay_s, 3),
+        )
+        if "retrying" in self._handlers:
+            self._app.listeners.emit("retrying", job, error)
+        marks = msgspec.structs.replace(
+            opened.marks, attempts=opened.marks.attempts + 1, failures=failures, error=text
+        )
+        lease = opened.lease
+        return Outcome(
+            lease.id, lease.queue, lease.token, "retry", delay_ms=round(delay_s * 1000), marks=marks
+        )
+
+    def fail(
+        self, opened: Opened, job: CurrentJob, error: BaseException, started: float, reason: Reason
+    ) -> Outcome:
+        run_ms = (monotonic_s() - started) * 1000
+        text = clip(describe(error))
+        trace = trace_of(error)
+        self._log.emit(
+            events.JOB_FAILED, **facts_of(job), **_times(job, run_ms), error=text, traceback=trace
+        )
+        if reason is Reason.TIMEOUT and "timeout" in self._handlers:
+            self._app.listeners.emit("timeout", job, error)
+        if "error" in self._handlers:
+            self._app.listeners.emit("error", job, error)
+        marks = msgspec.structs.replace(
+            opened.marks,
+            attempts=opened.marks.attempts + 1,
+            failures=opened.marks.failures + 1,
+            error=text,
+        )
+        failure = Failure(_type_name(error), _message(error), trace)
+        return self.bury(opened.lease, opened.envelope, marks, opened.options, reason, failure)
+
+    def refuse(
+        self,
+        lease: Lease,
+        reason: Reason,
+        message: str,
+        envelope: Envelope | None = None,
+        marks: Marks = NO_MARKS,
+    ) -> Outcome:
+        """Bury a job that must not or cannot run."""
+        text = clip(message)
+        marks = msgspec.structs.replace(marks, error=text)
+        options = None
+        if envelope is not None and (task := self._app.registry.get(envelope.t)) is not None:
+            options = call_options(task.settings, envelope)
+        return self.bury(lease, envelope, marks, options, reason, Failure("", text))
+
+    def bury(
+        self,
+        lease: Lease,
+        envelope: Envelope | None,
+        marks: Marks,
+        options: TaskOptions | None,
+        reason: Reason,
+        failure: Failure,
+    ) -> Outcome:
+        name = envelope.t if envelope is not None else ""
+        self._log.emit(
+            events.JOB_DEAD,
+            job_id=lease.id,
+            task=name,
+            queue=lease.queue,
+            attempt=marks.attempts,
+            reason=reason.value,
+            error=marks.error,
+        )
+        if "dead" in self._handlers:
+            self._app.listeners.emit("dead", JobView(lease.id, name, lease.queue, marks))
+        ttl_s = self.ttl_s(options) if options is not None else self._app.result_ttl
+        answer = Answer(
+            "dead",
+            lease.token,
+            now_ms(),
+            ttl_s,
+            marks.attempts,
+            reason=reason.value,
+            failure=failure,
+        )
+        return Outcome(
+            lease.id,
+            lease.queue,
+            lease.token,
+            "bury",
+            encode_answer(answer),
+            ttl_s,
+            marks=marks,
+            reason=reason.value,
+        )
+
+    def cancel(
+        self,
+        lease: Lease,
+        envelope: Envelope,
+        marks: Marks,
+        options: TaskOptions,
+        reason: str,
+        job: CurrentJob | None = None,
+    ) -> Outcome:
+        started = job is not None
+        view = job or JobView(lease.id, envelope.t, lease.queue, marks)
+        self._log.emit(
+            events.JOB_CANCELLED if started else events.JOB_SKIPPED,
+            job_id=lease.id,
+            task=envelope.t,
+            queue=lease.queue,
+            attempt=marks.attempts + started,
+            reason=reason,
+        )
+        signal = "expired" if reason == Reason.EXPIRED else "canceled"
+        if signal in self._handlers:
+            self._app.listeners.emit(signal, view)
+        ttl_s = min(self.ttl_s(options), _SKIPPED_TTL_S)
+        answer = Answer(
+            "cancelled", lease.token, now_ms(), ttl_s, marks.attempts + started, reason=str(reason)
+        )
+        return Outcome(
+            lease.id,
+            lease.queue,
+            lease.token,
+            "cancel",
+            encode_answer(answer),
+            ttl_s,
+            reason=str(reason),
+        )
+
+    def interrupt(self, lease: Lease, marks: Marks, options: TaskOptions, task: str) -> Outcome:
+        marks = msgspec.structs.replace(
+            marks, attempts=marks.attempts + 1, interruptions=marks.interruptions + 1
+        )
+        self._log.emit(
+            events.JOB_INTERRUPTED,
+            job_id=lease.id,
+            task=task,
+            queue=lease.queue,
+            attempt=marks.attempts,
+            interruptions=marks.interruptions,
+        )
+        if "interrupted" in self._handlers:
+            self._app.listeners.emit("interrupted", JobView(lease.id, task, lease.queue, marks))
+        return Outcome(
+            lease.id, lease.queue, lease.token, "requeue", marks=marks, reason=Reason.INTERRUPTED
+        )
+
+    def come_back(self, opened: Opened) -> Outcome:
+        """The lock is held: back to the queue a little later, no retry and no attempt counted."""
+        lease = opened.lease
+        return Outcome(
+            lease.id,
+            lease.queue,
+            lease.token,
+            "retry",
+            delay_ms=round(random.uniform(*_LOCKED_MS)),
+            marks=opened.marks,
+            reason=Reason.LOCKED,
+        )
+
+    def ttl_s(self, options: TaskOptions) -> int:
+        if not options.store_result:
+            return _SKIPPED_TTL_S
+        return self._app.result_ttl if options.result_ttl is None else options.result_ttl
+
+
+def call_options(settings: TaskOptions, envelope: Envelope) -> TaskOptions:
+    """Return the task's options with those of this call on top."""
+    if envelope.o is None:
+        return settings
+    known = {k: v for k, v in envelope.o.items() if k in TaskOptions.__struct_fields__}
+    return msgspec.structs.replace(settings, **known)
+
+
+def describe(error: BaseException) -> str:
+    """Return type and message of an exception whose own `__str__` may be broken."""
+    message = _message(error)
+    return f"{_type_name(error)}: {message}" if message else _type_name(error)
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)[:_TRACEBACK_CHARS_MAX]
+    except Exception as broken:
+        return f"<its __str__ raised {type(broken).__name__}>"
+
+
+def _type_name(error: BaseException) -> str:
+    kind = type(error)
+    return (
+        kind.__qualname__
+        if kind.__module__ == "builtins"
+        else f"{kind.__module__}.{kind.__qualname__}"
+    )
+
+
+def trace_of(error: BaseException) -> str:
+    try:
+        text = "".join(traceback.format_exception(error))
+    except Exception as broken:
+        text = f"<its traceback cannot be formatted: {type(broken).__name__}>"
+    if len(text) <= _TRACEBACK_CHARS_MAX:
+        return text
+    return text[: _TRACEBACK_CHARS_MAX // 2] + "\n[...]\n" + text[-_TRACEBACK_CHARS_MAX // 2 :]
+
+
+def facts_of(job: CurrentJob) -> dict[str, Any]:
+    return {"job_id": job.id, "task": job.task, "queue": job.queue, "attempt": job.attempt}
+
+
+def _times(job: CurrentJob, run_ms: float) -> dict[str, float]:
+    wait_ms = max(0.0, now_ms() - job.enqueued_ms - run_ms)
+    return {"run_ms": round(run_ms, 3), "wait_ms": round(wait_ms)}
+
+
+_NULL = msgspec.Raw(b"null")

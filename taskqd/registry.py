@@ -1,0 +1,46 @@
+"""What running a job needs of an app and of a task, so that `execute` does not know `App`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import tzinfo
+from typing import Any, Protocol
+
+from taskqd.codec import CallCodec
+from taskqd.options import TaskOptions
+from taskqd.signals import Listeners
+from taskqd.signing import Signer
+
+
+class TaskLike(Protocol):
+    @property
+    def function(self) -> Callable[..., Any]: ...
+
+    @property
+    def settings(self) -> TaskOptions: ...
+
+    @property
+    def is_async(self) -> bool: ...
+
+    @property
+    def codec(self) -> CallCodec: ...
+
+
+class AppLike(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def signer(self) -> Signer | None: ...
+
+    @property
+    def registry(self) -> Mapping[str, TaskLike]: ...
+
+    @property
+    def listeners(self) -> Listeners: ...
+
+    @property
+    def result_ttl(self) -> int: ...
+
+    @property
+    def zone(self) -> tzinfo: ...

@@ -1,0 +1,234 @@
+"""A handle on a job's answer.  Reading does not destroy; waiting always ends with something definite."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Generic, Protocol, TypeVar, overload
+
+import msgspec
+
+from taskqd.clock import monotonic_s, now_ms
+from taskqd.errors import (
+    DecodeError,
+    JobCancelled,
+    JobDead,
+    ResultMissing,
+    ResultTimeout,
+    TaskFailed,
+)
+from taskqd.job import Answer, Reason, State, decode_answer
+from taskqd.storage.base import JobRow, Storage
+
+R = TypeVar("R", covariant=True)
+_LOOK_S_MAX = 5.0
+"""How long a waiter sleeps at most before it checks that the job still exists."""
+
+
+class Desk(Protocol):
+    """What results need of the app that made them."""
+
+    @property
+    def storage(self) -> Storage: ...
+
+    def revoke_by_id(
+        self, job_id: str, *, queue: str | None = None, revoke_once: bool = True
+    ) -> bool: ...
+
+    def reschedule_by_id(
+        self, job_id: str, *, queue: str | None, delay: float | None, eta: object | None
+    ) -> bool: ...
+
+
+class Result(Generic[R]):
+    """One job's result, by its id."""
+
+    __slots__ = ("_answer", "_decode", "_desk", "id", "queue")
+
+    def __init__(
+        self, desk: Desk, job_id: str, queue: str | None, decode: Callable[[bytes], Any]
+    ) -> None:
+        self._desk = desk
+        self._decode = decode
+        self._answer: Answer | None = None
+        self.id = job_id
+        self.queue = queue
+
+    def __repr__(self) -> str:
+        return f"<Result {self.id}>"
+
+    # -- looking -----------------------------------------------------------------------------
+
+    @property
+    def state(self) -> State:
+        """The job's state now.  Raises ResultMissing for a job that is not known (any more)."""
+        if self._peek() is not None:
+            assert self._answer is not None
+            return State(self._answer.state)
+        return self._row().state
+
+    def is_ready(self) -> bool:
+        """Return whether the job has ended."""
+        return self._peek() is not None
+
+    def info(self) -> dict[str, Any]:
+        """Return all that is known of the job: state, attempts, counters, times, reason, error."""
+        from taskqd.inspect import describe
+
+        return describe(self._row())
+
+    def _row(self) -> JobRow:
+        row = self._desk.storage.job(self.id, self.queue)
+        if row is None:
+            raise ResultMissing(
+                f"job {self.id!r}: not known; it never was, or its result's lifetime is over"
+            )
+        return row
+
+    def _peek(self) -> Answer | None:
+        if self._answer is None:
+            self._keep(self._desk.storage.answer(self.id, self.queue))
+        return self._answer
+
+    def _keep(self, data: bytes | None) -> bool:
+        if data is None:
+            return False
+        try:
+            answer = decode_answer(data)
+        except msgspec.DecodeError as error:
+            raise DecodeError(f"job {self.id!r}: its answer is damaged: {error}") from None
+        if answer.finished_ms + answer.ttl_s * 1000 < now_ms():
+            return False
+        self._answer = answer
+        return True
+
+    # -- waiting -----------------------------------------------------------------------------
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the job has ended.  False: `timeout` seconds are over and it has not.
+
+        Raises ResultMissing as soon as the job is known to exist no more.
+        """
+        deadline = None if timeout is None else monotonic_s() + timeout
+        while self._peek() is None:
+            left = _LOOK_S_MAX if deadline is None else deadline - monotonic_s()
+            if left <= 0:
+                return False
+            if self._desk.storage.job(self.id, self.queue) is None and self._peek() is None:
+                self._row()
+            self._desk.storage.wait([(self.id, self.queue)], min(left, _LOOK_S_MAX))
+        return True
+
+    def get(self, timeout: float | None = None) -> R:
+        """Return what the task returned, waiting up to `timeout` seconds (None: as long as it takes).
+
+        Raises ResultTimeout, TaskFailed, JobDead, JobCancelled or ResultMissing.
+        """
+        if not self.wait(timeout):
+            raise ResultTimeout(f"job {self.id!r}: not ended within {timeout:g} s; it goes on")
+        assert self._answer is not None
+        return self._value(self._answer)
+
+    async def aget(self, timeout: float | None = None) -> R:
+        """`get` without blocking the event loop."""
+        return await asyncio.to_thread(self.get, timeout)
+
+    def _value(self, answer: Answer) -> R:
+        if answer.state == State.DONE:
+            value: R = self._decode(bytes(answer.value))
+            return value
+        if answer.state == State.CANCELLED:
+            raise JobCancelled(answer.reason)
+        failure = answer.failure
+        if failure is not None and answer.reason in (Reason.FAILED, Reason.TIMEOUT):
+            raise TaskFailed(
+                f"{failure.type_name}: {failure.message}",
+                type_name=failure.type_name,
+                traceback=failure.traceback,
+            )
+        raise JobDead(answer.reason, failure.message if failure else "")
+
+    # -- acting ------------------------------------------------------------------------------
+
+    def revoke(self, revoke_once: bool = True) -> bool:
+        """Keep the job from running; see `App.revoke_by_id`."""
+        return self._desk.revoke_by_id(self.id, queue=self.queue, revoke_once=revoke_once)
+
+    cancel = revoke
+
+    def reschedule(self, *, delay: float | None = None, eta: object | None = None) -> bool:
+        """Give the waiting job a new time; neither: now.  False: it is not waiting any more."""
+        return self._desk.reschedule_by_id(self.id, queue=self.queue, delay=delay, eta=eta)
+
+
+class ResultGroup(Sequence[Result[R]]):
+    """Results of jobs that were enqueued together, in their order."""
+
+    def __init__(self, results: Sequence[Result[R]]) -> None:
+        self._results = list(results)
+
+    @overload
+    def __getitem__(self, index: int) -> Result[R]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> ResultGroup[R]: ...
+
+    def __getitem__(self, index: int | slice) -> Result[R] | ResultGroup[R]:
+        if isinstance(index, slice):
+            return ResultGroup(self._results[index])
+        return self._results[index]
+
+    def __len__(self) -> int:
+        return len(self._results)
+
+    def __repr__(self) -> str:
+        return f"<ResultGroup of {len(self)}>"
+
+    def get(self, timeout: float | None = None) -> list[R]:
+        """Return all values in order, within `timeout` seconds in all; raises as `Result.get`."""
+        deadline = None if timeout is None else monotonic_s() + timeout
+        values = []
+        for result in self._results:
+            left = None if deadline is None else max(0.0, deadline - monotonic_s())
+            values.append(result.get(left))
+        return values
+
+    def ready(self) -> int:
+        """Return how many of the jobs have ended, in one look."""
+        self._look([r for r in self._results if r._answer is None])
+        return sum(r._answer is not None for r in self._results)
+
+    def as_completed(self, timeout: float | None = None) -> Iterator[Result[R]]:
+        """Iterate over the results in the order in which their jobs end.
+
+        Raises ResultTimeout when `timeout` seconds are over before the last has.
+        """
+        deadline = None if timeout is None else monotonic_s() + timeout
+        waiting = list(self._results)
+        while waiting:
+            self._look(waiting)
+            ended = [r for r in waiting if r._answer is not None]
+            yield from ended
+            waiting = [r for r in waiting if r._answer is None]
+            if waiting and not ended:
+                self._sleep(waiting, deadline)
+
+    def _sleep(self, waiting: list[Result[R]], deadline: float | None) -> None:
+        left = 1.0 if deadline is None else deadline - monotonic_s()
+        if left <= 0:
+            raise ResultTimeout(f"{len(waiting)} of {len(self)} jobs have not ended; they go on")
+        jobs = [(r.id, r.queue) for r in waiting[:_WAIT_FOR_MAX]]
+        waiting[0]._desk.storage.wait(jobs, min(left, 1.0))
+
+    @staticmethod
+    def _look(waiting: list[Result[R]]) -> None:
+        for start in range(0, len(waiting), _LOOK_AT_MAX):
+            part = waiting[start : start + _LOOK_AT_MAX]
+            found = part[0]._desk.storage.answers([(r.id, r.queue) for r in part])
+            for result, data in zip(part, found, strict=True):
+                result._keep(data)
+
+
+_WAIT_FOR_MAX = 64
+"""Waiting on the first few of many is enough: their order is roughly that in which they end."""
+_LOOK_AT_MAX = 1000

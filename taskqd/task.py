@@ -1,0 +1,128 @@
+"""Task: a declared function.  Calling it enqueues a job."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast
+
+from taskqd.codec import CallCodec
+from taskqd.options import TaskOptions, check_call_options
+from taskqd.result import Result, ResultGroup
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Signature(Generic[R]):
+    """A call that has not been made: a task, its arguments and the options of this call."""
+
+    __slots__ = ("args", "kwargs", "options", "task")
+
+    def __init__(
+        self,
+        task: Task[Any, R],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.task = task
+        self.args = tuple(args)
+        self.kwargs = dict(kwargs or {})
+        self.options = dict(options or {})
+        check_call_options(self.options)
+
+    def __repr__(self) -> str:
+        return f"<{self.task.name} signature>"
+
+
+class Producer(Protocol):
+    """What a task needs of its app."""
+
+    def enqueue_signatures(self, signatures: Sequence[Signature[Any]]) -> list[Result[Any]]: ...
+
+    async def aenqueue_signatures(
+        self, signatures: Sequence[Signature[Any]]
+    ) -> list[Result[Any]]: ...
+
+
+class Task(Generic[P, R]):
+    """A function that runs in the background.  Made by `@app.task`."""
+
+    def __init__(
+        self,
+        app: Producer,
+        function: Callable[P, R] | Callable[P, Awaitable[R]],
+        name: str,
+        options: TaskOptions,
+    ) -> None:
+        self.app = app
+        self.function = function
+        self.name = name
+        self.settings = options
+        self.is_async = inspect.iscoroutinefunction(function)
+        self.codec = CallCodec(function, name, context=options.context)
+        functools.update_wrapper(cast("Callable[..., Any]", self), function)
+
+    def __repr__(self) -> str:
+        return f"<task {self.name}>"
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Result[R]:
+        """Enqueue a job.  Raises BadArguments, EncodeError, PayloadTooLarge, QueueFull, StorageError."""
+        return self._enqueue(Signature(self, args, kwargs))
+
+    def s(self, *args: P.args, **kwargs: P.kwargs) -> Signature[R]:
+        """Return the call without making it."""
+        return Signature(self, args, kwargs)
+
+    def schedule(
+        self,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        delay: float | None = None,
+        eta: object | None = None,
+        **options: Any,
+    ) -> Result[R]:
+        """Enqueue a job for later: in `delay` seconds, or at `eta` (datetime, or Unix seconds)."""
+        return self._enqueue(Signature(self, args, kwargs, {**options, "delay": delay, "eta": eta}))
+
+    def options(self, **options: Any) -> BoundTask[P, R]:
+        """Return this task with options for one call: `task.options(delay=5)(1, 2)`."""
+        return BoundTask(self, options)
+
+    def map(self, iterable: Iterable[Any]) -> ResultGroup[R]:
+        """Enqueue one job for each item (a tuple is spread over the parameters), thousands at a time."""
+        calls = [Signature(self, item if isinstance(item, tuple) else (item,)) for item in iterable]
+        return ResultGroup(cast("list[Result[R]]", self.app.enqueue_signatures(calls)))
+
+    def call_local(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the function here and now, as if it were no task."""
+        return cast("R", self.function(*args, **kwargs))
+
+    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Result[R]:
+        """Enqueue a job without blocking the event loop."""
+        results = await self.app.aenqueue_signatures([Signature(self, args, kwargs)])
+        return results[0]
+
+    def _enqueue(self, signature: Signature[R]) -> Result[R]:
+        return cast("Result[R]", self.app.enqueue_signatures([signature])[0])
+
+
+class BoundTask(Generic[P, R]):
+    """A task with the options of one call, so that none of them can eat a function's parameter."""
+
+    def __init__(self, task: Task[P, R], options: Mapping[str, Any]) -> None:
+        self.task = task
+        self._options = {k: v for k, v in options.items() if v is not None}
+        check_call_options(self._options)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Result[R]:
+        return cast("Result[R]", self.task.app.enqueue_signatures([self.s(*args, **kwargs)])[0])
+
+    def s(self, *args: P.args, **kwargs: P.kwargs) -> Signature[R]:
+        return Signature(self.task, args, kwargs, self._options)
+
+    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Result[R]:
+        results = await self.task.app.aenqueue_signatures([self.s(*args, **kwargs)])
+        return results[0]
