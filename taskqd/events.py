@@ -32,6 +32,10 @@ MASTER_STOPPED = _event(
 )
 MASTER_RELOADED = _event("master.reloaded", "info", "generation", "took_s")
 MASTER_FAILED = _event("master.failed", "critical", "error")
+MASTER_QUIETED = _event("master.quieted", "info", "by")
+MASTER_RESUMED = _event("master.resumed", "info", "by")
+MASTER_SCALED = _event("master.scaled", "info", "workers", "by")
+MASTER_SLEPT = _event("master.slept", "warning", "slept_s")
 RELOAD_ABORTED = _event("reload.aborted", "error", "generation", "step", "error")
 CONFIG_REJECTED = _event("config.rejected", "error", "error")
 APP_REJECTED = _event("app.rejected", "error", "step", "error", "traceback")
@@ -42,6 +46,7 @@ ZYGOTE_LOADED = _event(
     "zygote.loaded", "info", "generation", "tasks", "periodic", "queues", "import_ms"
 )
 ZYGOTE_EXITED = _event("zygote.exited", "warning", "generation", "exit_code", "signal")
+ZYGOTE_KILLED = _event("zygote.killed", "warning", "generation", "reason")
 ZYGOTE_UNSAFE = _event("zygote.unsafe", "warning", "generation", "offenders")
 
 WORKER_SPAWNED = _event("worker.spawned", "info", "worker", "generation", "child_pid")
@@ -66,6 +71,7 @@ WORKER_CRASHED = _event(
 )
 WORKER_HUNG = _event("worker.hung", "error", "worker", "generation", *JOB, "ran_s", "stack")
 WORKER_KILLED = _event("worker.killed", "warning", "worker", "generation", "signal", "reason")
+WORKER_STACKS = _event("worker.stacks", "info", "worker", "generation", "stack")
 WORKER_BOOT_FAILED = _event("worker.boot_failed", "error", "worker", "generation", "step", "error")
 
 JOB_ENQUEUED = _event("job.enqueued", "debug", *JOB)
@@ -85,6 +91,8 @@ JOB_FENCED = _event("job.fenced", "warning", *JOB)
 
 TICK_FIRED = _event("tick.fired", "info", "task", "tick")
 TICK_MISSED = _event("tick.missed", "warning", "task", "tick", "count")
+
+PROCESS_REAPED = _event("process.reaped", "debug", "child_pid", "exit_code")
 
 NODE_EXPIRED = _event("node.expired", "warning", "node")
 SCHEDULER_READY = _event("scheduler.ready", "info")
