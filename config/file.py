@@ -16,7 +16,7 @@ from .layers import Findings, Given
 from .source import line_of_keys
 from .suggest import did_you_mean, nearest
 
-_AT_LINE = re.compile(r"^(.*?) ?\(at line (\d+), column \d+\)$", re.DOTALL)
+_AT_LINE = re.compile(r"^(.*?) ?\(at (?:line (\d+), column \d+|end of document)\)$", re.DOTALL)
 FILE_BYTES_MAX = 1024 * 1024
 
 
@@ -50,7 +50,7 @@ def parse(data: bytes, name: str, findings: Findings) -> list[Given]:
         findings.reject(f"{name}:{line}", "", "not UTF-8, so not TOML")
         return []
     except tomllib.TOMLDecodeError as error:
-        findings.reject(*_syntax_error(name, str(error)))
+        findings.reject(*_syntax_error(name, str(error), text))
         return []
     except RecursionError:
         findings.reject(name, "", "not a configuration: nested too deeply")
@@ -114,11 +114,12 @@ def _elsewhere(word: str) -> str:
     return f'; did you mean "{path}"?' if path else ""
 
 
-def _syntax_error(name: str, message: str) -> tuple[str, str, str]:
+def _syntax_error(name: str, message: str, text: str) -> tuple[str, str, str]:
     match = _AT_LINE.match(message)
     if match is None:
         return name, "", f"not valid TOML: {message}"
-    return f"{name}:{match[2]}", "", f"not valid TOML: {match[1]}"
+    line = match[2] or text.rstrip().count("\n") + 1
+    return f"{name}:{line}", "", f"not valid TOML: {match[1]}"
 
 
 def _judge_mode(mode: int, path: Path, given: list[Given], findings: Findings) -> None:

@@ -133,7 +133,7 @@ def _weight(name: str, weight: object) -> int:
 APP = Kind("`module:attribute`", app_path)
 URL = Kind("a storage URL", storage_url)
 NAME = Kind("a name of letters, digits, `.`, `-`, `_`", instance_name, str.strip)
-ADDRESS = Kind('HOST:PORT, or "off"', address, str.strip)
+ADDRESS = Kind('HOST:PORT, or "off"', address, str.strip, {"off": None})
 SOCKET = Kind("a path", socket_path)
 QUEUES = Kind('a list of names, or "a,b:2"', queue_names)
 WEIGHTS = Kind("a table of queue = weight", queue_weights)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from taskqd.settings import MIB
@@ -26,6 +26,8 @@ class Kind(NamedTuple):
     """What may be written, for people: goes into messages and docs/configuration.md."""
     parse: Callable[[Any], Any]
     from_text: Callable[[str], Any] = str
+    words: Mapping[str, Any] = {}
+    """Word -> the value that it stands for."""
 
 
 def text(name: str, pattern: str = r".+", remedy: str = "") -> Kind:
@@ -74,7 +76,7 @@ def whole(low: int, high: int | None = None, **words: int | None) -> Kind:
             return value
         raise Unfit(f"expected {name}")
 
-    return Kind(name, parse, _number)
+    return Kind(name, parse, _number, words)
 
 
 def duration(low: float, high: float | None = None, **words: float | None) -> Kind:
@@ -91,7 +93,7 @@ def duration(low: float, high: float | None = None, **words: float | None) -> Ki
             raise Unfit(f"expected {name}")
         return seconds
 
-    return Kind(name, parse, _number)
+    return Kind(name, parse, _number, words)
 
 
 def whole_duration(low: int) -> Kind:
@@ -114,7 +116,7 @@ def size(low: int, high: int | None = None, **words: int | None) -> Kind:
             raise Unfit(f"expected {name}{_forgotten_unit(count, low)}")
         return count
 
-    return Kind(name, parse, _number)
+    return Kind(name, parse, _number, words)
 
 
 _DURATION_UNITS_S = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}

@@ -1,0 +1,102 @@
+"""The catalogue of keys is whole, and the documentation shows it as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from taskqd.config.keys import KEYS
+from taskqd.config.table import as_written, markdown
+from taskqd.config.values import duration_s, size_bytes, size_text
+from taskqd.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+
+
+def fields(struct: type[msgspec.Struct], prefix: str = "") -> Iterator[str]:
+    for field in msgspec.structs.fields(struct):
+        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
+            yield from fields(field.type, f"{field.name}.")
+        else:
+            yield prefix + field.encode_name
+
+
+def test_every_field_of_the_settings_has_exactly_one_key() -> None:
+    assert sorted(key.target for key in KEYS.values()) == sorted(fields(Settings))
+
+
+def test_no_two_keys_share_a_variable_or_a_flag() -> None:
+    names = [name for key in KEYS.values() for name in (key.env, key.short_env, key.flag) if name]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("path", KEYS)
+def test_a_default_as_it_is_written_is_accepted_and_means_the_default(path: str) -> None:
+    key = KEYS[path]
+    value = as_written(Settings(), key)
+    if value is None or value == [] or path == "app":
+        return
+    section, _, name = key.target.rpartition(".")
+    holder = getattr(Settings(), section) if section else Settings()
+    assert key.kind.parse(value) == getattr(holder, name)
+
+
+def test_the_documentation_shows_the_catalogue() -> None:
+    shown = (ROOT / "docs" / "configuration.md").read_text()
+    assert markdown() in shown, "put taskqd.config.table.markdown() into docs/configuration.md"
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [
+        (25, 25),
+        (0.5, 0.5),
+        ("25s", 25),
+        ("5m", 300),
+        ("1h30m", 5400),
+        ("500ms", 0.5),
+        ("7d", 604800),
+    ],
+)
+def test_durations(written: object, seconds: float) -> None:
+    assert duration_s(written) == seconds
+
+
+@pytest.mark.parametrize(
+    "written", ["", "s", "5 minutes", "5x", "-5s", True, None, float("nan"), float("inf")]
+)
+def test_what_is_no_duration(written: object) -> None:
+    assert duration_s(written) is None
+
+
+@pytest.mark.parametrize(
+    ("written", "count"),
+    [
+        (1, 1),
+        ("512MiB", 512 << 20),
+        ("1G", 1 << 30),
+        ("1k", 1024),
+        ("1kB", 1000),
+        ("1.5M", 3 << 19),
+        ("64 KiB", 65536),
+        ("10b", 10),
+    ],
+)
+def test_sizes(written: object, count: int) -> None:
+    assert size_bytes(written) == count
+
+
+@pytest.mark.parametrize("written", ["", "MiB", "1X", "-1M", True, 1.5, None])
+def test_what_is_no_size(written: object) -> None:
+    assert size_bytes(written) is None
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0"), (512, "512"), (1024, "1KiB"), (1 << 20, "1MiB"), (1536, "1536")]
+)
+def test_sizes_are_shown_as_people_write_them(count: int, text: str) -> None:
+    assert size_text(count) == text
+    assert size_bytes(text if count else 0) == count
