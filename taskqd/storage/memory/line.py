@@ -1,0 +1,154 @@
+"""One queue: which job is where.  No clock, no lock, no I/O."""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict
+from collections.abc import Iterator
+
+from taskqd.job import PRIORITY_MAX, State
+
+
+class Job:
+    """One row.  What it says of `state` is always where its `Line` keeps it."""
+
+    __slots__ = (
+        "answer", "answer_until_ms", "at_ms", "id", "priority", "queue", "reason", "record",
+        "state", "suspect", "token", "worker",
+    )  # fmt: skip
+
+    def __init__(self, job_id: str, queue: str, record: bytes, priority: int) -> None:
+        self.id = job_id
+        self.queue = queue
+        self.record = record
+        self.priority = priority
+        self.state = State.QUEUED
+        self.suspect = False
+        self.worker = ""
+        self.token = 0
+        self.at_ms = 0
+        """scheduled: due at; dead: died at."""
+        self.reason = ""
+        self.answer = b""
+        self.answer_until_ms = 0
+
+
+class Line:
+    """A queue's jobs, each in exactly one place; every move begins with `_take`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.paused = False
+        self.jobs: dict[str, Job] = {}
+        """Every job that is known to this queue, by id."""
+        self.lanes: list[OrderedDict[str, Job]] = [OrderedDict() for _ in range(PRIORITY_MAX + 1)]
+        self.suspects: OrderedDict[str, Job] = OrderedDict()
+        self.later: dict[str, Job] = {}
+        self.held: dict[str, dict[str, Job]] = {}
+        """Worker -> its jobs, in the order in which it leased them."""
+        self.dead: OrderedDict[str, Job] = OrderedDict()
+        """Oldest first."""
+        self.ended: dict[str, Job] = {}
+        self._due: list[tuple[int, int, str]] = []
+        self._serial = 0
+
+    # -- moves -----------------------------------------------------------------------------
+
+    def to_tail(self, job: Job) -> None:
+        self._take(job)
+        job.state = State.QUEUED
+        self._lane(job)[job.id] = job
+
+    def to_head(self, job: Job) -> None:
+        self.to_tail(job)
+        self._lane(job).move_to_end(job.id, last=False)
+
+    def to_later(self, job: Job, run_at_ms: int) -> None:
+        self._take(job)
+        job.state, job.at_ms, job.suspect = State.SCHEDULED, run_at_ms, False
+        self.later[job.id] = job
+        self._serial += 1
+        heapq.heappush(self._due, (run_at_ms, self._serial, job.id))
+
+    def to_worker(self, job: Job, worker: str, token: int) -> None:
+        self._take(job)
+        job.state, job.worker, job.token = State.RUNNING, worker, token
+        self.held.setdefault(worker, {})[job.id] = job
+
+    def to_dead(self, job: Job, reason: str, now_ms: int) -> None:
+        self._take(job)
+        job.state, job.reason, job.at_ms, job.suspect = State.DEAD, reason, now_ms, False
+        self.dead[job.id] = job
+
+    def to_ended(self, job: Job, now_ms: int) -> None:
+        """Keep the job's answer for its lifetime; without one, forget the job."""
+        self._take(job)
+        job.record = b""
+        if job.answer and job.answer_until_ms > now_ms:
+            job.state = State.DONE
+            self.ended[job.id] = job
+        else:
+            del self.jobs[job.id]
+
+    def to_nowhere(self, job: Job) -> None:
+        self._take(job)
+        del self.jobs[job.id]
+
+    def _take(self, job: Job) -> None:
+        """Remove the job from where it is; a new one is nowhere and becomes known."""
+        if self.jobs.setdefault(job.id, job) is not job:
+            raise AssertionError(f"job {job.id!r} is known already")
+        if job.state is State.QUEUED:
+            self._lane(job).pop(job.id, None)
+        elif job.state is State.SCHEDULED:
+            del self.later[job.id]
+        elif job.state is State.RUNNING:
+            self._let_go(job)
+        elif job.state is State.DEAD:
+            del self.dead[job.id]
+        else:
+            del self.ended[job.id]
+
+    def _let_go(self, job: Job) -> None:
+        mine = self.held[job.worker]
+        del mine[job.id]
+        if not mine:
+            del self.held[job.worker]
+        job.worker = ""
+
+    def _lane(self, job: Job) -> OrderedDict[str, Job]:
+        return self.suspects if job.suspect else self.lanes[job.priority]
+
+    # -- looks -----------------------------------------------------------------------------
+
+    def ready(self) -> int:
+        return sum(map(len, self.lanes))
+
+    def first(self) -> Job:
+        """Return the job to lease next; there must be one."""
+        lane = next(lane for lane in reversed(self.lanes) if lane)
+        return next(iter(lane.values()))
+
+    def waiting(self) -> Iterator[Job]:
+        """Iterate over the queued jobs in the order in which they will be leased."""
+        yield from self.suspects.values()
+        for lane in reversed(self.lanes):
+            yield from lane.values()
+
+    def earliest(self) -> Job | None:
+        """Return the delayed job that is due first."""
+        while self._due:
+            run_at_ms, _, job_id = self._due[0]
+            job = self.later.get(job_id)
+            if job is not None and job.at_ms == run_at_ms:
+                return job
+            heapq.heappop(self._due)
+        return None
+
+    def holding(self, worker: str) -> list[Job]:
+        """Return what the worker holds, in the order of its tokens."""
+        return list(self.held.get(worker, {}).values())
+
+    def is_empty(self) -> bool:
+        return not (self.paused or self.ready() or self.suspects or self.later or self.held
+                    or self.dead)  # fmt: skip

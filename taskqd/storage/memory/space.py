@@ -1,0 +1,112 @@
+"""Everything that one namespace holds, and the lock that guards it."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+from taskqd.clock import monotonic_ns, now_ms
+from taskqd.job import Entry
+from taskqd.storage.base import Node, Recovered
+from taskqd.storage.memory.line import Job, Line
+from taskqd.storage.rules import Held, TakenBack
+
+TIMERS = "\0timers"
+"""Place in `Space.idle` of sleeping schedulers; no queue can have this name."""
+
+
+class Ringer(Protocol):
+    def ring(self) -> None: ...
+
+
+class NodeState:
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.expires_ms = 0
+        self.queues: set[str] = set()
+
+
+def lease_clock_ms() -> int:
+    """Return the time by which leases expire; a jump of the wall clock does not move it."""
+    return monotonic_ns() // 1_000_000
+
+
+class Space:
+    """Plain data, and the moves that several calls share.  Guard every use by `lock`."""
+
+    def __init__(
+        self, wall_ms: Callable[[], int] = now_ms, lease_ms: Callable[[], int] = lease_clock_ms
+    ) -> None:
+        self.lock = threading.RLock()
+        self.answered = threading.Condition(self.lock)
+        self.wall_ms = wall_ms
+        self.lease_ms = lease_ms
+        self.epoch = uuid.uuid4().hex
+        self.lines: dict[str, Line] = {}
+        self.nodes: dict[str, NodeState] = {}
+        self.ticks: dict[tuple[str, int], int] = {}
+        """(name, Unix ms of the tick) -> kept until."""
+        self.effects: dict[str, set[tuple[str, str, int]]] = {}
+        """Worker -> its latest outcomes (queue, id, token) that took effect."""
+        self.idle: dict[str, dict[Ringer, None]] = {}
+        """Queue, or `TIMERS` -> armed bells, longest idle first."""
+        self.token = 0
+
+    def line(self, name: str) -> Line:
+        return self.lines.setdefault(name, Line(name))
+
+    def some(self, queues: Iterable[str]) -> list[Line]:
+        """Return those of the queues that were ever used."""
+        return [self.lines[name] for name in queues if name in self.lines]
+
+    def find(self, job_id: str, queue: str | None) -> tuple[Line, Job] | None:
+        names = self.lines if queue is None else (queue,)
+        for line in self.some(names):
+            job = line.jobs.get(job_id)
+            if job is not None:
+                return line, job
+        return None
+
+    def add(self, entry: Entry) -> bool:
+        """Write a job unless its id is known.  Wakes nobody."""
+        line = self.line(entry.queue)
+        known = line.jobs.get(entry.id)
+        if known is not None:
+            if known.id not in line.ended or known.answer_until_ms > self.wall_ms():
+                return False
+            line.to_nowhere(known)
+        self.put(line, Job(entry.id, entry.queue, entry.payload, entry.priority), entry.run_at_ms)
+        return True
+
+    def put(self, line: Line, job: Job, run_at_ms: int) -> None:
+        """Queue the job at the tail, or later.  Wakes schedulers, not workers."""
+        if run_at_ms <= self.wall_ms():
+            line.to_tail(job)
+            return
+        earliest = line.earliest()
+        line.to_later(job, run_at_ms)
+        if earliest is None or earliest is job or run_at_ms < earliest.at_ms:
+            self.ring(TIMERS, len(self.idle.get(TIMERS, ())))
+
+    def ring(self, place: str, count: int) -> None:
+        """Wake as many idle ones as there are jobs for."""
+        for bell in list(self.idle.get(place, ()))[:count]:
+            bell.ring()
+
+    def apply(self, line: Line, taken: Sequence[TakenBack]) -> list[Recovered]:
+        """Put one worker's jobs back to the head, the first of them first."""
+        recovered = []
+        for item in reversed(taken):
+            job = line.jobs[item.held.id]
+            facts = Recovered(job.id, line.name, job.worker, item.how, item.marks, item.suspect)
+            recovered.append(facts)
+            job.record, job.suspect = item.record, item.suspect
+            line.to_head(job)
+        self.ring(line.name, len(taken))
+        return recovered[::-1]
+
+
+def held(job: Job) -> Held:
+    return Held(job.id, job.token, job.suspect, job.record)

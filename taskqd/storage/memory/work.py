@@ -1,0 +1,192 @@
+"""What producers and workers ask of the memory storage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from taskqd.errors import NodeExpired, QueueFull
+from taskqd.job import Entry, Lease, Outcome
+from taskqd.storage.base import Bell, Leased
+from taskqd.storage.memory.bell import MemoryBell
+from taskqd.storage.memory.line import Job, Line
+from taskqd.storage.memory.space import TIMERS, Space
+from taskqd.storage.rules import grant, node_of, rewrite
+
+
+class Work:
+    """Enqueue, turn, release; bells."""
+
+    namespace: str
+    _space: Space
+    _max_jobs: int | None
+
+    def enqueue(self, jobs: Sequence[Entry]) -> list[bool]:
+        space = self._space
+        with space.lock:
+            self._check_room(len(jobs))
+            added = [space.add(entry) for entry in jobs]
+            self._ring_ready({entry.queue for entry in jobs})
+            return added
+
+    def _check_room(self, more: int) -> None:
+        if self._max_jobs is None:
+            return
+        known = sum(len(line.jobs) - len(line.ended) for line in self._space.lines.values())
+        if known + more > self._max_jobs:
+            raise QueueFull(
+                f"memory storage holds {known} jobs and may hold {self._max_jobs} (max_jobs); "
+                f"{more} more were refused: let workers drain it or raise the bound"
+            )
+
+    def lease(
+        self, worker: str, queues: Sequence[str], limit: int, *, alone: bool = False
+    ) -> Leased:
+        return self.turn(worker, (), queues, limit, alone=alone)
+
+    def settle(self, worker: str, outcomes: Sequence[Outcome]) -> list[bool]:
+        return self.turn(worker, outcomes, (), 0).settled
+
+    def turn(
+        self,
+        worker: str,
+        outcomes: Sequence[Outcome],
+        queues: Sequence[str],
+        limit: int,
+        *,
+        alone: bool = False,
+        idle: bool = False,
+        share: int = 1,
+    ) -> Leased:
+        space = self._space
+        with space.lock:
+            if limit > 0:
+                self._check_node(worker, queues)
+            settled = self._settle(worker, outcomes)
+            lines = [line for line in space.some(queues) if not line.paused]
+            leases: list[Lease] = []
+            for line in lines:
+                leases += self._lease(
+                    worker, line, limit - len(leases), alone and not leases, share
+                )
+                if leases and leases[-1].alone:
+                    break
+            self._ring_ready(queues)
+            return Leased(
+                settled,
+                leases,
+                sum(line.ready() for line in lines),
+                sum(len(line.suspects) for line in lines),
+            )
+
+    def release(self, worker: str, leases: Sequence[tuple[str, str, int]]) -> list[bool]:
+        space = self._space
+        with space.lock:
+            held = [self._held(worker, job_id, queue, token) for job_id, queue, token in leases]
+            known = space.effects.get(worker, ())
+            result = [
+                found is not None or (queue, job_id, token) in known
+                for found, (job_id, queue, token) in zip(held, leases, strict=True)
+            ]
+            effects = {(job.queue, job.id, job.token) for job in held if job is not None}
+            for job in sorted(
+                (job for job in held if job is not None), key=_by_token, reverse=True
+            ):
+                space.line(job.queue).to_head(job)
+            self._remember(worker, effects)
+            self._ring_ready({queue for _, queue, _ in leases})
+            return result
+
+    def holdings(self, worker: str, queues: Sequence[str]) -> list[Lease]:
+        with self._space.lock:
+            jobs = [job for line in self._space.some(queues) for job in line.holding(worker)]
+            return [_lease_of(job) for job in sorted(jobs, key=_by_token)]
+
+    def bell(self, worker: str, queues: Sequence[str]) -> Bell:
+        return MemoryBell(self._space, tuple(queues))
+
+    def timer_bell(self, queues: Sequence[str]) -> Bell:
+        return MemoryBell(self._space, (TIMERS,))
+
+    # -- steps of a turn -------------------------------------------------------------------
+
+    def _check_node(self, worker: str, queues: Sequence[str]) -> None:
+        node = self._space.nodes.get(node_of(worker))
+        missing = [name for name in queues if node is None or name not in node.queues]
+        if missing:
+            raise NodeExpired(
+                f"node of worker {worker!r} is not registered for {', '.join(missing)}: its lease "
+                "ran out and its jobs were recovered, or it never registered"
+            )
+
+    def _settle(self, worker: str, outcomes: Sequence[Outcome]) -> list[bool]:
+        known = self._space.effects.get(worker, set())
+        effects: set[tuple[str, str, int]] = set()
+        settled = []
+        for outcome in outcomes:
+            key = (outcome.queue, outcome.id, outcome.token)
+            job = self._held(worker, outcome.id, outcome.queue, outcome.token)
+            if job is not None:
+                self._end_lease(self._space.lines[outcome.queue], job, outcome)
+                effects.add(key)
+            settled.append(key in effects or key in known)
+        self._remember(worker, effects)
+        if effects:
+            self._space.answered.notify_all()
+        return settled
+
+    def _end_lease(self, line: Line, job: Job, outcome: Outcome) -> None:
+        now = self._space.wall_ms()
+        if outcome.kind in ("retry", "requeue"):
+            job.record = rewrite(job.record, outcome.marks, outcome.resume)
+            job.suspect = False
+            if outcome.kind == "requeue" and outcome.delay_ms <= 0:
+                line.to_head(job)
+            else:
+                self._space.put(line, job, now + outcome.delay_ms)
+            return
+        job.answer, job.answer_until_ms = outcome.answer, now + outcome.answer_ttl_s * 1000
+        if outcome.kind == "bury":
+            job.record = rewrite(job.record, outcome.marks, None)
+            line.to_dead(job, outcome.reason, now)
+        elif outcome.kind in ("ack", "cancel"):
+            line.to_ended(job, now)
+        else:
+            raise ValueError(f"outcome of job {job.id!r}: unknown kind {outcome.kind!r}")
+
+    def _lease(self, worker: str, line: Line, limit: int, alone: bool, share: int) -> list[Lease]:
+        if limit <= 0:
+            return []
+        if alone and line.suspects:
+            suspect = next(iter(line.suspects.values()))
+            return [self._lease_one(worker, line, suspect)]
+        count = grant(limit, line.ready(), share)
+        return [
+            self._lease_one(worker, line, line.first()) for _ in range(min(count, line.ready()))
+        ]
+
+    def _lease_one(self, worker: str, line: Line, job: Job) -> Lease:
+        self._space.token += 1
+        line.to_worker(job, worker, self._space.token)
+        return _lease_of(job)
+
+    def _held(self, worker: str, job_id: str, queue: str, token: int) -> Job | None:
+        line = self._space.lines.get(queue)
+        job = line.held.get(worker, {}).get(job_id) if line else None
+        return job if job is not None and job.token == token else None
+
+    def _remember(self, worker: str, effects: set[tuple[str, str, int]]) -> None:
+        if effects:
+            self._space.effects[worker] = effects
+
+    def _ring_ready(self, queues: Sequence[str] | set[str]) -> None:
+        for line in self._space.some(queues):
+            if not line.paused:
+                self._space.ring(line.name, line.ready() + len(line.suspects))
+
+
+def _by_token(job: Job) -> int:
+    return job.token
+
+
+def _lease_of(job: Job) -> Lease:
+    return Lease(job.id, job.queue, job.token, job.record, alone=job.suspect)

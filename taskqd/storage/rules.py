@@ -1,0 +1,114 @@
+"""What every storage decides alike.  Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from taskqd.errors import ConfigError
+from taskqd.job import (
+    NO_MARKS,
+    BadRecord,
+    Marks,
+    Reason,
+    State,
+    join_record,
+    split_record,
+    strip_marks,
+)
+
+_decode_head = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_ENDED = {state.value: state for state in (State.DONE, State.DEAD, State.CANCELLED)}
+
+
+def node_of(worker: str) -> str:
+    """Return the node id in a worker id, "<node id>.<serial>"."""
+    return worker.rpartition(".")[0]
+
+
+def grant(limit: int, ready: int, share: int) -> int:
+    """Return how many of `ready` jobs one of `share` workers may lease."""
+    return min(limit, max(1, -(-ready // share)))
+
+
+def answer_state(answer: bytes) -> State:
+    """Return the state that an encoded `Answer` tells; DONE where it cannot be read."""
+    try:
+        return _ENDED.get(msgspec.json.decode(_decode_head(answer)[0], type=str), State.DONE)
+    except (msgspec.DecodeError, UnicodeDecodeError, IndexError):
+        return State.DONE
+
+
+def split_tick(tick: str) -> tuple[str, int]:
+    """Return (name, Unix ms) of a tick ``name@ms``."""
+    name, at, ms = tick.rpartition("@")
+    if not (at and name and ms.isdecimal()):
+        raise ConfigError(f"tick {tick!r}: expected NAME@MILLISECONDS")
+    return name, int(ms)
+
+
+class Held(NamedTuple):
+    """A leased job, as far as taking it back depends on it."""
+
+    id: str
+    token: int
+    suspect: bool
+    record: bytes
+
+
+class TakenBack(NamedTuple):
+    held: Held
+    how: str
+    marks: Marks
+    record: bytes
+    suspect: bool
+
+
+def take_back(
+    held: Sequence[Held], running: Collection[int] | None, how: str, verdict: str
+) -> list[TakenBack]:
+    """Decide what becomes of all the jobs that one worker held, in the order given.
+
+    `running`: tokens of those that had started (None: not known, so all).  One running job is
+    to blame for the crash; several are suspects, because any of them may be.
+    """
+    started = [job for job in held if running is None or job.token in running]
+    several = how == Reason.ORPHANED and len(started) > 1
+    blamed = {job.token for job in started} if how != "released" else set()
+    return [
+        _counted(job, how, verdict, several)
+        if job.token in blamed
+        else TakenBack(job, "released", _marks(job.record), job.record, job.suspect)
+        for job in held
+    ]
+
+
+def _counted(job: Held, how: str, verdict: str, suspect: bool) -> TakenBack:
+    try:
+        marks = split_record(job.record).marks
+    except BadRecord:
+        # A damaged record stays as it is: whoever leases it next buries it with its raw bytes.
+        return TakenBack(job, how, NO_MARKS, job.record, suspect)
+    crashed = how == Reason.ORPHANED
+    marks = Marks(
+        attempts=marks.attempts + 1,
+        failures=marks.failures,
+        interruptions=marks.interruptions + (not crashed),
+        crashes=marks.crashes + crashed,
+        error=verdict or marks.error,
+    )
+    return TakenBack(job, how, marks, join_record(marks, strip_marks(job.record)), suspect)
+
+
+def _marks(record: bytes) -> Marks:
+    try:
+        return split_record(record).marks
+    except BadRecord:
+        return NO_MARKS
+
+
+def rewrite(record: bytes, marks: Marks, resume: bytes | None) -> bytes:
+    """Return the record after an outcome: new marks, and a new payload where `resume` is given."""
+    return join_record(marks, strip_marks(record) if resume is None else resume)
