@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from datetime import tzinfo
+from pathlib import Path
 from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
 from taskqd import delivery
@@ -107,7 +109,7 @@ class App:
     def _declare(self, function: Callable[..., Any], settings: TaskOptions) -> Task[Any, Any]:
         if isinstance(function, Task):
             function = function.function
-        name = settings.name or f"{function.__module__}.{function.__qualname__}"
+        name = settings.name or f"{_module_name(function)}.{function.__qualname__}"
         if name in self.registry:
             raise ConfigError(
                 f"task {name!r} is declared twice; give one of them another name with name=..."
@@ -354,6 +356,17 @@ class App:
             known = ", ".join(sorted(self.registry)) or "none"
             raise UnknownTask(f"no task named {name!r} in app {self.name!r}; declared: {known}")
         return task
+
+
+def _module_name(function: Callable[..., Any]) -> str:
+    """Return the module's importable name: a script that is run and imported has one name."""
+    module = sys.modules.get("__main__")
+    if function.__module__ != "__main__" or module is None:
+        return function.__module__
+    if module.__spec__ is not None:
+        return module.__spec__.name
+    path = getattr(module, "__file__", None)
+    return Path(path).stem if path else "__main__"
 
 
 _inherited: list[Storage] = []

@@ -130,7 +130,7 @@ class CallCodec:
         try:
             args = self._decode_positional(positional) if positional else ()
             kwargs = self._keyword_decoder()(keyword) if keyword else {}
-        except (msgspec.MsgspecError, ValueError, TypeError) as error:
+        except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
             raise DecodeError(f"{self._label}{self._signature}: {error}") from None
         return args, kwargs
 
@@ -189,7 +189,7 @@ class CallCodec:
             self._result = make_decoder(None if kind is type(None) else kind)
         try:
             return self._result(data)
-        except (msgspec.MsgspecError, ValueError, TypeError) as error:
+        except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
             raise DecodeError(f"{self._label}: result: {error}") from None
 
     def _all_hints(self) -> dict[str, Any]:

@@ -5,8 +5,10 @@ One place for each ending, so that storage, log and signals always say the same.
 
 from __future__ import annotations
 
+import os
 import random
 import traceback
+from types import TracebackType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -38,6 +40,7 @@ _TRACEBACK_CHARS_MAX = 16_000
 _SKIPPED_TTL_S = 300
 """An outcome without a value (skipped, or `store_result=False`) is kept this long: enough to answer
 who waits, and to recognise a repeated enqueue."""
+_OUR_FOLDER = os.path.dirname(__file__)
 _LOCKED_MS = (500, 1500)
 """A job whose lock is held comes back after a random time between these."""
 
@@ -324,12 +327,20 @@ def _type_name(error: BaseException) -> str:
 
 def trace_of(error: BaseException) -> str:
     try:
-        text = "".join(traceback.format_exception(error))
+        text = "".join(traceback.format_exception(type(error), error, _users_part(error)))
     except Exception as broken:
         text = f"<its traceback cannot be formatted: {type(broken).__name__}>"
     if len(text) <= _TRACEBACK_CHARS_MAX:
         return text
     return text[: _TRACEBACK_CHARS_MAX // 2] + "\n[...]\n" + text[-_TRACEBACK_CHARS_MAX // 2 :]
+
+
+def _users_part(error: BaseException) -> TracebackType | None:
+    """Return the traceback from the user's first frame on."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OUR_FOLDER):
+        trace = trace.tb_next
+    return trace or error.__traceback__
 
 
 def facts_of(job: CurrentJob) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import msgspec
 from taskqd.clock import now_ms
 from taskqd.errors import ConfigError, DecodeError, PayloadTooLarge
 from taskqd.ids import new_id
-from taskqd.job import ID_PATTERN, Entry, Envelope, Marks, split_record
+from taskqd.job import ID_PATTERN, NOTHING, Entry, Envelope, Marks, split_record
 from taskqd.options import CARRIED
 from taskqd.signing import Signer
 from taskqd.task import Signature
@@ -38,8 +38,8 @@ def pack(
     envelope = Envelope(
         p=priority,
         t=task.name,
-        a=None if positional is None else msgspec.Raw(positional),
-        k=None if keyword is None else msgspec.Raw(keyword),
+        a=NOTHING if positional is None else msgspec.Raw(positional),
+        k=NOTHING if keyword is None else msgspec.Raw(keyword),
         e=now,
         x=None if expires is None else moment_ms(expires, now, zone),
         s=tick_ms,

@@ -119,6 +119,10 @@ class Marks(msgspec.Struct, array_like=True, frozen=True, gc=False):
 NO_MARKS = Marks()
 
 
+NOTHING = msgspec.Raw()
+"""The default of raw fields: left out of the JSON, and false."""
+
+
 class Envelope(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     """One job as its caller wrote it.  Field names are short: a million of these wait in memory.
 
@@ -132,9 +136,9 @@ class Envelope(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     """version of this layout"""
     t: str
     """task name"""
-    a: msgspec.Raw | None = None
+    a: msgspec.Raw = NOTHING
     """positional arguments, a JSON array"""
-    k: msgspec.Raw | None = None
+    k: msgspec.Raw = NOTHING
     """keyword arguments, a JSON object"""
     e: int = 0
     """enqueued at, Unix ms"""
@@ -148,7 +152,7 @@ class Envelope(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     """headers that travel with the job (trace context)"""
     n: list[msgspec.Raw] | None = None
     """the stages that follow in a pipeline, envelopes again"""
-    f: msgspec.Raw | None = None
+    f: msgspec.Raw = NOTHING
     """the stage to run if this one fails for good"""
     g: list[Any] | None = None
     """membership in a group or chord: [group id, index]"""
