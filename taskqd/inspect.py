@@ -62,7 +62,7 @@ def job_row(row: JobRow) -> dict[str, Any]:
     return _row_of_answer(row, answer)
 
 
-def job_details(row: JobRow, answer: bytes | None = None) -> dict[str, Any]:
+def describe(row: JobRow, answer: bytes | None = None) -> dict[str, Any]:
     """Return all that is known of one job.  `answer`: its encoded answer, where the row has none."""
     known = open_answer(row.answer or answer or b"")
     details = job_row(row._replace(answer=row.answer or answer or b""))

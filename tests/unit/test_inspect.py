@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskqd.inspect import iso, job_details, job_row, node_row, queue_row, task_of
+from taskqd.inspect import describe, iso, job_row, node_row, queue_row, task_of
 from taskqd.job import Answer, Envelope, Failure, Marks, State, encode_answer, join_record
 from taskqd.storage.base import JobRow, Node, NodeRow, QueueRow
 
@@ -58,7 +58,7 @@ def test_a_dead_job_says_why_when_and_with_which_traceback() -> None:
         "1970-01-01T00:00:03.000Z",
         None,
     )
-    details = job_details(dead, encode_answer(FAILED))
+    details = describe(dead, encode_answer(FAILED))
     assert details["error"] == "E: no"
     assert details["traceback"] == "Trace"
     assert details["args"] == ["a.png"]
@@ -72,7 +72,7 @@ def test_an_ended_job_is_known_by_its_answer() -> None:
     assert job_row(row)["finished_at"] == "1970-01-01T00:00:05.000Z"
     assert job_row(row)["attempts"] == 2
     assert set(job_row(row)) == set(job_row(JobRow("j", "q", State.QUEUED, PAYLOAD)))
-    assert job_details(row)["result"] == {"a": 1}
+    assert describe(row)["result"] == {"a": 1}
 
 
 @pytest.mark.parametrize(
@@ -87,14 +87,14 @@ def test_an_undecodable_record_is_a_row_with_its_size(record: bytes) -> None:
         len(record),
     )
     assert shown["error"]
-    assert job_details(row)["payload"]
+    assert describe(row)["payload"]
     assert task_of(row) == ""
 
 
 @given(st.binary(max_size=200), st.binary(max_size=50), st.sampled_from(State))
 def test_whatever_a_storage_holds_it_is_shown(record: bytes, answer: bytes, state: State) -> None:
     row = JobRow("j1", "q", state, record, run_at_ms=10**18, answer=answer)
-    for shown in (job_row(row), job_details(row)):
+    for shown in (job_row(row), describe(row)):
         assert set(shown) >= PROMISED | TIMES
         msgspec.json.encode(shown)
 
