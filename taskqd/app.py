@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from datetime import tzinfo
-from pathlib import Path
 from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
 from taskqd import delivery
@@ -21,15 +19,15 @@ from taskqd.options import TaskKwargs, TaskOptions, task_options
 from taskqd.periodic import PeriodicTask
 from taskqd.result import Result, ResultGroup
 from taskqd.settings import Durability, LimitSettings
-from taskqd.signals import Listeners
+from taskqd.signals import Listeners, Listening
 from taskqd.signing import Signer
 from taskqd.storage import mask_url, open_storage
 from taskqd.storage.base import JobRow, NodeRow, QueueRow, Storage
-from taskqd.task import Signature, Task
+from taskqd.task import Signature, Task, module_name
+from taskqd.threads import StoragePerThread
 
 P = ParamSpec("P")
 R = TypeVar("R")
-F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT_URL = "sqlite:///taskqd.db"
 
@@ -44,7 +42,7 @@ class TaskDecorator(Protocol):
     def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
 
 
-class App:
+class App(Listening):
     """A namespace of tasks and the storage that keeps their jobs."""
 
     def __init__(
@@ -78,7 +76,7 @@ class App:
         self.registry: dict[str, Task[Any, Any]] = {}
         self.periodic_tasks: list[PeriodicTask] = []
         self.listeners = Listeners()
-        self._local = threading.local()
+        self._storages = StoragePerThread(self.open_storage)
         self._immediate_lock = threading.RLock()
         self._memory: Storage | None = None
 
@@ -109,7 +107,7 @@ class App:
     def _declare(self, function: Callable[..., Any], settings: TaskOptions) -> Task[Any, Any]:
         if isinstance(function, Task):
             function = function.function
-        name = settings.name or f"{_module_name(function)}.{function.__qualname__}"
+        name = settings.name or f"{module_name(function)}.{function.__qualname__}"
         if name in self.registry:
             raise ConfigError(
                 f"task {name!r} is declared twice; give one of them another name with name=..."
@@ -150,56 +148,6 @@ class App:
             "default",
         )
 
-    def signal(self, *names: str) -> Callable[[F], F]:
-        """Register a handler `(signal, job, exc=None)` for these signals (none given: for all)."""
-
-        def connect(receiver: F) -> F:
-            self.listeners.connect(receiver, names)
-            return receiver
-
-        return connect
-
-    def disconnect_signal(self, receiver: Callable[..., Any], *names: str) -> None:
-        self.listeners.disconnect(receiver, names)
-
-    def _hook(self, hook: str, name: Any) -> Any:
-        if callable(name):
-            self.listeners.add_hook(hook, name)
-            return name
-
-        def add(function: F) -> F:
-            self.listeners.add_hook(hook, function, name)
-            return function
-
-        return add
-
-    def on_startup(self, name: Any = None) -> Any:
-        """Run the function in each worker once it has booted, before its first job."""
-        return self._hook("on_startup", name)
-
-    def on_shutdown(self, name: Any = None) -> Any:
-        """Run the function in each worker after its last job."""
-        return self._hook("on_shutdown", name)
-
-    def pre_execute(self, name: Any = None) -> Any:
-        """Run the function before each job; it may raise CancelExecution."""
-        return self._hook("pre_execute", name)
-
-    def post_execute(self, name: Any = None) -> Any:
-        """Run the function after each job with (job, value, exception)."""
-        return self._hook("post_execute", name)
-
-    def before_fork(self, name: Any = None) -> Any:
-        """Run the function in the zygote once, before it forks: close what a fork would break."""
-        return self._hook("before_fork", name)
-
-    def after_fork(self, name: Any = None) -> Any:
-        """Run the function in each new worker: open connections here."""
-        return self._hook("after_fork", name)
-
-    def run_hooks(self, hook: str, *args: Any) -> None:
-        self.listeners.run_hooks(hook, *args)
-
     # -- storage -----------------------------------------------------------------------------
 
     @property
@@ -211,15 +159,7 @@ class App:
         """This thread's storage object, opened at first use and again after a fork."""
         if self.immediate:
             return self._immediate_storage()
-        opened: tuple[int, Storage] | None = getattr(self._local, "storage", None)
-        if opened is None or opened[0] != os.getpid():
-            # A storage inherited over a fork is dropped without being closed: its socket and
-            # its file locks belong to the parent.
-            if opened is not None:
-                _inherited.append(opened[1])
-            opened = (os.getpid(), self.open_storage())
-            self._local.storage = opened
-        return opened[1]
+        return self._storages.here()
 
     def open_storage(self, url: str | None = None, **options: Any) -> Storage:
         """Open a storage object of its own for the caller, who closes it."""
@@ -233,10 +173,7 @@ class App:
 
     def close(self) -> None:
         """Close this thread's storage object."""
-        opened = getattr(self._local, "storage", None)
-        if opened is not None and opened[0] == os.getpid():
-            opened[1].close()
-        self._local.storage = None
+        self._storages.close()
 
     # -- enqueueing --------------------------------------------------------------------------
 
@@ -277,7 +214,7 @@ class App:
     ) -> None:
         for signature, entry, is_new in zip(signatures, entries, new, strict=True):
             if is_new:
-                self.listeners.emit("enqueued", delivery.EnqueuedJob.of(entry, signature.task.name))
+                self.listeners.tell("enqueued", delivery.EnqueuedJob.of(entry, signature.task.name))
 
     def _run_immediately(self) -> None:
         from taskqd.immediate import run_queued
@@ -334,9 +271,8 @@ class App:
         """Iterate lazily over jobs in one state."""
         from taskqd.inspect import task_of
 
-        for row in self.storage.jobs(State(state), queue):
-            if task is None or task_of(row) == task:
-                yield row
+        rows = self.storage.jobs(State(state), queue)
+        return (row for row in rows if task is None or task_of(row) == task)
 
     @property
     def dead(self) -> Iterator[JobRow]:
@@ -356,21 +292,6 @@ class App:
             known = ", ".join(sorted(self.registry)) or "none"
             raise UnknownTask(f"no task named {name!r} in app {self.name!r}; declared: {known}")
         return task
-
-
-def _module_name(function: Callable[..., Any]) -> str:
-    """Return the module's importable name: a script that is run and imported has one name."""
-    module = sys.modules.get("__main__")
-    if function.__module__ != "__main__" or module is None:
-        return function.__module__
-    if module.__spec__ is not None:
-        return module.__spec__.name
-    path = getattr(module, "__file__", None)
-    return Path(path).stem if path else "__main__"
-
-
-_inherited: list[Storage] = []
-"""Storages of the parent process, kept so that no destructor closes what is not ours."""
 
 
 def _plain(data: bytes) -> Any:

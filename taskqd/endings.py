@@ -5,11 +5,8 @@ One place for each ending, so that storage, log and signals always say the same.
 
 from __future__ import annotations
 
-import os
 import random
-import traceback
-from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -19,6 +16,7 @@ from taskqd.codec import encode_checked
 from taskqd.current import CurrentJob
 from taskqd.envelope import moment_ms
 from taskqd.errors import PayloadTooLarge, RetryTask
+from taskqd.failures import describe, message_of, trace_of, type_name_of
 from taskqd.job import (
     NO_MARKS,
     Answer,
@@ -33,37 +31,14 @@ from taskqd.job import (
 )
 from taskqd.log import Log
 from taskqd.options import TaskOptions
-from taskqd.registry import AppLike, TaskLike
+from taskqd.registry import AppLike, JobView, Opened
 from taskqd.settings import LimitSettings
 
-_TRACEBACK_CHARS_MAX = 16_000
 _SKIPPED_TTL_S = 300
 """An outcome without a value (skipped, or `store_result=False`) is kept this long: enough to answer
 who waits, and to recognise a repeated enqueue."""
-_OUR_FOLDER = os.path.dirname(__file__)
 _LOCKED_MS = (500, 1500)
 """A job whose lock is held comes back after a random time between these."""
-
-
-class Opened(NamedTuple):
-    """A job that may run."""
-
-    lease: Lease
-    envelope: Envelope
-    marks: Marks
-    task: TaskLike
-    options: TaskOptions
-    args: Any
-    kwargs: dict[str, Any]
-
-
-class JobView(NamedTuple):
-    """What signal handlers get of a job that is not running here."""
-
-    id: str
-    task: str
-    queue: str
-    marks: Marks
 
 
 class Endings:
@@ -82,7 +57,7 @@ class Endings:
         if self._tells_done:
             self._log.emit(events.JOB_DONE, **facts_of(job), **_times(job, run_ms))
         if "complete" in self._handlers:
-            self._app.listeners.emit("complete", job)
+            self._app.listeners.tell("complete", job)
         ttl_s = self.ttl_s(opened.options)
         answer = Answer(
             "done", lease.token, now_ms(), ttl_s, opened.marks.attempts + 1, round(run_ms, 2), data
@@ -133,7 +108,7 @@ class Endings:
             delay_s=round(delay_s, 3),
         )
         if "retrying" in self._handlers:
-            self._app.listeners.emit("retrying", job, error)
+            self._app.listeners.tell("retrying", job, error)
         marks = msgspec.structs.replace(
             opened.marks, attempts=opened.marks.attempts + 1, failures=failures, error=text
         )
@@ -152,16 +127,16 @@ class Endings:
             events.JOB_FAILED, **facts_of(job), **_times(job, run_ms), error=text, traceback=trace
         )
         if reason is Reason.TIMEOUT and "timeout" in self._handlers:
-            self._app.listeners.emit("timeout", job, error)
+            self._app.listeners.tell("timeout", job, error)
         if "error" in self._handlers:
-            self._app.listeners.emit("error", job, error)
+            self._app.listeners.tell("error", job, error)
         marks = msgspec.structs.replace(
             opened.marks,
             attempts=opened.marks.attempts + 1,
             failures=opened.marks.failures + 1,
             error=text,
         )
-        failure = Failure(_type_name(error), _message(error), trace)
+        failure = Failure(type_name_of(error), message_of(error), trace)
         return self.bury(opened.lease, opened.envelope, marks, opened.options, reason, failure)
 
     def refuse(
@@ -200,7 +175,7 @@ class Endings:
             error=marks.error,
         )
         if "dead" in self._handlers:
-            self._app.listeners.emit("dead", JobView(lease.id, name, lease.queue, marks))
+            self._app.listeners.tell("dead", JobView(lease.id, name, lease.queue, marks))
         ttl_s = self.ttl_s(options) if options is not None else self._app.result_ttl
         answer = Answer(
             "dead",
@@ -232,9 +207,10 @@ class Endings:
         job: CurrentJob | None = None,
     ) -> Outcome:
         started = job is not None
+        event = events.JOB_CANCELLED if started else events.JOB_SKIPPED
         view = job or JobView(lease.id, envelope.t, lease.queue, marks)
         self._log.emit(
-            events.JOB_CANCELLED if started else events.JOB_SKIPPED,
+            event,
             job_id=lease.id,
             task=envelope.t,
             queue=lease.queue,
@@ -243,7 +219,7 @@ class Endings:
         )
         signal = "expired" if reason == Reason.EXPIRED else "canceled"
         if signal in self._handlers:
-            self._app.listeners.emit(signal, view)
+            self._app.listeners.tell(signal, view)
         ttl_s = min(self.ttl_s(options), _SKIPPED_TTL_S)
         answer = Answer(
             "cancelled", lease.token, now_ms(), ttl_s, marks.attempts + started, reason=str(reason)
@@ -271,7 +247,7 @@ class Endings:
             interruptions=marks.interruptions,
         )
         if "interrupted" in self._handlers:
-            self._app.listeners.emit("interrupted", JobView(lease.id, task, lease.queue, marks))
+            self._app.listeners.tell("interrupted", JobView(lease.id, task, lease.queue, marks))
         return Outcome(
             lease.id, lease.queue, lease.token, "requeue", marks=marks, reason=Reason.INTERRUPTED
         )
@@ -301,46 +277,6 @@ def call_options(settings: TaskOptions, envelope: Envelope) -> TaskOptions:
         return settings
     known = {k: v for k, v in envelope.o.items() if k in TaskOptions.__struct_fields__}
     return msgspec.structs.replace(settings, **known)
-
-
-def describe(error: BaseException) -> str:
-    """Return type and message of an exception whose own `__str__` may be broken."""
-    message = _message(error)
-    return f"{_type_name(error)}: {message}" if message else _type_name(error)
-
-
-def _message(error: BaseException) -> str:
-    try:
-        return str(error)[:_TRACEBACK_CHARS_MAX]
-    except Exception as broken:
-        return f"<its __str__ raised {type(broken).__name__}>"
-
-
-def _type_name(error: BaseException) -> str:
-    kind = type(error)
-    return (
-        kind.__qualname__
-        if kind.__module__ == "builtins"
-        else f"{kind.__module__}.{kind.__qualname__}"
-    )
-
-
-def trace_of(error: BaseException) -> str:
-    try:
-        text = "".join(traceback.format_exception(type(error), error, _users_part(error)))
-    except Exception as broken:
-        text = f"<its traceback cannot be formatted: {type(broken).__name__}>"
-    if len(text) <= _TRACEBACK_CHARS_MAX:
-        return text
-    return text[: _TRACEBACK_CHARS_MAX // 2] + "\n[...]\n" + text[-_TRACEBACK_CHARS_MAX // 2 :]
-
-
-def _users_part(error: BaseException) -> TracebackType | None:
-    """Return the traceback from the user's first frame on."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OUR_FOLDER):
-        trace = trace.tb_next
-    return trace or error.__traceback__
 
 
 def facts_of(job: CurrentJob) -> dict[str, Any]:

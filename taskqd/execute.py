@@ -16,7 +16,7 @@ import msgspec
 from taskqd import events
 from taskqd.clock import monotonic_s, now_ms
 from taskqd.current import CurrentJob, Place, _current
-from taskqd.endings import Endings, Opened, call_options, describe, facts_of, trace_of
+from taskqd.endings import Endings, call_options, facts_of
 from taskqd.envelope import unpack
 from taskqd.errors import (
     CancelExecution,
@@ -29,6 +29,7 @@ from taskqd.errors import (
     TaskLockedException,
     TaskTimeout,
 )
+from taskqd.failures import describe, trace_of
 from taskqd.job import (
     NO_MARKS,
     BadRecord,
@@ -42,7 +43,7 @@ from taskqd.job import (
 )
 from taskqd.log import Log
 from taskqd.options import TaskOptions
-from taskqd.registry import AppLike, TaskLike
+from taskqd.registry import AppLike, Opened, TaskLike
 from taskqd.retry import may_retry, retry_delay_s
 from taskqd.settings import LimitSettings
 
@@ -173,7 +174,7 @@ class Runner:
         if self._tells_start:
             self._log.emit(events.JOB_STARTED, **facts_of(job))
         if "executing" in self._handlers:
-            self._app.listeners.emit("executing", job)
+            self._app.listeners.tell("executing", job)
         return job
 
     def _call(self, opened: Opened, job: CurrentJob, place: Place) -> Any:
@@ -235,7 +236,7 @@ class Runner:
     def _locked(self, opened: Opened, job: CurrentJob, error: BaseException) -> Outcome | None:
         """A lock that is held is a state, not a failure: skip, or come back later."""
         if "locked" in self._handlers:
-            self._app.listeners.emit("locked", job, error)
+            self._app.listeners.tell("locked", job, error)
         policy = opened.options.on_locked
         if policy == "skip":
             return self._ends.cancel(

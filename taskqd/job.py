@@ -113,7 +113,7 @@ class Marks(msgspec.Struct, array_like=True, frozen=True, gc=False):
     crashes: int = 0
     """Attempts whose worker died; counted against `max_crashes`."""
     error: str = ""
-    """The last error or the verdict of the last dead worker, in one line of at most 500 characters."""
+    """The last error, or the verdict of the last dead worker: one line of at most 500 characters."""
 
 
 NO_MARKS = Marks()
@@ -264,10 +264,7 @@ class Failure(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Answer(msgspec.Struct, array_like=True, frozen=True, omit_defaults=False):
-    """What a caller gets to know of an ended job: the stored result.  One JSON array.
-
-    Compact, so that 16 of them share one small hash in Redis.
-    """
+    """What a caller gets to know of an ended job; compact: 16 of them share a small hash in Redis."""
 
     state: str
     """"done", "dead" or "cancelled"."""

@@ -1,12 +1,13 @@
-"""What running a job needs of an app and of a task, so that `execute` does not know `App`."""
+"""What running a job needs of an app, of a task and of the job, so that `execute` does not know `App`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import tzinfo
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from taskqd.codec import CallCodec
+from taskqd.job import Envelope, Lease, Marks
 from taskqd.options import TaskOptions
 from taskqd.signals import Listeners
 from taskqd.signing import Signer
@@ -44,3 +45,24 @@ class AppLike(Protocol):
 
     @property
     def zone(self) -> tzinfo: ...
+
+
+class Opened(NamedTuple):
+    """A job that may run."""
+
+    lease: Lease
+    envelope: Envelope
+    marks: Marks
+    task: TaskLike
+    options: TaskOptions
+    args: Any
+    kwargs: dict[str, Any]
+
+
+class JobView(NamedTuple):
+    """What signal handlers get of a job that is not running here."""
+
+    id: str
+    task: str
+    queue: str
+    marks: Marks

@@ -52,7 +52,7 @@ class Listeners:
             else:
                 self.handlers.pop(name, None)
 
-    def emit(self, signal: str, job: Any, exc: BaseException | None = None) -> None:
+    def tell(self, signal: str, job: Any, exc: BaseException | None = None) -> None:
         """Tell every handler of `signal`.  Never raises (but lets SystemExit of nobody pass)."""
         for handler in self.handlers.get(signal, ()):
             try:
@@ -81,6 +81,62 @@ class Listeners:
                 self.report("hook", f"{hook}:{name}", CancelExecution(f"raised in {hook}"))
             except Exception as error:
                 self.report("hook", f"{hook}:{name}", error)
+
+
+class Listening:
+    """The part of an app that registers handlers and hooks."""
+
+    listeners: Listeners
+
+    def signal(self, *names: str) -> Callable[[F], F]:
+        """Register a handler `(signal, job, exc=None)` for these signals (none given: for all)."""
+
+        def connect(receiver: F) -> F:
+            self.listeners.connect(receiver, names)
+            return receiver
+
+        return connect
+
+    def disconnect_signal(self, receiver: Callable[..., Any], *names: str) -> None:
+        self.listeners.disconnect(receiver, names)
+
+    def _hook(self, hook: str, name: Any) -> Any:
+        if callable(name):
+            self.listeners.add_hook(hook, name)
+            return name
+
+        def add(function: F) -> F:
+            self.listeners.add_hook(hook, function, name)
+            return function
+
+        return add
+
+    def on_startup(self, name: Any = None) -> Any:
+        """Run the function in each worker once it has booted, before its first job."""
+        return self._hook("on_startup", name)
+
+    def on_shutdown(self, name: Any = None) -> Any:
+        """Run the function in each worker after its last job."""
+        return self._hook("on_shutdown", name)
+
+    def pre_execute(self, name: Any = None) -> Any:
+        """Run the function before each job; it may raise CancelExecution."""
+        return self._hook("pre_execute", name)
+
+    def post_execute(self, name: Any = None) -> Any:
+        """Run the function after each job with (job, value, exception)."""
+        return self._hook("post_execute", name)
+
+    def before_fork(self, name: Any = None) -> Any:
+        """Run the function in the zygote once, before it forks: close what a fork would break."""
+        return self._hook("before_fork", name)
+
+    def after_fork(self, name: Any = None) -> Any:
+        """Run the function in each new worker: open connections here."""
+        return self._hook("after_fork", name)
+
+    def run_hooks(self, hook: str, *args: Any) -> None:
+        self.listeners.run_hooks(hook, *args)
 
 
 def _name(function: Callable[..., Any]) -> str:

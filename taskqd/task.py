@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast
 
 from taskqd.codec import CallCodec
@@ -126,3 +128,14 @@ class BoundTask(Generic[P, R]):
     async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Result[R]:
         results = await self.task.app.aenqueue_signatures([self.s(*args, **kwargs)])
         return results[0]
+
+
+def module_name(function: Callable[..., Any]) -> str:
+    """Return the module's importable name: a script that is run and imported has one name."""
+    module = sys.modules.get("__main__")
+    if function.__module__ != "__main__" or module is None:
+        return function.__module__
+    if module.__spec__ is not None:
+        return module.__spec__.name
+    path = getattr(module, "__file__", None)
+    return Path(path).stem if path else "__main__"
