@@ -1,0 +1,40 @@
+"""The command line of the benchmarks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from . import drain as draining
+from .side import ROOT, huey_side, taskqd_side
+from .versus import compare
+
+
+@click.group()
+def main() -> None:
+    """Measure taskqd, alone or side by side with others, on a private server."""
+
+
+@main.command()
+@click.option("--jobs", default=20_000, show_default=True)
+@click.option("--rounds", default=3, show_default=True)
+@click.option("--idle-s", default=20.0, show_default=True)
+@click.option("--venv", type=click.Path(path_type=Path), default=ROOT / "var/bench-huey")
+def huey(jobs: int, rounds: int, idle_s: float, venv: Path) -> None:
+    """Side by side with Huey on one Redis, in interleaved rounds."""
+    sides = [taskqd_side(), huey_side(venv)]
+    click.echo(compare(sides, jobs=jobs, rounds=rounds, idle_s=idle_s))
+
+
+@main.command()
+@click.option("--jobs", default=200_000, show_default=True)
+@click.option("--storage", type=click.Choice(["redis", "sqlite"]), default="redis")
+@click.option("--worker-type", type=click.Choice(["process", "thread"]), default="process")
+def drain(jobs: int, storage: str, worker_type: str) -> None:
+    """Drain many jobs: the cost of each slice of 10,000, the memory, and what is left."""
+    click.echo(draining.run(jobs, storage, worker_type))
+
+
+if __name__ == "__main__":
+    main()

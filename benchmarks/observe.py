@@ -1,0 +1,88 @@
+"""What is seen from outside: CPU and memory of process trees, CPU of the server and of strangers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+import redis
+
+from tests.support.redis_server import RedisServer
+
+
+class Cpu(NamedTuple):
+    """CPU seconds so far."""
+
+    workers: float
+    server: float
+    self: float
+    machine: float
+
+
+def tree(pid: int) -> list[psutil.Process]:
+    try:
+        root = psutil.Process(pid)
+        return [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def cpu_s(processes: list[psutil.Process]) -> float:
+    total = 0.0
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            total += times.user + times.system
+    return total
+
+
+def pss_bytes(processes: list[psutil.Process]) -> int:
+    """Return the proportional set size: shared pages are counted once over all."""
+    total = 0
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError):
+            for line in Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss:"):
+                    total += int(line.split()[1]) * 1024
+    return total
+
+
+def server_client(server: RedisServer) -> redis.Redis:
+    return redis.Redis.from_url(server.url)
+
+
+def snapshot(pid: int, server: RedisServer | None) -> Cpu:
+    machine = psutil.cpu_times()
+    idle = machine.idle + getattr(machine, "iowait", 0.0)
+    server_pid = server.process.pid if server is not None and server.process else None
+    return Cpu(
+        cpu_s(tree(pid)),
+        cpu_s([psutil.Process(server_pid)]) if server_pid else 0.0,
+        cpu_s([psutil.Process(os.getpid())]),
+        sum(machine[:8]) - idle,
+    )
+
+
+def spent(before: Cpu, after: Cpu) -> Cpu:
+    return Cpu(*(b - a for a, b in zip(before, after, strict=True)))
+
+
+def foreign_share(cost: Cpu, seconds: float) -> float:
+    """Return the share of the machine that others used meanwhile: the noise of a measurement."""
+    others = cost.machine - cost.workers - cost.server - cost.self
+    return max(0.0, others / (seconds * (os.cpu_count() or 1)))
+
+
+def wait_for(what: str, done: Callable[[], bool], timeout_s: float, every_s: float = 0.002) -> None:
+    """Raises TimeoutError that says what did not happen."""
+    import time
+
+    deadline = time.monotonic() + timeout_s
+    while not done():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what}: not within {timeout_s:g} s")
+        time.sleep(every_s)

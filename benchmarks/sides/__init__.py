@@ -1,0 +1,1 @@
+"""The two sides of a comparison: the same jobs, declared for each queue, and one producer each."""
