@@ -38,6 +38,7 @@ MASTER_SCALED = _event("master.scaled", "info", "workers", "by")
 MASTER_SLEPT = _event("master.slept", "warning", "slept_s")
 RELOAD_ABORTED = _event("reload.aborted", "error", "generation", "step", "error")
 CONFIG_REJECTED = _event("config.rejected", "error", "error")
+CONFIG_WARNED = _event("config.warned", "warning", "text")
 APP_REJECTED = _event("app.rejected", "error", "step", "error", "traceback")
 SIGNAL_RECEIVED = _event("signal.received", "debug", "signal")
 

@@ -1,0 +1,91 @@
+"""`taskqd --check`: everything a start would need, tried without starting anything."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+
+from taskqd.app import App
+from taskqd.errors import ConfigError, StorageError
+from taskqd.loading import load_app
+from taskqd.settings import Settings, slots_per_worker
+from taskqd.storage import open_storage
+from taskqd.urls import mask_url
+
+from . import usage
+from .usage import Fail
+
+
+def check(settings: Settings, warnings: Sequence[str]) -> int:
+    """Print a summary and return 0; raises Fail (78 app or storage URL, 69 storage)."""
+    app = import_app(settings.app)
+    found = [*warnings, *_strange_queues(settings, app), *_try_storage(settings, app)]
+    usage.complain(f"warning: {warning}" for warning in found)
+    usage.show(_summary(settings, app))
+    return usage.OK
+
+
+def import_app(path: str) -> App:
+    """Import the user's app from the working directory or the Python path; raises Fail."""
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        return load_app(path)
+    except ConfigError as error:
+        raise Fail(usage.CONFIG, str(error)) from None
+    except (Exception, SystemExit) as error:
+        what = " ".join(traceback.format_exception_only(error)[-1].split())
+        raise Fail(usage.CONFIG, f"app {path!r}: {_place(error.__traceback__)}{what}") from None
+
+
+def _place(trace: TracebackType | None) -> str:
+    """Return ``file:line: `` of the innermost frame of the user's code, "" where there is none."""
+    frames = [frame for frame in traceback.extract_tb(trace) if _is_users(frame.filename)]
+    return f"{frames[-1].filename}:{frames[-1].lineno}: " if frames else ""
+
+
+def _is_users(filename: str) -> bool:
+    ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    return not filename.startswith(("<", ours + os.sep)) and os.path.exists(filename)
+
+
+def _try_storage(settings: Settings, app: App) -> list[str]:
+    """Ask the storage whether it serves; returns its warnings."""
+    wanted = settings.storage
+    url = wanted.url or app.storage_url
+    try:
+        storage = open_storage(
+            url, app.name, durability=wanted.durability, allow_eviction=wanted.allow_eviction
+        )
+        try:
+            storage.ping()
+            return storage.warnings()
+        finally:
+            storage.close()
+    except ConfigError as error:
+        raise Fail(usage.CONFIG, str(error)) from None
+    except StorageError as error:
+        raise Fail(usage.UNAVAILABLE, f"storage {mask_url(url)}: {error}") from None
+
+
+def _strange_queues(settings: Settings, app: App) -> Iterator[str]:
+    for name in settings.queues.names:
+        if name not in app.queues:
+            yield f"queue {name!r}: no task of the app names it"
+    for name in app.queues if settings.queues.names else ():
+        if name not in settings.queues.names:
+            yield f"queue {name!r}: tasks of the app use it, this daemon does not serve it"
+
+
+def _summary(settings: Settings, app: App) -> Iterator[str]:
+    workers = settings.workers
+    yield f"app        {settings.app} ({app.name}): {len(app.registry)} tasks, {len(app.periodic_tasks)} periodic"
+    yield f"storage    {mask_url(settings.storage.url or app.storage_url)}: ok"
+    yield f"queues     {', '.join(settings.queues.names or app.queues)}"
+    yield f"workers    {workers.count} of type {workers.type}, {slots_per_worker(workers)} jobs each"
+    yield f"grace      {settings.shutdown.grace_s:g} s"
+    yield f"health     {settings.health.bind or 'off'}"
+    yield "ok"

@@ -1,0 +1,80 @@
+"""What both commands share: exit codes, one-line errors, and flags read by click.
+
+Exit codes: 64 the command line cannot be read, 69 a storage or daemon cannot be reached, 70 an
+internal failure, 78 a value in the configuration is wrong, wherever it was given.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, TextIO
+
+import click
+
+OK = 0
+FAILED = 1
+USAGE = 64
+UNAVAILABLE = 69
+SOFTWARE = 70
+CONFIG = 78
+
+
+class Fail(Exception):
+    """Ends a command: each line of the message goes to standard error, then `code` is returned."""
+
+    def __init__(self, code: int, *lines: str) -> None:
+        super().__init__("\n".join(lines))
+        self.code = code
+
+
+def read_flags(command: click.Command, program: str, argv: Sequence[str]) -> Any:
+    """Run a click command; raises Fail for usage errors, SystemExit after --help and --version."""
+    try:
+        with command.make_context(program, list(argv)) as context:
+            return command.invoke(context)
+    except click.exceptions.NoArgsIsHelpError as error:
+        raise Fail(USAGE, error.format_message()) from None
+    except click.UsageError as error:
+        raise Fail(USAGE, f"{program}: {_one_line(error)} (see {program} --help)") from None
+    except click.exceptions.Exit as stop:
+        raise SystemExit(stop.exit_code) from None
+    except click.Abort:
+        raise Fail(130, f"{program}: interrupted") from None
+
+
+def complain(lines: Iterable[str]) -> None:
+    """Write lines to standard error, as far as somebody listens."""
+    _write(sys.stderr, lines)
+
+
+def show(lines: Iterable[str]) -> None:
+    """Write lines to standard output, as far as somebody listens."""
+    _write(sys.stdout, lines)
+
+
+def _write(stream: TextIO | None, lines: Iterable[str]) -> None:
+    try:
+        for line in lines:
+            print(line, file=stream)
+        if stream is not None:
+            stream.flush()
+    except (OSError, ValueError):
+        # The stream is closed or its reader has gone (`| head`); the exit code still tells.
+        _abandon(stream)
+
+
+def _abandon(stream: TextIO | None) -> None:
+    """Keep the interpreter from complaining at exit about what it cannot flush."""
+    if stream is not None:
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _one_line(error: click.UsageError) -> str:
+    if isinstance(error, click.NoSuchOption):
+        near = f'; did you mean "{error.possibilities[0]}"?' if error.possibilities else ""
+        return f"{error.option_name}: unknown flag{near}"
+    return " ".join(error.format_message().split()).rstrip(".")

@@ -1,0 +1,7 @@
+"""`python -m taskqd` is the `taskqd` command."""
+
+from __future__ import annotations
+
+from taskqd.supervisor.cli import main
+
+main()
