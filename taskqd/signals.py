@@ -100,38 +100,34 @@ class Listening:
     def disconnect_signal(self, receiver: Callable[..., Any], *names: str) -> None:
         self.listeners.disconnect(receiver, names)
 
-    def _hook(self, hook: str, name: Any) -> Any:
-        if callable(name):
-            self.listeners.add_hook(hook, name)
-            return name
-
+    def _hook(self, hook: str, name: str | None) -> Callable[[F], F]:
         def add(function: F) -> F:
             self.listeners.add_hook(hook, function, name)
             return function
 
         return add
 
-    def on_startup(self, name: Any = None) -> Any:
+    def on_startup(self, name: str | None = None) -> Callable[[F], F]:
         """Run the function in each worker once it has booted, before its first job."""
         return self._hook("on_startup", name)
 
-    def on_shutdown(self, name: Any = None) -> Any:
+    def on_shutdown(self, name: str | None = None) -> Callable[[F], F]:
         """Run the function in each worker after its last job."""
         return self._hook("on_shutdown", name)
 
-    def pre_execute(self, name: Any = None) -> Any:
+    def pre_execute(self, name: str | None = None) -> Callable[[F], F]:
         """Run the function before each job; it may raise CancelExecution."""
         return self._hook("pre_execute", name)
 
-    def post_execute(self, name: Any = None) -> Any:
+    def post_execute(self, name: str | None = None) -> Callable[[F], F]:
         """Run the function after each job with (job, value, exception)."""
         return self._hook("post_execute", name)
 
-    def before_fork(self, name: Any = None) -> Any:
+    def before_fork(self, name: str | None = None) -> Callable[[F], F]:
         """Run the function in the zygote once, before it forks: close what a fork would break."""
         return self._hook("before_fork", name)
 
-    def after_fork(self, name: Any = None) -> Any:
+    def after_fork(self, name: str | None = None) -> Callable[[F], F]:
         """Run the function in each new worker: open connections here."""
         return self._hook("after_fork", name)
 
