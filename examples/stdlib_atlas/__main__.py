@@ -41,7 +41,7 @@ def main() -> int:
 def play(stage: Stage, library: str) -> int:
     from . import tasks  # after the stage has said where the storage is
 
-    paths = source_files(library)
+    paths = source_files(library)[: int(os.environ.get("ATLAS_FILES_MAX") or sys.maxsize)]
     print(f"{len(paths)} files, {stage.workers} workers, storage {stage.storage}", file=sys.stderr)
     stage.start_daemon()
     began = time.monotonic()
