@@ -1,0 +1,116 @@
+"""What the master can do: the words between `plan`, which decides, and `hands`, which acts."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from taskqd.messages import Message
+
+from .stop import Timeline
+
+
+class StartZygote(NamedTuple):
+    generation: int
+
+
+class RetireZygote(NamedTuple):
+    """Tell it to exit."""
+
+    generation: int
+
+
+class KillZygote(NamedTuple):
+    generation: int
+    reason: str
+
+
+class Spawn(NamedTuple):
+    """Fill the post of this number."""
+
+    number: int
+
+
+class Tell(NamedTuple):
+    worker_id: str
+    message: Message
+
+
+class Drain(NamedTuple):
+    worker_id: str
+    line: Timeline
+
+
+class Interrupt(NamedTuple):
+    """Dump its stacks, then tell it to requeue what it runs."""
+
+    worker_id: str
+
+
+class Condemn(NamedTuple):
+    """Kill it by these steps: (seconds from now, signal)."""
+
+    worker_id: str
+    reason: str
+    ladder: tuple[tuple[float, str], ...]
+
+
+class Signal(NamedTuple):
+    """Take the next step of the ladder."""
+
+    worker_id: str
+    signal: str
+
+
+class GiveUp(NamedTuple):
+    """Count as dead a child that nobody ever saw."""
+
+    worker_id: str
+
+
+class Owe(NamedTuple):
+    """What this worker holds must be given back."""
+
+    worker_id: str
+    how: str
+
+
+class Pay(NamedTuple):
+    """Send one debt to the scheduler."""
+
+    worker_id: str
+
+
+class BeginStop(NamedTuple):
+    """Stop without having been asked from outside."""
+
+    cause: str
+    exit_code: int
+    now: bool
+    error: str = ""
+
+
+class Retire(NamedTuple):
+    """Tell the scheduler to go."""
+
+
+class Finish(NamedTuple):
+    exit_code: int
+
+
+Action = (
+    StartZygote
+    | RetireZygote
+    | KillZygote
+    | Spawn
+    | Tell
+    | Drain
+    | Interrupt
+    | Condemn
+    | Signal
+    | GiveUp
+    | Owe
+    | Pay
+    | BeginStop
+    | Retire
+    | Finish
+)

@@ -1,0 +1,83 @@
+"""Asks a running daemon over its admin socket.  Standard library only: probes start often.
+
+Errors are plain OSErrors: FileNotFoundError and ConnectionRefusedError where no daemon runs,
+TimeoutError where it does not answer, PermissionError where it belongs to somebody else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from typing import Any
+
+REQUEST_BYTES_MAX = 64 * 1024
+_PATH_BYTES_MAX = 107
+
+Answer = dict[str, Any]
+"""With "ok": whether the request was met; "error" says why not."""
+
+
+def socket_paths(instance: str) -> list[str]:
+    """Return where the socket of this instance may be: the daemon takes the first it can have."""
+    folders = [
+        os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0],
+        _under(os.environ.get("XDG_RUNTIME_DIR", "")),
+        f"/tmp/taskqd-{os.getuid()}",
+    ]
+    return [f"{folder}/{instance}.sock" for folder in folders if folder]
+
+
+def _under(folder: str) -> str:
+    return f"{folder}/taskqd" if folder else ""
+
+
+def find(instance: str) -> str:
+    """Return the path of this instance's socket.  Raises FileNotFoundError."""
+    paths = socket_paths(instance)
+    for path in paths:
+        if os.path.exists(path):
+            return path
+    raise FileNotFoundError(f"no daemon named {instance!r}: no socket at {', '.join(paths)}")
+
+
+def instances() -> list[str]:
+    """Return the names of all instances that have a socket."""
+    found = []
+    for pattern in socket_paths("*"):
+        folder = os.path.dirname(pattern)
+        try:
+            names = os.listdir(folder)
+        except OSError:
+            # A folder that is absent or not ours has no instance for us.
+            continue
+        found += [name[: -len(".sock")] for name in names if name.endswith(".sock")]
+    return sorted(set(found))
+
+
+def ask(path: str, request: dict[str, object], *, timeout_s: float = 5.0) -> Answer:
+    """Send one request and return the answer.  Raises OSError; `timeout_s` bounds it all."""
+    if len(os.fsencode(path)) > _PATH_BYTES_MAX:
+        raise OSError(f"socket path is longer than {_PATH_BYTES_MAX} bytes: {path}")
+    until_s = time.monotonic() + timeout_s
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(timeout_s)
+        sock.connect(path)
+        sock.sendall(json.dumps(request).encode() + b"\n")
+        answer: Answer = json.loads(_read_line(sock, until_s))
+        return answer
+
+
+def _read_line(sock: socket.socket, until_s: float) -> bytes:
+    data = b""
+    while not data.endswith(b"\n"):
+        left_s = until_s - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("the daemon did not answer in time")
+        sock.settimeout(left_s)
+        chunk = sock.recv(65536)
+        if not chunk:
+            raise ConnectionResetError("the daemon hung up without an answer")
+        data += chunk
+    return data

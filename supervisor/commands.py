@@ -1,0 +1,172 @@
+"""What operators ask for, by signal or over the admin socket: both end here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from taskqd import events, messages
+
+from . import status
+from .fleet import Fleet
+from .hands import Hands
+from .house import House
+
+Facts = dict[str, Any]
+
+
+class Refused(Exception):
+    """A request that cannot be met, and why."""
+
+
+class Commands:
+    def __init__(self, house: House, hands: Hands) -> None:
+        self._house = house
+        self._fleet: Fleet = house.fleet
+        self._hands = hands
+        self._signals: dict[str, Callable[[], object]] = {
+            "SIGTERM": lambda: self.stop("SIGTERM"),
+            "SIGINT": lambda: self.stop("SIGINT"),
+            "SIGQUIT": lambda: self.stop("SIGQUIT", now=True),
+            "SIGHUP": lambda: self.reload("SIGHUP"),
+            "SIGTSTP": lambda: self.quiet(by="SIGTSTP"),
+            "SIGCONT": lambda: self.resume(by="SIGCONT"),
+            "SIGTTIN": lambda: self._scale_by(+1, "SIGTTIN"),
+            "SIGTTOU": lambda: self._scale_by(-1, "SIGTTOU"),
+            "SIGUSR1": self.reopen,
+            "SIGUSR2": self.dump_stacks,
+        }
+        self._requests: dict[str, Callable[[Facts], Facts]] = {
+            "hello": lambda _ask: {"pid": os.getpid(), "instance": house.instance},
+            "status": lambda _ask: status.everything(house, os.getpid()),
+            "probe": self._probe,
+            "drain": lambda _ask: self.stop("drain"),
+            "stop": lambda ask: self.stop("stop", now=bool(ask.get("now"))),
+            "quiet": lambda _ask: self.quiet(by="command"),
+            "resume": lambda _ask: self.resume(by="command"),
+            "scale": self._scale,
+            "stacks": self._stacks,
+            "reload": lambda _ask: self._reload(),
+        }
+
+    def signal(self, name: str) -> None:
+        """Do what a signal to the master means; SIGCHLD and unknown ones mean nothing here."""
+        act = self._signals.get(name)
+        if act is None:
+            return
+        try:
+            act()
+        except Refused as refused:
+            self._house.log.emit(events.COMMAND_REFUSED, command=name, error=str(refused))
+
+    def answer(self, request: Facts) -> Facts:
+        """Answer one request of the admin socket."""
+        act = self._requests.get(request["cmd"])
+        if act is None:
+            known = ", ".join(self._requests)
+            return {"ok": False, "error": f"unknown command {request['cmd']!r}; there are {known}"}
+        try:
+            return {"ok": True, **act(request)}
+        except Refused as refused:
+            return {"ok": False, "error": str(refused)}
+
+    # -- stop ----------------------------------------------------------------------------------
+
+    def stop(self, cause: str, *, now: bool = False) -> Facts:
+        """Begin a stop; asked again: end the drain now; a third time: kill now."""
+        stop = self._fleet.stop
+        if stop is None:
+            stop = self._hands.begin_stop(cause)
+        else:
+            stop.asked += 1
+        if stop.asked >= 3:
+            self._hands.hurry(kill=True)
+        elif now or stop.asked == 2:
+            self._hands.hurry(kill=False)
+        return {"seconds_left": round(stop.line.end_s - self._house.clock(), 3)}
+
+    # -- quiet, scale, reload ------------------------------------------------------------------
+
+    def quiet(self, *, by: str) -> Facts:
+        self._refuse_if_stopping()
+        if not self._fleet.quiet:
+            self._fleet.quiet = True
+            self._house.log.emit(events.MASTER_QUIETED, by=by)
+        return {"state": status.state(self._fleet)}
+
+    def resume(self, *, by: str) -> Facts:
+        if self._fleet.quiet:
+            self._fleet.quiet = False
+            self._house.log.emit(events.MASTER_RESUMED, by=by)
+        return {"state": status.state(self._fleet)}
+
+    def _scale(self, request: Facts) -> Facts:
+        count = request.get("count")
+        if not isinstance(count, int) or isinstance(count, bool):
+            raise Refused(f"scale: count must be a whole number, not {count!r}")
+        return self.scale(count, by="command")
+
+    def _scale_by(self, step: int, by: str) -> None:
+        self.scale(self._fleet.wanted() + step, by=by)
+
+    def scale(self, count: int, *, by: str) -> Facts:
+        """Change how many workers shall run; those over the count drain."""
+        self._refuse_if_stopping()
+        most = len(self._fleet.workers)
+        if not 1 <= count <= most:
+            raise Refused(f"scale: expected 1 to {most} workers, not {count}")
+        posts = self._fleet.workers
+        active = [post for post in posts if post.active]
+        idle = [post for post in posts if not post.active]
+        for post in active[count:]:
+            post.active = False
+        for post in idle[: max(0, count - len(active))]:
+            post.active = True
+        self._house.log.emit(events.MASTER_SCALED, workers=count, by=by)
+        return {"wanted": count}
+
+    def reload(self, _by: str) -> None:
+        self._house.log.emit(
+            events.RELOAD_ABORTED,
+            generation=self._fleet.generation,
+            step="reload",
+            error=NO_RELOAD,
+        )
+
+    def _reload(self) -> Facts:
+        raise Refused(NO_RELOAD)
+
+    def _refuse_if_stopping(self) -> None:
+        if self._fleet.stop is not None:
+            raise Refused("the daemon is stopping")
+
+    # -- looking in ----------------------------------------------------------------------------
+
+    def _probe(self, request: Facts) -> Facts:
+        probes = {"live": status.live, "ready": status.ready, "startup": status.startup}
+        probe = probes.get(str(request.get("probe")))
+        if probe is None:
+            raise Refused(f"probe: expected one of {', '.join(probes)}")
+        answer = probe(self._house)
+        return {"up": answer["ok"], "state": answer["state"], "reasons": answer["reasons"]}
+
+    def dump_stacks(self) -> None:
+        """Ask each child's faulthandler for its stacks; the master logs them a moment later."""
+        for child in self._fleet.children():
+            self._hands.ask_stacks(child)
+
+    def _stacks(self, request: Facts) -> Facts:
+        """Ask for stacks; with `read`, return those read last, by worker."""
+        if not request.get("read"):
+            self.dump_stacks()
+        return {"stacks": dict(self._house.stacks)}
+
+    def reopen(self) -> None:
+        """Open the log file again by its name, here and in every child."""
+        self._house.log.reopen()
+        for child in self._fleet.children():
+            self._house.lines.tell(child.worker_id, messages.Reopen())
+
+
+NO_RELOAD = "not supported in this version; restart the daemon: a stop loses nothing"

@@ -1,0 +1,165 @@
+"""Reaps: each dead child gets its verdict, its jobs go back, its place is filled again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from taskqd import events
+from taskqd.board import SlotView
+
+from . import process, respawn, verdict, watch
+from .fleet import Child, Event, Post, Zygote, ZygoteState
+from .hands import Hands
+from .house import COUNTERS, House
+from .process import Death
+from .verdict import Verdict
+
+STRAYS_KEPT_S = 10.0
+
+
+class Coroner:
+    def __init__(self, house: House, hands: Hands) -> None:
+        self._house = house
+        self._fleet = house.fleet
+        self._hands = hands
+        hands.on_gone = lambda child: self.bury(child, None)
+        self.hear_out: Callable[[str], None] = lambda _key: None
+        """Takes in what a dead process had still said."""
+
+    def reap_all(self) -> None:
+        """Collect every child that has died, known or not."""
+        while (pid := process.next_dead()) is not None:
+            child = self._child_of(pid)
+            zygote = next((z for z in self._fleet.zygotes if z.pid == pid), None)
+            if known := child.worker_id if child else zygote.key if zygote else "":
+                self.hear_out(known)
+            if child is not None and not child.drained:
+                # What its job has started must not go on beside the next attempt.
+                process.kill_group(pid)
+            self._sort(process.reap(pid), child, zygote)
+
+    def _sort(self, death: Death, child: Child | None, zygote: Zygote | None) -> None:
+        if child is not None:
+            self.bury(child, death)
+        elif zygote is not None:
+            self._bury_zygote(zygote, death)
+        else:
+            self._remember(death)
+
+    def _child_of(self, pid: int) -> Child | None:
+        return next((c for c in self._fleet.children() if c.pid == pid), None)
+
+    def _remember(self, death: Death) -> None:
+        now_s, strays = self._house.clock(), self._house.strays
+        for pid in [p for p, (_, at_s) in strays.items() if now_s > at_s + STRAYS_KEPT_S]:
+            del strays[pid]
+        strays[death.pid] = (death, now_s)
+        self._house.log.emit(events.PROCESS_REAPED, child_pid=death.pid, exit_code=death.returncode)
+
+    def stray(self, pid: int) -> Death | None:
+        """Return the death of a pid that was reaped before it was known."""
+        found = self._house.strays.pop(pid, None)
+        return found[0] if found else None
+
+    # -- workers and scheduler -----------------------------------------------------------------
+
+    def bury(self, child: Child, death: Death | None) -> None:
+        """Account for a child that is gone; `death` is None if it was never seen alive."""
+        fleet, house = self._fleet, self._house
+        judged = self._judge(child, death)
+        held = watch.running(house.board, child.number)
+        if not child.drained and not child.taken_back:
+            how = "interrupted" if child.interrupted else "orphaned"
+            self._hands.owe(child, how, verdict.on_jobs(judged, held))
+        self._report(child, death, judged, held)
+        self._settle_counters(child, judged)
+        post = next(post for post in fleet.posts if post.child is child)
+        self._reschedule(post, child, judged)
+        child.feel(Event.DIED, house.clock())
+        post.child = None
+        fleet.seen.pop(child.worker_id, None)
+        house.board.row(child.number).clear()
+        house.lines.drop(child.worker_id)
+
+    def _judge(self, child: Child, death: Death | None) -> Verdict:
+        killed = death is not None and death.returncode == -9
+        return verdict.judge(
+            death.returncode if death else None,
+            drained=child.drained,
+            boot_error=child.boot_error,
+            killed_for=child.killed_for,
+            stopping=child.line is not None,
+            oom_kills=self._house.oom.take() if killed else 0,
+        )
+
+    def _report(
+        self, child: Child, death: Death | None, judged: Verdict, held: list[SlotView]
+    ) -> None:
+        line = self._house.lines.get(child.worker_id)
+        stack = line.stacks.read() if line is not None and line.stacks is not None else ""
+        facts = {
+            "worker": child.name,
+            "generation": child.generation,
+            "child_pid": child.pid,
+            "cause": judged.cause,
+            "verdict": judged.text,
+            "exit_code": judged.exit_code,
+            "signal": judged.signal,
+            "uptime_s": round(self._house.clock() - child.spawned_s, 3),
+        }
+        if not judged.crashed:
+            self._house.log.emit(events.WORKER_EXITED, **facts)
+            return
+        self._house.log.emit(
+            events.WORKER_CRASHED,
+            **facts,
+            jobs_held=[view.job_id for view in held],
+            task=held[0].task if len(held) == 1 else None,
+            rss_bytes_max=death.rss_bytes_max if death else None,
+            cpu_s=round(death.cpu_s, 3) if death else None,
+            stack=stack or None,
+        )
+
+    def _settle_counters(self, child: Child, judged: Verdict) -> None:
+        tally = self._house.tally
+        tally.deaths[judged.cause] += 1
+        if child.role == "worker":
+            done = watch.counters(self._house.board, child.number)
+            tally.jobs.update(dict(zip(COUNTERS, done, strict=True)))
+
+    def _reschedule(self, post: Post, child: Child, judged: Verdict) -> None:
+        """Decide when the place is filled again."""
+        now_s = self._house.clock()
+        if child.role == "scheduler" and self._fleet.stop is None:
+            self._house.log.emit(events.SCHEDULER_REPLACED, reason=judged.text)
+        if not judged.crashed:
+            post.failures, post.spawn_at_s = 0, now_s
+            return
+        served_s = None if child.ready_s is None else now_s - child.ready_s
+        post.failures = respawn.failures_after(post.failures, served_s=served_s)
+        wait_s = respawn.delay_s(post.failures, self._house.chance(), served=served_s is not None)
+        post.spawn_at_s = now_s + wait_s
+        if served_s is None:
+            post.boots_failed += 1
+            post.last_step, post.last_error = child.boot_step, judged.text
+
+    # -- zygotes -------------------------------------------------------------------------------
+
+    def _bury_zygote(self, zygote: Zygote, death: Death) -> None:
+        house, fleet = self._house, self._fleet
+        told = zygote.state is ZygoteState.LEAVING or zygote.rejected
+        loaded = zygote.state is ZygoteState.LOADED
+        if not told:
+            code = death.returncode
+            house.log.emit(
+                events.ZYGOTE_EXITED,
+                generation=zygote.generation,
+                child_pid=death.pid,
+                exit_code=code if code >= 0 else None,
+                signal=verdict.signal_name(-code) if code < 0 else None,
+            )
+        fleet.zygote_failures = 0 if loaded else fleet.zygote_failures + 1
+        wait_s = respawn.delay_s(fleet.zygote_failures, house.chance(), served=loaded)
+        fleet.zygote_at_s = house.clock() + wait_s
+        fleet.zygotes.remove(zygote)
+        house.lines.drop(zygote.key)

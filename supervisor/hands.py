@@ -1,0 +1,254 @@
+"""Acts: one method for each action that `plan` can ask for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from taskqd import events, messages
+from taskqd.board import SlotView
+from taskqd.messages import CONTEXT_ENV, ChildContext, Message, TakeBack, decode_from_child
+from taskqd.messages import decode_from_zygote, encode
+from taskqd.settings import encode as encode_settings
+
+from . import actions, process, watch
+from .actions import Action
+from .board_memory import StackFile
+from .channel import Channel
+from .fleet import Child, Debt, Event, Post, State, Stop, Zygote, ZygoteState, zygote_key
+from .house import House
+from .stop import Timeline, begin, cut, hasten
+
+DEBT_RETRY_S = 1.0
+STACKS_S = 0.3
+"""From SIGUSR1 until a faulthandler has written."""
+AT_ONCE = ((0.0, "SIGKILL"),)
+
+
+class Hands:
+    """Carries out actions on the house's fleet."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._fleet = house.fleet
+        self.finished: int | None = None
+        """The exit code, once the last action is done."""
+        self._acts: dict[type, Callable[..., None]] = {
+            actions.StartZygote: self._start_zygote,
+            actions.RetireZygote: self._retire_zygote,
+            actions.KillZygote: self._kill_zygote,
+            actions.Spawn: self._spawn,
+            actions.Tell: self._tell,
+            actions.Drain: self._drain,
+            actions.Interrupt: self._interrupt,
+            actions.Condemn: self._condemn,
+            actions.Signal: self._signal,
+            actions.GiveUp: self._give_up,
+            actions.Owe: self._owe,
+            actions.Pay: self._pay,
+            actions.BeginStop: self._begin_stop,
+            actions.Retire: self._retire,
+            actions.Finish: self._finish,
+        }
+        self.on_gone: Callable[[Child], None] = lambda _child: None
+        """Called with a child that is given up; the coroner's business."""
+        self.on_stop: Callable[[], None] = lambda: None
+        """Called when a stop begins."""
+
+    def do(self, action: Action) -> None:
+        self._acts[type(action)](*action)
+
+    # -- zygotes -------------------------------------------------------------------------------
+
+    def _start_zygote(self, generation: int) -> None:
+        house, fleet = self._house, self._fleet
+        channel, theirs = Channel.pair(decode_from_zygote)
+        environ = {**house.environ, CONTEXT_ENV: self._context(generation, theirs.fileno())}
+        with theirs:
+            pid = process.spawn(house.zygote_argv, environ, [theirs.fileno(), house.board_fd])
+        zygote = Zygote(generation, pid, house.clock(), since_s=house.clock())
+        fleet.zygotes.append(zygote)
+        fleet.generation = generation
+        house.lines.add(zygote.key, channel)
+        house.lines.adopt(zygote.key, pid)
+        house.log.emit(events.ZYGOTE_SPAWNED, generation=generation, child_pid=pid)
+
+    def _context(self, generation: int, channel_fd: int) -> str:
+        house = self._house
+        context = ChildContext(
+            settings=encode_settings(house.settings),
+            generation=generation,
+            node_id=house.node_id,
+            node_name=house.node_name,
+            master_pid=os.getpid(),
+            channel_fd=channel_fd,
+            board_fd=house.board_fd,
+            board_rows=house.board.rows,
+            board_slots=house.board.slots,
+            scheduler_row=self._fleet.scheduler.number,
+        )
+        return encode(context).decode()
+
+    def _retire_zygote(self, generation: int) -> None:
+        zygote = self._zygote(generation)
+        if zygote.state is ZygoteState.LOADING:
+            self._kill_zygote(generation, "not needed any more")
+        zygote.state, zygote.since_s = ZygoteState.LEAVING, self._house.clock()
+        self._house.lines.tell(zygote.key, messages.Exit())
+
+    def _kill_zygote(self, generation: int, reason: str) -> None:
+        zygote = self._zygote(generation)
+        zygote.killed_for = reason
+        self._house.log.emit(events.ZYGOTE_KILLED, generation=generation, reason=reason)
+        self._house.lines.signal(zygote.key, "SIGKILL")
+
+    def kill_zygote(self, zygote: Zygote, reason: str) -> None:
+        self._kill_zygote(zygote.generation, reason)
+
+    def _zygote(self, generation: int) -> Zygote:
+        return next(z for z in self._fleet.zygotes if z.generation == generation)
+
+    # -- children ------------------------------------------------------------------------------
+
+    def _spawn(self, number: int) -> None:
+        house, fleet = self._house, self._fleet
+        zygote = fleet.zygote()
+        assert zygote is not None
+        post = self._post(number)
+        worker_id = f"{house.node_id}.{next(house.serials)}"
+        now_s = house.clock()
+        post.child = Child(worker_id, post.role, number, zygote.generation, now_s, since_s=now_s)
+        house.board.row(number).clear()
+        channel, theirs = Channel.pair(decode_from_child)
+        stacks = StackFile()
+        house.lines.add(worker_id, channel, stacks)
+        message = messages.Spawn(role=post.role, number=number, worker_id=worker_id)
+        house.lines.tell(zygote.key, message, [theirs.detach(), stacks.share()])
+        house.tally.spawned += 1
+
+    def _post(self, number: int) -> Post:
+        return next(post for post in self._fleet.posts if post.number == number)
+
+    def _child(self, worker_id: str) -> Child:
+        child = self._fleet.child(worker_id)
+        assert child is not None
+        return child
+
+    def _tell(self, worker_id: str, message: Message) -> None:
+        self._child(worker_id).quiet = isinstance(message, messages.Quiet)
+        self._house.lines.tell(worker_id, message)
+
+    def _drain(self, worker_id: str, line: Timeline) -> None:
+        child = self._child(worker_id)
+        child.line = line
+        child.feel(Event.DRAIN, self._house.clock())
+        grace_s = max(0.0, line.interrupt_s - self._house.clock())
+        self._house.lines.tell(worker_id, messages.Drain(grace_s=round(grace_s, 3)))
+
+    def _interrupt(self, worker_id: str) -> None:
+        child = self._child(worker_id)
+        child.interrupted = True
+        self.ask_stacks(child)
+        self._house.lines.tell(worker_id, messages.Interrupt())
+
+    def _condemn(self, worker_id: str, reason: str, ladder: tuple[tuple[float, str], ...]) -> None:
+        child = self._child(worker_id)
+        child.killed_for, child.ladder, child.rungs = reason, ladder, 0
+        child.feel(Event.CONDEMNED, self._house.clock())
+
+    def condemn_garbled(self, child: Child, what: str) -> None:
+        self._condemn(child.worker_id, f"it said what is no message: {what}", AT_ONCE)
+
+    def _signal(self, worker_id: str, signal: str) -> None:
+        child = self._child(worker_id)
+        child.rungs += 1
+        if signal == "SIGUSR1":
+            self.ask_stacks(child)
+            return
+        self._house.log.emit(
+            events.WORKER_KILLED,
+            worker=child.name,
+            generation=child.generation,
+            child_pid=child.pid,
+            signal=signal,
+            reason=child.killed_for,
+        )
+        self._house.lines.signal(worker_id, signal)
+
+    def ask_stacks(self, child: Child) -> None:
+        """Let its faulthandler write its stacks, to be read a moment later."""
+        # Before it has told its pid it has no handler yet, and the signal would kill it.
+        if child.state not in (State.SPAWNING, State.DEAD) and child.ready_s is not None:
+            self._house.lines.signal(child.worker_id, "SIGUSR1")
+            child.stacks_at_s = self._house.clock() + STACKS_S
+
+    def _give_up(self, worker_id: str) -> None:
+        self.on_gone(self._child(worker_id))
+
+    # -- debts ---------------------------------------------------------------------------------
+
+    def _owe(self, worker_id: str, how: str) -> None:
+        self.owe(self._child(worker_id), how, "")
+
+    def owe(self, child: Child, how: str, verdict: str) -> list[SlotView]:
+        """Write down that what `child` holds must be given back; returns the jobs it runs."""
+        held = watch.running(self._house.board, child.number)
+        order = TakeBack(
+            worker_id=child.worker_id,
+            running=tuple(view.token for view in held),
+            how=how,  # type: ignore[arg-type]
+            verdict=verdict,
+        )
+        child.taken_back = True
+        self._fleet.debts[child.worker_id] = Debt(order)
+        return held
+
+    def _pay(self, worker_id: str) -> None:
+        scheduler = self._fleet.scheduler_ready()
+        assert scheduler is not None
+        debt = self._fleet.debts[worker_id]
+        debt.sent_to = scheduler.worker_id
+        self._house.lines.tell(scheduler.worker_id, debt.order)
+
+    # -- the daemon ----------------------------------------------------------------------------
+
+    def _begin_stop(self, cause: str, exit_code: int, now: bool, error: str) -> None:
+        if error:
+            self._house.log.emit(events.MASTER_FAILED, error=error, exit_code=exit_code)
+        self.begin_stop(cause, exit_code)
+        if now:
+            self.hurry(kill=True)
+
+    def begin_stop(self, cause: str, exit_code: int = 0) -> Stop:
+        house, fleet = self._house, self._fleet
+        fleet.stop = Stop(begin(house.clock(), fleet.grace_s), cause, exit_code)
+        house.log.emit(events.MASTER_DRAINING, signal=cause, grace_s=fleet.grace_s)
+        scheduler = fleet.scheduler.child
+        if scheduler is not None:
+            house.lines.tell(scheduler.worker_id, messages.Drain(grace_s=fleet.grace_s))
+        self.on_stop()
+        return fleet.stop
+
+    def hurry(self, *, kill: bool) -> None:
+        """Move a stop forward: end the drain now, or kill now."""
+        house, fleet = self._house, self._fleet
+        assert fleet.stop is not None
+        now_s = house.clock()
+        sooner = cut if kill else hasten
+        fleet.stop.line = sooner(fleet.stop.line, now_s)
+        for child in fleet.crew():
+            if child.line is not None:
+                child.line = fleet.stop.line
+            if kill and child.killed_for:
+                child.ladder, child.rungs = AT_ONCE, 0
+
+    def _retire(self) -> None:
+        fleet = self._fleet
+        assert fleet.stop is not None
+        assert fleet.scheduler.child is not None
+        fleet.stop.retired = True
+        fleet.scheduler.child.feel(Event.DRAIN, self._house.clock())
+        self._house.lines.tell(fleet.scheduler.child.worker_id, messages.Retire())
+
+    def _finish(self, exit_code: int) -> None:
+        self.finished = exit_code

@@ -1,0 +1,305 @@
+"""The master: one thread, one selector; facts -> plan -> actions, until the last action.
+
+It imports no user code and holds no storage connection, so nothing that a job does can stop it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import selectors
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from setproctitle import setproctitle
+
+from taskqd import events
+from taskqd.clock import monotonic_ns, monotonic_s
+from taskqd.errors import ConfigError
+from taskqd.ids import new_id
+from taskqd.log import Log
+from taskqd.settings import Settings, slots_per_worker
+
+from . import admin, health, metrics, notify, process, signals, status, watch
+from .board_memory import BoardMemory
+from .commands import Commands
+from .coroner import Coroner
+from .ears import Ears
+from .fleet import Fleet, Post
+from .hands import Hands
+from .house import House, Lines
+from .listener import Listener
+from .oom import OomCounter
+from .plan import plan, wake_in_s
+
+SPARE_ROWS = 16
+"""Room on the board for more workers than were configured: scaling, replacements."""
+SLEPT_S = 2.0
+"""The master woke so much later than it meant to: it judges nobody in that round."""
+EXCUSED_S = 2.0
+ROUNDS_MAX = 1000
+SHOW_S = 1.0
+EXTRA_S = 10.0
+"""What is asked of the service manager beyond what is needed."""
+LAST_S = 0.5
+
+
+class Master:
+    """One daemon.  `run` returns its exit code."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        log: Log,
+        zygote_argv: Sequence[str],
+        clock: Callable[[], float] = monotonic_s,
+    ) -> None:
+        self._signals = signals.install()
+        self._settings = settings
+        self._log = log
+        self._clock = clock
+        self._selector = selectors.DefaultSelector()
+        self._notifier = notify.Notifier(os.environ)
+        self._listeners: list[Listener] = []
+        self._admin_path = ""
+        self._title = ""
+        self._shown_s = -SHOW_S
+        self._woke_s = 0.0
+        self._trusts_s = 0.0
+        """Beats are judged from then on."""
+        self._was_ready = False
+        process.fill_standard_fds()
+        self._memory, self._house = self._build(list(zygote_argv))
+        self._hands = Hands(self._house)
+        self._coroner = Coroner(self._house, self._hands)
+        self._ears = Ears(self._house, self._hands, self._coroner)
+        self._ears.on_loaded = self._open_admin
+        self._ears.on_ready = self._worker_ready
+        self._coroner.hear_out = self._ears.hear_out
+        self._hands.on_stop = self._notifier.stopping
+        self._commands = Commands(self._house, self._hands)
+
+    def _build(self, zygote_argv: list[str]) -> tuple[BoardMemory, House]:
+        settings = self._settings
+        count = settings.workers.count or len(os.sched_getaffinity(0))
+        rows = max(2 * count, count + SPARE_ROWS)
+        memory = BoardMemory(rows + 1, slots_per_worker(settings.workers))
+        house = House(
+            settings=settings,
+            log=self._log,
+            clock=self._clock,
+            chance=random.random,
+            zygote_argv=zygote_argv,
+            environ={k: v for k, v in os.environ.items() if k not in notify.WANTED},
+            node_id=new_id(),
+            node_name=f"{settings.name or ''}@{socket.gethostname()}",
+            board=memory.board,
+            board_fd=memory.fd,
+            fleet=Fleet(
+                workers=[Post(n, "worker", active=n < count) for n in range(rows)],
+                scheduler=Post(rows, "scheduler", active=True),
+                grace_s=settings.shutdown.grace_s,
+                connect_wait_s=settings.storage.connect_wait_s,
+                kills_overdue=settings.workers.type == "process",
+                burst=settings.burst,
+            ),
+            lines=Lines(self._selector, lambda line: self._ears.listen(line)),
+            serials=itertools.count(1),
+            oom=OomCounter(),
+            started_s=self._clock(),
+        )
+        return memory, house
+
+    # -- life ----------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Serve until stopped; returns the exit code."""
+        try:
+            self._begin()
+            while self._hands.finished is None:
+                self._turn()
+        except ConfigError as error:
+            self._log.emit(events.CONFIG_REJECTED, error=str(error))
+            self._hands.finished = 78
+        finally:
+            self._end()
+        return self._hands.finished
+
+    def _begin(self) -> None:
+        process.become_subreaper()
+        settings = self._settings
+        self._selector.register(self._signals, selectors.EVENT_READ, lambda: None)
+        self._log.emit(
+            events.MASTER_STARTED,
+            app=settings.app,
+            workers=self._house.fleet.wanted(),
+            worker_type=settings.workers.type,
+            node=self._house.node_id,
+        )
+        if settings.health.bind:
+            self._serve(health.listen(settings.health.bind), self._http())
+        if settings.name or settings.admin.socket:
+            self._open_admin()
+        self._woke_s = self._clock()
+
+    def _http(self) -> Callable[[socket.socket], health.Conversation]:
+        house = self._house
+        pages: health.Pages = {
+            "/livez": lambda: health.probe_page(status.live(house)),
+            "/readyz": lambda: health.probe_page(status.ready(house)),
+            "/startupz": lambda: health.probe_page(status.startup(house)),
+            "/metrics": lambda: health.metrics_page(metrics.text(house)),
+        }
+        return lambda _sock: health.Conversation(pages)
+
+    def _open_admin(self) -> None:
+        if self._admin_path:
+            return
+        path = admin.choose_path(self._settings.admin.socket, self._house.instance)
+        sock = admin.listen(path)
+        self._admin_path = path
+        self._serve(sock, admin.converse(self._commands.answer))
+
+    def _serve(self, sock: socket.socket, begin: Callable[[socket.socket], object]) -> None:
+        self._listeners.append(
+            Listener(self._selector, sock, begin, self._clock)  # type: ignore[arg-type]
+        )
+
+    def _turn(self) -> None:
+        """Act on what is, then sleep until something changes or is due."""
+        self._look()
+        self._act()
+        self._show()
+        if self._hands.finished is not None:
+            return
+        sleep_s = wake_in_s(self._house.fleet, self._clock())
+        ready = self._selector.select(sleep_s)
+        self._mind_the_gap(sleep_s)
+        for key, _ in ready:
+            key.data()
+        for listener in self._listeners:
+            listener.drop_slow()
+        for name in self._signals.take():
+            self._log.emit(events.SIGNAL_RECEIVED, signal=name)
+            self._commands.signal(name)
+        self._coroner.reap_all()
+
+    def _look(self) -> None:
+        house = self._house
+        house.fleet.seen = watch.look(house.fleet, house.board, monotonic_ns())
+        if self._clock() < self._trusts_s:
+            watch.excuse(house.fleet)
+
+    def _mind_the_gap(self, meant_s: float) -> None:
+        """After a sleep that the master did not mean (SIGSTOP, a paused machine) judge nobody.
+
+        Its children have slept as well, and get the time to show a beat.
+        """
+        now_s = self._clock()
+        slept_s, self._woke_s = now_s - self._woke_s, now_s
+        if slept_s > meant_s + SLEPT_S:
+            self._trusts_s = now_s + EXCUSED_S
+            self._log.emit(events.MASTER_SLEPT, slept_s=round(slept_s, 3))
+
+    def _act(self) -> None:
+        fleet = self._house.fleet
+        for _ in range(ROUNDS_MAX):
+            todo = plan(fleet, self._clock())
+            if not todo or self._hands.finished is not None:
+                return
+            for action in todo:
+                self._hands.do(action)
+        raise RuntimeError(f"the plan does not come to rest: {plan(fleet, self._clock())}")
+
+    # -- what others see -----------------------------------------------------------------------
+
+    def _worker_ready(self) -> None:
+        fleet = self._house.fleet
+        self._notifier.ready()
+        if not self._was_ready and fleet.ready() >= fleet.wanted():
+            self._was_ready = True
+            boot_ms = round((self._clock() - self._house.started_s) * 1000, 1)
+            self._log.emit(
+                events.MASTER_READY, workers=fleet.ready(), boot_ms=boot_ms, admin=self._admin_path
+            )
+
+    def _show(self) -> None:
+        """Tell process title and service manager, at most once a second."""
+        now_s = self._clock()
+        self._read_stacks(now_s)
+        if now_s < self._shown_s + SHOW_S:
+            return
+        self._shown_s = now_s
+        title = status.title(self._house)
+        if title != self._title:
+            self._title = title
+            setproctitle(title)
+        if self._notifier.active:
+            self._notify(now_s)
+
+    def _notify(self, now_s: float) -> None:
+        fleet, notifier = self._house.fleet, self._notifier
+        notifier.status(status.line(self._house))
+        if fleet.stop is not None:
+            notifier.extend(max(0.0, fleet.stop.line.end_s - now_s) + EXTRA_S)
+        elif fleet.loaded_s is not None and not fleet.served:
+            notifier.extend(EXTRA_S)
+        if notifier.watchdog_s is not None and status.live(self._house)["ok"]:
+            notifier.alive()
+
+    def _read_stacks(self, now_s: float) -> None:
+        """Log the stacks that children were asked for."""
+        for child in self._house.fleet.children():
+            if child.stacks_at_s is None or now_s < child.stacks_at_s:
+                continue
+            child.stacks_at_s = None
+            line = self._house.lines.get(child.worker_id)
+            stack = line.stacks.take() if line is not None and line.stacks is not None else ""
+            self._house.stacks[str(child.name)] = stack
+            self._log.emit(
+                events.WORKER_STACKS, worker=child.name, generation=child.generation, stack=stack
+            )
+
+    # -- the end -------------------------------------------------------------------------------
+
+    def _end(self) -> None:
+        """Leave nothing behind, whatever has happened: no process, no socket file, no descriptor."""
+        house = self._house
+        for key in house.lines.names():
+            house.lines.signal(key, "SIGKILL")
+        self._reap_the_rest()
+        for listener in self._listeners:
+            listener.close()
+        if self._admin_path:
+            with suppress(FileNotFoundError):
+                os.unlink(self._admin_path)
+        stop = house.fleet.stop
+        self._log.emit(
+            events.MASTER_STOPPED,
+            exit_code=self._hands.finished,
+            took_s=round(self._clock() - stop.line.begin_s, 3) if stop else None,
+            interrupted=house.tally.interrupted,
+            handed_back=house.tally.handed_back,
+            owed=len(house.fleet.debts),
+        )
+        for key in house.lines.names():
+            house.lines.drop(key)
+        self._notifier.close()
+        self._selector.close()
+        self._memory.close()
+
+    def _reap_the_rest(self) -> None:
+        """Collect what was just killed; a process that the kernel cannot end is left to it."""
+        until_s = self._clock() + LAST_S
+        while self._known() and self._clock() < until_s:
+            self._coroner.reap_all()
+            if self._known():
+                self._selector.select(0.02)
+                self._signals.take()
+
+    def _known(self) -> bool:
+        fleet = self._house.fleet
+        return bool(fleet.zygotes) or any(child.pid for child in fleet.children())

@@ -1,0 +1,322 @@
+"""Decides: fleet and time -> actions.  Pure, and level-triggered.
+
+`plan` looks at what is, not at what has happened, so a lost wake-up or a doubled event changes
+nothing.  Each action changes the fleet so that the next plan does not ask for it again; the master
+plans until nothing is left to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from taskqd.messages import Quiet, Resume
+
+from . import stop
+from .actions import (
+    Action,
+    BeginStop,
+    Condemn,
+    Drain,
+    Finish,
+    GiveUp,
+    Interrupt,
+    KillZygote,
+    Owe,
+    Pay,
+    Retire,
+    RetireZygote,
+    Signal,
+    Spawn,
+    StartZygote,
+    Tell,
+)
+from .fleet import Child, Fleet, Post, State, ZygoteState
+
+SCHEDULER_BEAT_S = 2.5
+"""A scheduler that has not beaten for so long is replaced."""
+WORKER_BEAT_S = 10.0
+STORAGE_DOWN_BEAT_S = 30.0
+"""Patience with a child that said that its storage is gone: a call may take its whole deadline."""
+SPAWN_S = 15.0
+"""A zygote that answers a request by no child for so long is stuck."""
+BOOT_S = 60.0
+LEAVE_S = 5.0
+"""From a child's last word to its exit."""
+HANG_UP_S = 1.0
+"""From a broken channel to the death of its other end."""
+BOOTS_MAX = 3
+"""So many failed boots of every post, and none that ever served: give up."""
+LOADS_MAX = 3
+
+HUNG = ((0.0, "SIGUSR1"), (0.3, "SIGTERM"), (1.3, "SIGKILL"))
+STUCK = ((0.0, "SIGUSR1"), (0.2, "SIGKILL"))
+AT_ONCE = ((0.0, "SIGKILL"),)
+
+
+TICK_S = 1.0
+BUSY_TICK_S = 0.1
+"""While something is under way that is judged by the clock."""
+
+
+def plan(fleet: Fleet, now_s: float) -> list[Action]:
+    """Return what to do now; [] if nothing."""
+    if fleet.stop is not None and (end := _end(fleet, now_s)):
+        return end
+    return [
+        *_zygotes(fleet, now_s),
+        *_posts(fleet, now_s),
+        *(action for child in fleet.children() for action in _child(fleet, child, now_s)),
+        *_debts(fleet, now_s),
+        *_verdict_on_all(fleet, now_s),
+    ]
+
+
+def wake_in_s(fleet: Fleet, now_s: float) -> float:
+    """Return how long the master may sleep if nothing is heard."""
+    if fleet.stop is not None or any(_hurried(child) for child in fleet.children()):
+        return BUSY_TICK_S
+    if any(seen.late for seen in fleet.seen.values()):
+        return BUSY_TICK_S
+    due = [post.spawn_at_s for post in fleet.posts if post.active and post.child is None]
+    due += [fleet.zygote_at_s, *(debt.retry_at_s for debt in fleet.debts.values())]
+    return min([TICK_S, *(at_s - now_s for at_s in due if at_s > now_s)])
+
+
+def _hurried(child: Child) -> bool:
+    if child.hung_up_s is not None or child.stacks_at_s is not None:
+        return True
+    return child.state in (State.DYING, State.DRAINING)
+
+
+# -- zygotes -----------------------------------------------------------------------------------
+
+
+def _zygotes(fleet: Fleet, now_s: float) -> Iterator[Action]:
+    living = [z for z in fleet.zygotes if z.state in (ZygoteState.LOADING, ZygoteState.LOADED)]
+    if not living and _forks_wanted(fleet) and now_s >= fleet.zygote_at_s:
+        yield StartZygote(fleet.generation + 1)
+    for zygote in fleet.zygotes:
+        if zygote.killed_for:
+            continue
+        if zygote.hung_up_s is not None and now_s >= zygote.hung_up_s + HANG_UP_S:
+            yield KillZygote(zygote.generation, "its channel is broken")
+        elif zygote.state is ZygoteState.LEAVING and now_s >= zygote.since_s + LEAVE_S:
+            yield KillZygote(zygote.generation, "did not exit when told")
+        elif _spawns_hang(fleet, zygote.generation, now_s):
+            yield KillZygote(zygote.generation, f"forked nothing for {SPAWN_S:g} s")
+
+
+def _forks_wanted(fleet: Fleet) -> bool:
+    if fleet.stop is None:
+        return True
+    return fleet.scheduler.child is None and _scheduler_needed(fleet)
+
+
+def _spawns_hang(fleet: Fleet, generation: int, now_s: float) -> bool:
+    return any(
+        child.generation == generation
+        and child.state is State.SPAWNING
+        and not child.pid
+        and now_s >= child.spawned_s + SPAWN_S
+        for child in fleet.children()
+    )
+
+
+# -- posts -------------------------------------------------------------------------------------
+
+
+def _posts(fleet: Fleet, now_s: float) -> Iterator[Action]:
+    if fleet.zygote() is None:
+        return
+    if _vacant(fleet.scheduler, now_s) and _scheduler_needed(fleet):
+        yield Spawn(fleet.scheduler.number)
+    if fleet.stop is not None or not (fleet.served or fleet.scheduler_ready()):
+        return
+    yield from (
+        Spawn(post.number) for post in fleet.workers if post.active and _vacant(post, now_s)
+    )
+
+
+def _vacant(post: Post, now_s: float) -> bool:
+    return post.child is None and now_s >= post.spawn_at_s
+
+
+def _scheduler_needed(fleet: Fleet) -> bool:
+    """Leases are renewed, and debts paid, until the last worker's last word."""
+    if fleet.stop is None:
+        return True
+    return not fleet.stop.retired and bool(fleet.crew() or fleet.debts)
+
+
+# -- children ----------------------------------------------------------------------------------
+
+
+def _child(fleet: Fleet, child: Child, now_s: float) -> Iterator[Action]:
+    if child.state is State.DYING:
+        yield from _next_rung(child, now_s)
+    elif condemned := _fault(fleet, child, now_s):
+        yield condemned
+    elif child.role == "worker":
+        yield from _worker(fleet, child, now_s)
+
+
+def _next_rung(child: Child, now_s: float) -> Iterator[Action]:
+    """A child that has no pid yet is killed once it has one, or given up."""
+    if child.pid:
+        if child.rungs < len(child.ladder):
+            after_s, signal = child.ladder[child.rungs]
+            if now_s >= child.since_s + after_s:
+                yield Signal(child.worker_id, signal)
+    elif now_s >= child.since_s + HANG_UP_S:
+        yield GiveUp(child.worker_id)
+
+
+def _fault(fleet: Fleet, child: Child, now_s: float) -> Action | None:
+    """Return how to end a child that has broken a rule of its state, None if it has not."""
+    if child.hung_up_s is not None and now_s >= child.hung_up_s + HANG_UP_S:
+        return _without_channel(child)
+    waited_s = now_s - child.since_s
+    if child.state is State.LEAVING and waited_s >= LEAVE_S:
+        return Condemn(child.worker_id, "did not exit after its last word", STUCK)
+    if child.state is State.BOOTING and waited_s >= BOOT_S and not child.storage_error:
+        return Condemn(child.worker_id, f"not ready {BOOT_S:g} s after its start", STUCK)
+    if child.state is State.SPAWNING and child.pid and waited_s >= BOOT_S:
+        return Condemn(child.worker_id, f"silent for {BOOT_S:g} s after its start", STUCK)
+    if child.state in (State.READY, State.DRAINING):
+        return _stuck(fleet, child)
+    return None
+
+
+def _without_channel(child: Child) -> Action:
+    if child.pid:
+        return Condemn(child.worker_id, "its channel is broken", AT_ONCE)
+    return GiveUp(child.worker_id)
+
+
+def _stuck(fleet: Fleet, child: Child) -> Condemn | None:
+    seen = fleet.seen.get(child.worker_id)
+    if seen is None:
+        return None
+    if seen.beat_age_s is not None and seen.beat_age_s > _patience_s(child):
+        if child.role == "scheduler":
+            return Condemn(child.worker_id, f"no beat for {seen.beat_age_s:.1f} s", STUCK)
+        return Condemn(child.worker_id, f"hung: no beat for {seen.beat_age_s:.1f} s", HUNG)
+    if seen.overdue is not None and fleet.kills_overdue:
+        return Condemn(child.worker_id, f"timeout of {seen.overdue.task}", HUNG)
+    return None
+
+
+def _patience_s(child: Child) -> float:
+    if child.storage_error:
+        return STORAGE_DOWN_BEAT_S
+    return SCHEDULER_BEAT_S if child.role == "scheduler" else WORKER_BEAT_S
+
+
+def _worker(fleet: Fleet, child: Child, now_s: float) -> Iterator[Action]:
+    if child.line is not None:
+        yield from _draining(child, child.line, now_s)
+    elif child.state in (State.SPAWNING, State.BOOTING, State.READY):
+        if fleet.stop is not None:
+            yield Drain(child.worker_id, fleet.stop.line)
+        elif not fleet.workers[child.number].active:
+            yield Drain(child.worker_id, stop.begin(now_s, fleet.grace_s))
+        elif child.quiet is not fleet.quiet:
+            yield Tell(child.worker_id, Quiet() if fleet.quiet else Resume())
+
+
+def _draining(child: Child, line: stop.Timeline, now_s: float) -> Iterator[Action]:
+    if child.state is not State.DRAINING:
+        return
+    if now_s >= line.interrupt_s and not child.interrupted:
+        yield Interrupt(child.worker_id)
+    if now_s >= line.take_back_s and not child.taken_back:
+        yield Owe(child.worker_id, "interrupted")
+    if now_s >= line.term_s:
+        steps = ((0.0, "SIGTERM"), (max(line.kill_s - now_s, 0.0), "SIGKILL"))
+        yield Condemn(child.worker_id, "stop: its grace is over", steps)
+
+
+# -- debts -------------------------------------------------------------------------------------
+
+
+def _debts(fleet: Fleet, now_s: float) -> Iterator[Action]:
+    scheduler = fleet.scheduler_ready()
+    if scheduler is None:
+        return
+    for worker_id, debt in fleet.debts.items():
+        if debt.sent_to != scheduler.worker_id and now_s >= debt.retry_at_s:
+            yield Pay(worker_id)
+
+
+# -- the daemon --------------------------------------------------------------------------------
+
+
+def _verdict_on_all(fleet: Fleet, now_s: float) -> Iterator[Action]:
+    """Decide whether the daemon goes on at all."""
+    if fleet.stop is not None:
+        return
+    if not fleet.served and (end := _never_served(fleet, now_s)):
+        yield end
+    elif fleet.burst and _nothing_left(fleet):
+        yield BeginStop("burst", 0, now=False)
+
+
+def _never_served(fleet: Fleet, now_s: float) -> BeginStop | None:
+    if fleet.app_error and fleet.loaded_s is None:
+        return BeginStop("app", 78, now=True)
+    if fleet.zygote_failures >= LOADS_MAX:
+        return BeginStop("app", 78, True, "the process that imports the app dies each time")
+    if error := _unreachable(fleet, now_s):
+        return BeginStop("storage", 69, True, error)
+    tried = [post for post in fleet.posts if post.boots_failed]
+    if not tried or any(post.boots_failed < BOOTS_MAX for post in tried):
+        return None
+    if fleet.scheduler.boots_failed or len(tried) >= fleet.wanted():
+        code = 69 if all(post.last_step == "storage" for post in tried) else 70
+        return BeginStop("boot", code, True, tried[0].last_error)
+    return None
+
+
+def _unreachable(fleet: Fleet, now_s: float) -> str:
+    """Return the storage's error if all children have waited for it in vain."""
+    children = list(fleet.children())
+    if fleet.loaded_s is None or now_s < fleet.loaded_s + fleet.connect_wait_s or not children:
+        return ""
+    if not all(child.storage_error for child in children):
+        return ""
+    wait = f"storage not reached in {fleet.connect_wait_s:g} s"
+    return f"{wait}: {children[0].storage_error}"
+
+
+def _nothing_left(fleet: Fleet) -> bool:
+    crew = fleet.crew()
+    return bool(crew) and len(crew) >= fleet.wanted() and all(_is_empty(fleet, c) for c in crew)
+
+
+def _is_empty(fleet: Fleet, child: Child) -> bool:
+    """It said so, and has neither run nor finished anything since."""
+    seen = fleet.seen.get(child.worker_id)
+    return seen is not None and not seen.busy and child.empty_at == seen.counters
+
+
+def _end(fleet: Fleet, now_s: float) -> list[Action]:
+    """Return the last steps of a stop, [] as long as it is not time for them."""
+    assert fleet.stop is not None
+    line = fleet.stop.line
+    if now_s >= line.end_s:
+        return [Finish(fleet.stop.exit_code)]
+    waits = bool(fleet.crew()) or bool(fleet.debts)
+    if waits and now_s < line.retire_s:
+        return []
+    if fleet.scheduler.child is not None:
+        return _retire(fleet)
+    living = [z for z in fleet.zygotes if z.state is not ZygoteState.DEAD]
+    told = [z for z in living if z.state is ZygoteState.LEAVING]
+    if living and len(told) == len(living):
+        return []
+    return [RetireZygote(z.generation) for z in living] or [Finish(fleet.stop.exit_code)]
+
+
+def _retire(fleet: Fleet) -> list[Action]:
+    assert fleet.stop is not None
+    return [] if fleet.stop.retired else [Retire()]

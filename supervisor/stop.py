@@ -1,0 +1,69 @@
+"""The timeline of a stop: what happens when, within `grace_s`.  Pure.
+
+     0            drain: no new job, unstarted ones handed back
+     interrupt    stacks of the rest into the log, running jobs requeued by their workers
+     take_back    what a silent worker holds is requeued by the scheduler
+     term, kill   signals to what still runs
+     retire       the scheduler is told to go, whatever is still unanswered
+     end          the master exits
+
+`interrupt` is 5 s before the end of the grace.  With a grace of 10 s or less it is at half of it,
+so that jobs always have some time of their own.  The later steps share what is left.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+TAIL_S = 5.0
+LEAST_TAIL_S = 0.5
+
+
+class Timeline(NamedTuple):
+    """Absolute times on the monotonic clock, in seconds, ascending."""
+
+    begin_s: float
+    interrupt_s: float
+    take_back_s: float
+    term_s: float
+    kill_s: float
+    retire_s: float
+    end_s: float
+
+
+def drain_s(grace_s: float) -> float:
+    """Return how long running jobs are left alone."""
+    return max(grace_s * 0.5, grace_s - TAIL_S)
+
+
+def begin(now_s: float, grace_s: float) -> Timeline:
+    interrupt_s = now_s + drain_s(grace_s)
+    return _tail(now_s, interrupt_s, max(now_s + grace_s - interrupt_s, LEAST_TAIL_S))
+
+
+def hasten(line: Timeline, now_s: float) -> Timeline:
+    """Return the timeline whose drain ends now; unchanged if it is over already."""
+    if line.interrupt_s <= now_s:
+        return line
+    return _tail(line.begin_s, now_s, line.end_s - line.interrupt_s)
+
+
+def cut(line: Timeline, now_s: float) -> Timeline:
+    """Return the timeline that kills now; what is held is still given back."""
+    tail_s = min(line.end_s - line.interrupt_s, TAIL_S)
+    return Timeline(
+        line.begin_s,
+        min(line.interrupt_s, now_s),
+        min(line.take_back_s, now_s),
+        min(line.term_s, now_s + 0.1 * tail_s),
+        min(line.kill_s, now_s + 0.1 * tail_s),
+        min(line.retire_s, now_s + 0.4 * tail_s),
+        min(line.end_s, now_s + 0.6 * tail_s),
+    )
+
+
+def _tail(begin_s: float, interrupt_s: float, tail_s: float) -> Timeline:
+    def at(share: float) -> float:
+        return interrupt_s + share * tail_s
+
+    return Timeline(begin_s, interrupt_s, at(0.2), at(0.4), at(0.6), at(0.76), at(0.92))

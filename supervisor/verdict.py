@@ -1,0 +1,66 @@
+"""Why a child died: wait status, resource usage and what is known of it -> one verdict.  Pure."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from taskqd.board import SlotView
+
+_SIGNALS = {
+    1: "SIGHUP", 2: "SIGINT", 3: "SIGQUIT", 4: "SIGILL", 5: "SIGTRAP", 6: "SIGABRT", 7: "SIGBUS",
+    8: "SIGFPE", 9: "SIGKILL", 10: "SIGUSR1", 11: "SIGSEGV", 12: "SIGUSR2", 13: "SIGPIPE",
+    14: "SIGALRM", 15: "SIGTERM", 24: "SIGXCPU", 25: "SIGXFSZ", 31: "SIGSYS",
+}  # fmt: skip
+
+
+class Verdict(NamedTuple):
+    cause: str
+    """"drained", "exit", "signal", "oom", "killed" (by the master), "boot" or "unborn"."""
+    text: str
+    """One line for people, kept with each job that the child held."""
+    exit_code: int | None
+    signal: str | None
+    crashed: bool
+    """True if it went by its own fault: not drained and not told to go."""
+
+
+def signal_name(number: int) -> str:
+    return _SIGNALS.get(number, f"SIG{number}")
+
+
+def judge(
+    returncode: int | None,
+    *,
+    drained: bool = False,
+    boot_error: str = "",
+    killed_for: str = "",
+    stopping: bool = False,
+    oom_kills: int = 0,
+) -> Verdict:
+    """Return the verdict on one dead child.
+
+    `returncode`: exit code, or minus the signal's number; None: it was never seen alive.
+    `killed_for`: the reason why the master killed it, "" if it did not.
+    `oom_kills`: kills by the kernel for want of memory in our cgroup since the last look.
+    """
+    if returncode is None:
+        return Verdict("unborn", "gone before it could say its pid", None, None, True)
+    code, signal = (returncode, None) if returncode >= 0 else (None, signal_name(-returncode))
+    how = f"killed by {signal}" if signal else f"exited with {code}"
+    if killed_for:
+        return Verdict("killed", f"{killed_for}: {how}", code, signal, not stopping)
+    if drained:
+        return Verdict("drained", f"drained, {how}", code, signal, False)
+    if boot_error:
+        return Verdict("boot", f"failed to boot: {boot_error}", code, signal, True)
+    if signal == "SIGKILL" and oom_kills:
+        return Verdict("oom", "killed by SIGKILL: out of memory", code, signal, True)
+    if signal:
+        return Verdict("signal", how, code, signal, True)
+    return Verdict("exit", f"{how} without having been told to", code, None, True)
+
+
+def on_jobs(verdict: Verdict, held: list[SlotView]) -> str:
+    """Return the verdict as kept with each job that the child held."""
+    beside = f", with {len(held)} jobs running" if len(held) > 1 else ""
+    return f"worker {verdict.text}{beside}"

@@ -1,0 +1,55 @@
+"""Reads the board: what each child is doing, and who is over time.  Pure."""
+
+from __future__ import annotations
+
+from taskqd import board
+from taskqd.board import Board, SlotView
+
+from .fleet import Child, Fleet, Seen
+
+OVERDUE_S = 0.5
+"""A job past its deadline is its worker's own business for so long."""
+_S = 1_000_000_000
+
+
+def look(fleet: Fleet, rows: Board, now_ns: int) -> dict[str, Seen]:
+    """Return what is seen of each child, by worker id.
+
+    A job counts as overdue when two looks in a row say so: a slot is not written in one go, so one
+    look may see a new job with the deadline of the one before.
+    """
+    before = {key: seen.late for key, seen in fleet.seen.items()}
+    return {c.worker_id: _see(c, rows, now_ns, before.get(c.worker_id)) for c in fleet.children()}
+
+
+def _see(child: Child, rows: Board, now_ns: int, before: SlotView | None) -> Seen:
+    row = rows.row(child.number)
+    beat_ns = row.get(board.BEAT)
+    busy = row.busy()
+    late = next(
+        (v for v in busy if v.deadline_ns and now_ns > v.deadline_ns + OVERDUE_S * _S), None
+    )
+    return Seen(
+        beat_age_s=max(0, now_ns - beat_ns) / _S if beat_ns else None,
+        busy=busy,
+        counters=counters(rows, child.number),
+        late=late,
+        overdue=late if late is not None and late == before else None,
+    )
+
+
+def counters(rows: Board, number: int) -> tuple[int, ...]:
+    """Return jobs done, failed, retried and interrupted by this row's worker."""
+    row = rows.row(number)
+    return tuple(row.get(field) for field in range(board.DONE, board.INTERRUPTED + 1))
+
+
+def running(rows: Board, number: int) -> list[SlotView]:
+    """Return the jobs that had started in this row."""
+    return rows.row(number).busy()
+
+
+def excuse(fleet: Fleet) -> None:
+    """Judge nobody by what was seen: the clock went on while nobody ran."""
+    for seen in fleet.seen.values():
+        seen.beat_age_s = seen.late = seen.overdue = None

@@ -1,0 +1,18 @@
+"""Runs a master over the fake zygote: `run_master.py SETTINGS-AS-JSON`."""
+
+from __future__ import annotations
+
+import sys
+
+from taskqd.supervisor import signals
+
+signals.install()
+
+from taskqd import log, settings  # noqa: E402
+from taskqd.supervisor.master import Master  # noqa: E402
+
+if __name__ == "__main__":
+    chosen = settings.decode(sys.argv[1])
+    out = log.configure(role="master", level="debug", format="json")
+    argv = [sys.executable, "-m", "tests.support.fake_zygote"]
+    sys.exit(Master(chosen, log=out, zygote_argv=argv).run())
