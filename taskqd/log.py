@@ -29,9 +29,25 @@ _TEXT_CHARS_MAX = 16_000
 class FdLogger:
     """Writes each line whole to a file descriptor; what cannot be written is counted, not raised."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, path: str | None = None) -> None:
         self.fd = fd
+        self._path = path
         self.dropped = 0
+
+    def reopen(self) -> None:
+        """Open the file again, which was renamed; lines that threads write meanwhile go to either.
+
+        Where it cannot be opened, the old one stays.  Lines to a bare descriptor have no file.
+        """
+        if self._path is None:
+            return
+        try:
+            fresh = _open(self._path)
+        except OSError:
+            self.dropped += 1
+            return
+        os.dup2(fresh, self.fd, inheritable=False)
+        os.close(fresh)
 
     def msg(self, line: str) -> None:
         data = (line + "\n").encode(errors="backslashreplace")
@@ -48,9 +64,10 @@ class FdLogger:
 class Log:
     """Emits events of the catalogue.  `bind` returns a log that adds facts to each line."""
 
-    def __init__(self, logger: Any, threshold: int) -> None:
+    def __init__(self, logger: Any, threshold: int, sink: FdLogger) -> None:
         self._logger = logger
         self._threshold = threshold
+        self._sink = sink
 
     def enabled(self, event: str) -> bool:
         """Return whether the event would be written: ask before gathering costly facts."""
@@ -62,7 +79,11 @@ class Log:
             getattr(self._logger, level)(event, **facts)
 
     def bind(self, **facts: Any) -> Log:
-        return Log(self._logger.bind(**facts), self._threshold)
+        return Log(self._logger.bind(**facts), self._threshold, self._sink)
+
+    def reopen(self) -> None:
+        """Go on in a new file of the old name, after a rotation."""
+        self._sink.reopen()
 
 
 def configure(
@@ -82,8 +103,9 @@ def configure(
     target = _open(file) if file else (2 if fd is None else fd)
     if format == "auto":
         format = "console" if os.isatty(target) else "json"
+    sink = FdLogger(target, file)
     logger = structlog.wrap_logger(
-        FdLogger(target),
+        sink,
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -93,7 +115,7 @@ def configure(
         wrapper_class=structlog.BoundLogger,
         cache_logger_on_first_use=True,
     ).bind(role=role, pid=os.getpid(), **facts)
-    return Log(logger, _LEVELS[level])
+    return Log(logger, _LEVELS[level], sink)
 
 
 def _open(path: str) -> int:
