@@ -30,10 +30,12 @@ class Fail(Exception):
         self.code = code
 
 
-def read_flags(command: click.Command, program: str, argv: Sequence[str]) -> Any:
-    """Run a click command; raises Fail for usage errors, SystemExit after --help and --version."""
+def read_flags(
+    command: click.Command, program: str, argv: Sequence[str], obj: object = None
+) -> Any:
+    """Run a click command with `obj` as its context's object; raises Fail for usage errors, SystemExit after --help and --version."""
     try:
-        with command.make_context(program, list(argv)) as context:
+        with command.make_context(program, list(argv), obj=obj) as context:
             return command.invoke(context)
     except click.exceptions.NoArgsIsHelpError as error:
         raise Fail(USAGE, error.format_message()) from None
@@ -56,14 +58,21 @@ def show(lines: Iterable[str]) -> None:
 
 
 def _write(stream: TextIO | None, lines: Iterable[str]) -> None:
+    """Write what comes; errors of whoever makes the lines pass through."""
+    for line in lines:
+        if not _put(stream, line):
+            return
+
+
+def _put(stream: TextIO | None, line: str) -> bool:
+    """Write one line.  False: the stream is closed or its reader has gone (`| head`)."""
     try:
-        for line in lines:
-            print(line, file=stream)
-        if stream is not None:
-            stream.flush()
+        print(line, file=stream, flush=True)
     except (OSError, ValueError):
-        # The stream is closed or its reader has gone (`| head`); the exit code still tells.
+        # Nobody listens; the exit code still tells.
         _abandon(stream)
+        return False
+    return True
 
 
 def _abandon(stream: TextIO | None) -> None:

@@ -184,11 +184,10 @@ def _result_of(answer: Answer) -> dict[str, Any]:
     }
 
 
-def _value(raw: msgspec.Raw | None, absent: Any) -> Any:
+def _value(raw: msgspec.Raw, absent: Any) -> Any:
     """Decode raw JSON; what is no JSON comes back as its text."""
-    if raw is None:
-        return absent
+    data = bytes(raw)
     try:
-        return _decode_any(raw)
+        return _decode_any(data) if data else absent
     except _DAMAGE:
-        return bytes(raw).decode(errors="backslashreplace")
+        return data.decode(errors="backslashreplace")

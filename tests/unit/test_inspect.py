@@ -99,6 +99,11 @@ def test_whatever_a_storage_holds_it_is_shown(record: bytes, answer: bytes, stat
         msgspec.json.encode(shown)
 
 
+def test_a_call_without_arguments_has_none() -> None:
+    row = JobRow("j1", "q", State.QUEUED, msgspec.json.encode(Envelope(t="shop.sweep")))
+    assert (describe(row)["args"], describe(row)["kwargs"]) == ([], {})
+
+
 def test_task_of_a_record() -> None:
     assert task_of(JobRow("j1", "q", State.QUEUED, PAYLOAD)) == "shop.thumbnail"
 

@@ -1,0 +1,52 @@
+"""The `taskqctl` command: asks a running daemon over its socket, or the storage.
+
+Exit codes: 0 done, 1 refused, not found or not ready, 64 usage, 69 no daemon or no storage there, 78
+configuration.
+
+law: nothing but the standard library is imported for a probe; the rest is loaded after that.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .ctl_asked import Asked, Configured
+
+
+def main() -> None:
+    """Entry point of `taskqctl`."""
+    argv = sys.argv[1:]
+    if argv[:1] == ["probe"]:
+        from .ctl_probe import probe
+
+        sys.exit(probe(argv[1:], os.environ))
+    from .ctl_commands import run
+
+    sys.exit(run(argv, os.environ, read_config))
+
+
+def read_config(asked: Asked) -> Configured:
+    """Return what file, environment and flags say, with origins; raises Fail with every error."""
+    from pathlib import Path
+
+    from taskqd.config import ConfigErrors, load
+    from taskqd.config.keys import KEYS
+    from taskqd.config.table import as_written
+
+    from .ctl_asked import Configured
+    from .usage import CONFIG, Fail
+
+    file = Path(asked.config) if asked.config else None
+    flags = {"storage.url": asked.storage, "name": asked.name, "app": asked.app}
+    try:
+        loaded = load(file=file, env=asked.env, flags=flags)
+    except ConfigErrors as error:
+        raise Fail(CONFIG, str(error)) from None
+    rows = [
+        {"key": path, "value": as_written(loaded.settings, key), "origin": loaded.origins[path]}
+        for path, key in KEYS.items()
+    ]
+    return Configured(loaded.settings, rows, loaded.warnings)

@@ -1,0 +1,153 @@
+"""Commands to a running daemon, over its admin socket."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import click
+
+from . import admin_client, usage
+from .ctl_asked import Asked, Output, command
+from .ctl_show import cell, plain
+from .ctl_target import ask_daemon, socket_of
+from .usage import Fail
+
+LOOK_S = 0.1
+END_S = 30.0
+"""How long the end of a daemon may take beyond what it announced."""
+STACKS_S = 0.5
+"""How long workers are given to write their stacks."""
+
+
+def add_to(root: click.Group) -> None:
+    for name, function in _COMMANDS.items():
+        command(root, name)(function)
+
+
+def status(asked: Asked) -> Output:
+    """Show state, workers and what they run."""
+    facts = ask_daemon(asked, {"cmd": "status"})
+    return Output(facts=facts, text=_status_lines(facts))
+
+
+@click.option("--wait", is_flag=True, help="Return when the daemon has ended.")
+def drain(asked: Asked, wait: bool) -> Output:
+    """Stop leasing, let running jobs finish within the grace, requeue the rest, exit."""
+    return _end(asked, {"cmd": "drain"}, wait)
+
+
+@click.option("--wait", is_flag=True, help="Return when the daemon has ended.")
+@click.option("--now", is_flag=True, help="No grace: requeue running jobs at once.")
+def stop(asked: Asked, wait: bool, now: bool) -> Output:
+    """Stop as on SIGTERM; --now as on a second one."""
+    return _end(asked, {"cmd": "stop", "now": now}, wait)
+
+
+def quiet(asked: Asked) -> Output:
+    """Lease no more jobs, stay up."""
+    return Output(facts=ask_daemon(asked, {"cmd": "quiet"}))
+
+
+def resume(asked: Asked) -> Output:
+    """Lease jobs again after `quiet`."""
+    return Output(facts=ask_daemon(asked, {"cmd": "resume"}))
+
+
+@click.argument("count", type=int)
+def scale(asked: Asked, count: int) -> Output:
+    """Change the number of workers."""
+    return Output(facts=ask_daemon(asked, {"cmd": "scale", "count": count}))
+
+
+def stacks(asked: Asked) -> Output:
+    """Show what each worker is doing, by its stacks."""
+    ask_daemon(asked, {"cmd": "stacks"})
+    # The first answer holds older stacks and asks for new ones, which the workers now write.
+    time.sleep(STACKS_S)
+    found: dict[str, str] = ask_daemon(asked, {"cmd": "stacks"})["stacks"]
+    return Output(facts={"stacks": found}, text=_stack_lines(found))
+
+
+_COMMANDS: dict[str, Callable[..., Output]] = {
+    "status": status,
+    "drain": drain,
+    "stop": stop,
+    "quiet": quiet,
+    "resume": resume,
+    "scale": scale,
+    "stacks": stacks,
+}
+
+
+def _end(asked: Asked, request: dict[str, Any], wait: bool) -> Output:
+    path = socket_of(asked)
+    answer = ask_daemon(asked._replace(socket=path), request)
+    if wait:
+        _await_end(path, answer["seconds_left"] + END_S)
+    return Output(facts=answer | {"ended": wait})
+
+
+def _await_end(path: str, within_s: float) -> None:
+    deadline_s = time.monotonic() + within_s
+    while _is_up(path):
+        if time.monotonic() > deadline_s:
+            raise Fail(usage.FAILED, f"the daemon on {path} has not ended within {within_s:.0f} s")
+        time.sleep(LOOK_S)
+
+
+def _is_up(path: str) -> bool:
+    try:
+        admin_client.ask(path, {"cmd": "hello"})
+    except (FileNotFoundError, ConnectionRefusedError):
+        return False
+    except (OSError, ValueError):
+        # It hung up on us or is slow: it may be ending, or not.
+        return True
+    return True
+
+
+def _status_lines(facts: dict[str, Any]) -> Iterator[str]:
+    storage = facts["storage"]
+    yield f"{facts['instance']}: {facts['state']}, pid {facts['pid']}, up {_span(facts['uptime_s'])}"
+    if facts["seconds_left"] is not None:
+        yield f"stopping: {_span(max(0.0, facts['seconds_left']))} left"
+    yield plain(
+        f"app {facts['app']}, queues {', '.join(facts['queues'])}, generation {facts['generation']}"
+    )
+    yield plain(f"storage {storage['url']}{': ' if storage['error'] else ''}{storage['error']}")
+    yield "jobs " + ", ".join(f"{count} {name}" for name, count in facts["jobs"].items())
+    yield f"workers {facts['ready']} of {facts['wanted']} ready, {facts['busy']} busy"
+    for row in [*facts["workers"], facts["scheduler"]]:
+        yield from _worker_lines(row, is_scheduler=row is facts["scheduler"])
+
+
+def _worker_lines(row: dict[str, Any], *, is_scheduler: bool) -> Iterator[str]:
+    name = "scheduler" if is_scheduler else f"worker {row['worker']}"
+    if row["state"] == "waiting":
+        error = f": {row['error']}" if row.get("error") else ""
+        yield plain(f"  {name}: starts in {_span(row['respawn_in_s'])}{error}")
+        return
+    error = f", storage: {row['storage_error']}" if row["storage_error"] else ""
+    yield plain(f"  {name}: {row['state']}, pid {row['pid']}, up {_span(row['uptime_s'])}{error}")
+    for job in row.get("running", ()):
+        yield plain(f"    {cell(job['task'])} {job['job_id']} for {_span(job['ran_s'])}")
+
+
+def _stack_lines(found: dict[str, str]) -> Iterator[str]:
+    for worker, text in found.items():
+        yield f"worker {worker}:"
+        yield from (f"    {plain(line)}" for line in text.splitlines())
+
+
+def _span(seconds: float) -> str:
+    """Return seconds as people say them: 0.4 s, 12 s, 3 min 20 s, 5 h 2 min, 3 d 4 h."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    parts: list[str] = []
+    left = int(seconds)
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        count, left = divmod(left, length)
+        parts += [f"{count} {unit}"] if count or parts else []
+    return " ".join(parts[:2])

@@ -1,0 +1,102 @@
+"""`taskqctl enqueue`: a call in JSON becomes a job, by the app's own rules where there is an app."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from taskqd import errors
+from taskqd.clock import now_ms
+from taskqd.delivery import deliver
+from taskqd.envelope import checked_id
+from taskqd.ids import new_id
+from taskqd.job import NAME_PATTERN, NOTHING, Entry, Envelope
+
+from . import usage
+from .ctl_asked import Asked, Row
+from .ctl_target import find_app, open_target
+from .usage import Fail
+
+if TYPE_CHECKING:
+    from taskqd.app import App
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+_BAD_CALL = (errors.BadArguments, errors.EncodeError, errors.PayloadTooLarge, errors.UnknownTask)
+
+
+def enqueue_call(asked: Asked, task: str, call: str, kwargs: str, **options: Any) -> Row:
+    """Enqueue one call; `call` is a JSON array, or an object that stands for `kwargs`."""
+    positional, keyword = _read_call(call, kwargs)
+    given = {name: value for name, value in options.items() if value is not None}
+    if "job_id" in given:
+        given["id"] = given.pop("job_id")
+    try:
+        app = find_app(asked)
+        entry = (
+            _by_app(app, task, positional, keyword, given)
+            if app
+            else _as_it_is(task, positional, keyword, **given)
+        )
+    except _BAD_CALL as error:
+        raise Fail(usage.USAGE, f"nothing enqueued: {error}") from None
+    except errors.ConfigError as error:
+        raise Fail(usage.USAGE, f"nothing enqueued: {error}") from None
+    with open_target(asked, create=app is not None) as storage:
+        (new,) = deliver(storage, [entry])
+    return {"id": entry.id, "task": task, "queue": entry.queue, "new": new}
+
+
+def _by_app(
+    app: App, task: str, positional: list[Any], keyword: dict[str, Any], options: dict[str, Any]
+) -> Entry:
+    bound = app.find_task(task).options(**options)
+    return app.entry(bound.s(*positional, **keyword))
+
+
+def _as_it_is(
+    task: str,
+    positional: list[Any],
+    keyword: dict[str, Any],
+    *,
+    queue: str = "default",
+    priority: int = 0,
+    delay: float = 0.0,
+    id: str | None = None,
+) -> Entry:
+    if not NAME_PATTERN.fullmatch(queue):
+        raise errors.ConfigError(f"queue {queue!r}: expected letters, digits, '_', '.', '-'")
+    now = now_ms()
+    envelope = Envelope(
+        p=priority,
+        t=task,
+        a=_raw(positional),
+        k=_raw(keyword),
+        e=now,
+    )
+    run_at_ms = now + round(delay * 1000) if delay else 0
+    job_id = new_id() if id is None else checked_id(id)
+    return Entry(job_id, queue, _encode(envelope), run_at_ms, priority, fresh=id is None)
+
+
+def _raw(value: object) -> msgspec.Raw:
+    return msgspec.Raw(_encode(value)) if value else NOTHING
+
+
+def _read_call(call: str, kwargs: str) -> tuple[list[Any], dict[str, Any]]:
+    positional, keyword = _json(call, "--args"), _json(kwargs, "--kwargs")
+    if isinstance(positional, dict) and not keyword:
+        positional, keyword = [], positional
+    if not isinstance(positional, list):
+        raise Fail(usage.USAGE, "--args: expected a JSON array like [1, 2], or an object")
+    if not isinstance(keyword, dict):
+        raise Fail(usage.USAGE, '--kwargs: expected a JSON object like {"width": 200}')
+    return positional, keyword
+
+
+def _json(text: str, flag: str) -> Any:
+    try:
+        return _decode(text.encode())
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise Fail(usage.USAGE, f"{flag}: not JSON: {error}") from None

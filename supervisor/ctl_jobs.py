@@ -1,0 +1,218 @@
+"""Commands about jobs and dead letters, on the storage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import click
+
+from taskqd.clock import now_ms
+from taskqd.inspect import describe, job_row
+from taskqd.job import Answer, Reason, State, encode_answer
+from taskqd.storage.base import JobRow, Storage
+
+from . import usage
+from .ctl_asked import Asked, Output, Row, command
+from .ctl_target import open_target
+from .usage import Fail
+
+JOB_COLUMNS = ("id", "task", "queue", "state", "attempts", "run_at", "error")
+DEAD_COLUMNS = ("id", "task", "queue", "reason", "attempts", "finished_at", "error")
+WAITING = (State.RUNNING, State.QUEUED, State.SCHEDULED)
+BATCH = 500
+REVOKED_TTL_S = 86400
+
+
+def add_to(root: click.Group) -> None:
+    root.add_command(job)
+    root.add_command(dead)
+
+
+def _filters(function: Any) -> Any:
+    for option in (
+        click.option("--limit", type=click.IntRange(1), metavar="N", help="Show at most N."),
+        click.option("--task", metavar="NAME", help="Only jobs of this task."),
+        click.option("--queue", metavar="NAME", help="Only jobs of this queue."),
+    ):
+        function = option(function)
+    return function
+
+
+@click.group()
+def job() -> None:
+    """Jobs that wait, run or have ended."""
+
+
+@command(job, "ls")
+@_filters
+@click.option(
+    "--state",
+    type=click.Choice([str(state) for state in State]),
+    help="Default: running, queued, scheduled.",
+)
+def job_ls(
+    asked: Asked, queue: str | None, task: str | None, limit: int | None, state: str | None
+) -> Output:
+    """List jobs."""
+    states = (State(state),) if state else WAITING
+    return _list(asked, states, queue, task, limit, JOB_COLUMNS)
+
+
+@command(job, "show")
+@click.argument("job_id", metavar="ID")
+def job_show(asked: Asked, job_id: str) -> Output:
+    """Show all that is known of one job."""
+    with open_target(asked) as storage:
+        row = storage.job(job_id)
+        if row is None:
+            raise Fail(usage.FAILED, f"job {job_id}: not known, or its result's lifetime is over")
+        return Output(facts=describe(row, storage.answer(job_id, row.queue or None)))
+
+
+@command(job, "revoke")
+@click.argument("job_ids", metavar="ID...", nargs=-1, required=True)
+def job_revoke(asked: Asked, job_ids: tuple[str, ...]) -> Output:
+    """Cancel waiting jobs, at once."""
+    with open_target(asked) as storage:
+        return _each(job_ids, "revoked", storage, lambda row: _revoke(storage, row))
+
+
+@command(job, "retry")
+@click.argument("job_ids", metavar="ID...", nargs=-1, required=True)
+def job_retry(asked: Asked, job_ids: tuple[str, ...]) -> Output:
+    """Run dead jobs again, and scheduled ones now."""
+    with open_target(asked) as storage:
+        return _each(job_ids, "retried", storage, lambda row: _retry(storage, row))
+
+
+@click.group()
+def dead() -> None:
+    """Dead letters: jobs that were given up, kept with their reason."""
+
+
+@command(dead, "ls")
+@_filters
+@click.option("--reason", metavar="WORD", help="Only those given up for this reason.")
+def dead_ls(
+    asked: Asked, queue: str | None, task: str | None, limit: int | None, reason: str | None
+) -> Output:
+    """List dead letters."""
+    return _list(asked, (State.DEAD,), queue, task, limit, DEAD_COLUMNS, reason)
+
+
+@command(dead, "show")
+@click.argument("job_id", metavar="ID")
+def dead_show(asked: Asked, job_id: str) -> Output:
+    """Show one dead letter with its traceback and raw payload."""
+    with open_target(asked) as storage:
+        row = storage.job(job_id)
+        if row is None or row.state is not State.DEAD:
+            raise Fail(usage.FAILED, f"job {job_id}: not among the dead letters")
+        return Output(facts=describe(row, storage.answer(job_id, row.queue or None)))
+
+
+def _chosen(function: Any) -> Any:
+    """Add ID... and the filters that choose dead letters; nothing chosen is a usage error."""
+    for option in (
+        click.option("--all", "everything", is_flag=True, help="All of them."),
+        click.option("--reason", metavar="WORD", help="Those given up for this reason."),
+        click.option("--task", metavar="NAME", help="Those of this task."),
+        click.option("--queue", metavar="NAME", help="Those of this queue."),
+        click.argument("job_ids", metavar="[ID...]", nargs=-1),
+    ):
+        function = option(function)
+    return function
+
+
+@command(dead, "retry")
+@_chosen
+def dead_retry(asked: Asked, **chosen: Any) -> Output:
+    """Put dead letters back into their queues, their counters at zero."""
+    with open_target(asked) as storage:
+        count = sum(storage.revive(batch) for batch in _batches(storage, **chosen))
+    return _counted("retried", count, chosen["job_ids"])
+
+
+@command(dead, "purge")
+@_chosen
+def dead_purge(asked: Asked, **chosen: Any) -> Output:
+    """Drop dead letters for good."""
+    with open_target(asked) as storage:
+        count = sum(storage.purge_dead(batch) for batch in _batches(storage, **chosen))
+    return _counted("purged", count, chosen["job_ids"])
+
+
+def _list(
+    asked: Asked,
+    states: Sequence[State],
+    queue: str | None,
+    task: str | None,
+    limit: int | None,
+    columns: tuple[str, ...],
+    reason: str | None = None,
+) -> Output:
+    def rows() -> Iterator[Row]:
+        with open_target(asked) as storage:
+            yield from islice(_rows(storage, states, queue, task, reason), limit)
+
+    return Output(rows=rows(), columns=columns)
+
+
+def _rows(
+    storage: Storage,
+    states: Sequence[State],
+    queue: str | None,
+    task: str | None,
+    reason: str | None,
+) -> Iterator[Row]:
+    for state in states:
+        for found in storage.jobs(state, queue):
+            row = job_row(found)
+            if task in (None, row["task"]) and reason in (None, row["reason"]):
+                yield row
+
+
+def _batches(
+    storage: Storage,
+    job_ids: tuple[str, ...],
+    queue: str | None,
+    task: str | None,
+    reason: str | None,
+    everything: bool,
+) -> Iterator[list[str]]:
+    """Yield the ids of the dead letters that are chosen, some hundred at a time."""
+    if not (job_ids or queue or task or reason or everything):
+        raise Fail(usage.USAGE, "taskqctl: say which: ID..., --queue, --task, --reason or --all")
+    # The ids are gathered first: the letters move while they are retried or purged.
+    ids = list(job_ids) or [row["id"] for row in _rows(storage, (State.DEAD,), queue, task, reason)]
+    for start in range(0, len(ids), BATCH):
+        yield ids[start : start + BATCH]
+
+
+def _counted(word: str, count: int, job_ids: Sequence[str]) -> Output:
+    missing = max(0, len(set(job_ids)) - count)
+    return Output(facts={word: count, "missing": missing}, code=usage.FAILED if missing else 0)
+
+
+def _each(job_ids: Sequence[str], word: str, storage: Storage, act: Any) -> Output:
+    """Act on each job; rows say whether it worked and in which state it was."""
+    rows = []
+    for job_id in dict.fromkeys(job_ids):
+        found = storage.job(job_id)
+        done = found is not None and act(found)
+        rows.append({"id": job_id, word: done, "state": str(found.state) if found else "unknown"})
+    code = 0 if all(row[word] for row in rows) else usage.FAILED
+    return Output(rows=rows, columns=("id", word, "state"), code=code)
+
+
+def _revoke(storage: Storage, row: JobRow) -> bool:
+    answer = Answer(State.CANCELLED, 0, now_ms(), REVOKED_TTL_S, attempts=0, reason=Reason.REVOKED)
+    return storage.cancel(row.id, row.queue, encode_answer(answer), REVOKED_TTL_S)
+
+
+def _retry(storage: Storage, row: JobRow) -> bool:
+    if row.state is State.DEAD:
+        return storage.revive([row.id]) == 1
+    return row.state is State.SCHEDULED and storage.reschedule(row.id, row.queue, 0)

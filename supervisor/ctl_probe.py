@@ -1,0 +1,100 @@
+"""`taskqctl probe live|ready`: for exec probes, every few seconds for years.
+
+law: standard library only, and as little of it as will do; the whole process should take 50 ms.
+Exit codes: 0 yes, 1 no, 64 usage, 69 no daemon answers.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+
+from . import admin_client
+
+USAGE = (
+    "usage: taskqctl probe live|ready|startup [--socket PATH | --name NAME] [--timeout S] [--json]"
+)
+OPTIONS = ("--socket", "--name", "--timeout")
+TIMEOUT_S = 3.0
+
+
+class Misused(Exception):
+    """The command line cannot be read."""
+
+
+def probe(argv: Sequence[str], env: Mapping[str, str]) -> int:
+    """Return the exit code; the answer goes to standard output, errors to standard error."""
+    try:
+        what, options, as_json = _read(list(argv))
+        timeout_s = float(options.get("--timeout", TIMEOUT_S))
+    except (Misused, ValueError) as error:
+        return _fail(64, f"taskqctl probe: {error}; {USAGE}")
+    try:
+        path = options.get("--socket") or env.get("TASKQD_ADMIN__SOCKET") or _find(options, env)
+        answer = admin_client.ask(path, {"cmd": "probe", "probe": what}, timeout_s=timeout_s)
+    except (OSError, ValueError) as error:
+        return _fail(69, f"taskqctl probe: no daemon answers: {error}")
+    if not answer.get("ok"):
+        return _fail(1, f"taskqctl probe: {answer.get('error')}")
+    _say(answer, as_json)
+    return 0 if answer.get("up") else 1
+
+
+def _read(argv: list[str]) -> tuple[str, dict[str, str], bool]:
+    """Return what is asked for, the options, and whether JSON is wanted."""
+    what, options, as_json = "", {}, False
+    while argv:
+        word = argv.pop(0)
+        name, equals, value = word.partition("=")
+        if name in OPTIONS:
+            if not equals and not argv:
+                raise Misused(f"{name} requires a value")
+            options[name] = value if equals else argv.pop(0)
+        elif word == "--json":
+            as_json = True
+        elif word in ("live", "ready", "startup") and not what:
+            what = word
+        else:
+            raise Misused(f"unexpected {word!r}")
+    if not what:
+        raise Misused("say live, ready or startup")
+    return what, options, as_json
+
+
+def _find(options: Mapping[str, str], env: Mapping[str, str]) -> str:
+    """Return the path of the socket: the instance's, or the only one there is."""
+    name = options.get("--name") or env.get("TASKQD_NAME")
+    return admin_client.find(name or only_instance())
+
+
+def only_instance() -> str:
+    """Return the name of the one daemon that runs here.  Raises OSError for none and for several."""
+    names = admin_client.instances()
+    if len(names) > 1:
+        # The socket of a daemon that was killed stays behind.
+        names = [name for name in names if _answers(name)]
+    if not names:
+        raise FileNotFoundError("no daemon runs here, as far as sockets tell; say --name or --socket")
+    if len(names) > 1:
+        raise OSError(f"several daemons run here: {', '.join(names)}; say --name")
+    return names[0]
+
+
+def _answers(name: str) -> bool:
+    try:
+        return bool(admin_client.ask(admin_client.find(name), {"cmd": "hello"}, timeout_s=1.0))
+    except (OSError, ValueError):
+        return False
+
+
+def _say(answer: Mapping[str, object], as_json: bool) -> None:
+    shown = {name: answer.get(name) for name in ("up", "state", "reasons")}
+    reasons = answer.get("reasons")
+    why = "; ".join(map(str, reasons)) if isinstance(reasons, list) else ""
+    print(json.dumps(shown) if as_json else f"{shown['state']}{': ' if why else ''}{why}")
+
+
+def _fail(code: int, text: str) -> int:
+    print(text, file=sys.stderr)
+    return code

@@ -1,0 +1,93 @@
+"""Rows and facts on standard output: JSON for tools, a table for people, no dependency for either."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import msgspec
+
+from . import usage
+
+PAGE = 200
+"""Rows of a table that are laid out together, so that a million of them need no memory."""
+
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+
+
+def show_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:
+    """Write an array of all fields, or a table of `columns`; rows may come lazily."""
+    usage.show(_json_array(rows) if as_json else _table(iter(rows), columns))
+
+
+def show_facts(
+    facts: Mapping[str, Any], text: Iterable[str] | None = None, *, as_json: bool
+) -> None:
+    """Write an object, or its fields on a line each (or `text` instead)."""
+    if as_json:
+        usage.show([_encode(facts).decode()])
+    else:
+        usage.show(_fields(facts) if text is None else text)
+
+
+def _json_array(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    comma = "["
+    for row in rows:
+        yield f"{comma}{_encode(row).decode()}"
+        comma = ","
+    yield "[]" if comma == "[" else "]"
+
+
+def _table(rows: Iterator[Mapping[str, Any]], columns: Sequence[str]) -> Iterator[str]:
+    head = [column.upper().replace("_", " ") for column in columns]
+    page = list(islice(rows, PAGE))
+    yield from _page(head, page, columns)
+    while page := list(islice(rows, PAGE)):
+        yield from _page(head, page, columns)
+
+
+def _page(head: list[str], page: list[Mapping[str, Any]], columns: Sequence[str]) -> Iterator[str]:
+    lines = [head, *([cell(row.get(column)) for column in columns] for row in page)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        padded = (f"{text:<{width}}" for text, width in zip(line, widths, strict=True))
+        yield _cut("  ".join(padded))
+
+
+def _fields(facts: Mapping[str, Any]) -> Iterator[str]:
+    width = max(map(len, facts), default=0)
+    for name, value in facts.items():
+        if isinstance(value, str) and "\n" in value:
+            yield f"{name}:"
+            yield from (f"    {plain(line)}" for line in value.splitlines())
+        else:
+            yield f"{name:<{width}}  {cell(value)}".rstrip()
+
+
+def cell(value: Any) -> str:
+    """Return a value on one line, without control characters."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return plain(value if isinstance(value, str) else _encode(value).decode())
+
+
+def plain(text: str) -> str:
+    """Escape what a terminal would obey or hide: control, direction and invisible characters."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _cut(line: str) -> str:
+    line = line.rstrip()
+    if not sys.stdout.isatty():
+        return line
+    width = shutil.get_terminal_size().columns
+    return line if len(line) <= width else line[: width - 1] + "…"

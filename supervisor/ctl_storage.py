@@ -1,0 +1,136 @@
+"""Commands about queues, nodes, and enqueueing, on the storage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import click
+
+from taskqd.inspect import node_row, queue_row
+from taskqd.storage.base import NodeRow, Recovered, Storage
+
+from . import usage
+from .ctl_asked import Asked, Output, Row, command
+from .ctl_enqueue import enqueue_call
+from .ctl_target import open_target
+from .usage import Fail
+
+QUEUE_COLUMNS = ("queue", "queued", "scheduled", "running", "dead", "paused")
+NODE_COLUMNS = ("id", "name", "pid", "workers", "held", "expires_in_s")
+
+
+def add_to(root: click.Group) -> None:
+    root.add_command(queue)
+    root.add_command(node)
+    command(root, "enqueue")(enqueue)
+
+
+@click.group()
+def queue() -> None:
+    """Waiting lines."""
+
+
+@command(queue, "ls")
+def queue_ls(asked: Asked) -> Output:
+    """List queues with the number of jobs in each state."""
+    with open_target(asked) as storage:
+        rows = sorted(storage.queues(), key=lambda row: row.name)
+    return Output(rows=map(queue_row, rows), columns=QUEUE_COLUMNS)
+
+
+@command(queue, "pause")
+@click.argument("name")
+def queue_pause(asked: Asked, name: str) -> Output:
+    """Give out no more jobs of a queue, on all daemons, until `queue resume`."""
+    with open_target(asked) as storage:
+        storage.pause(name)
+    return Output(facts={"queue": name, "paused": True})
+
+
+@command(queue, "resume")
+@click.argument("name")
+def queue_resume(asked: Asked, name: str) -> Output:
+    """Give out jobs of a paused queue again."""
+    with open_target(asked) as storage:
+        storage.resume(name)
+    return Output(facts={"queue": name, "paused": False})
+
+
+@command(queue, "purge")
+@click.argument("name")
+def queue_purge(asked: Asked, name: str) -> Output:
+    """Drop all waiting jobs of a queue; running ones go on."""
+    with open_target(asked) as storage:
+        return Output(facts={"queue": name, "purged": storage.purge_queue(name)})
+
+
+@click.group()
+def node() -> None:
+    """Daemons that hold leases in the storage."""
+
+
+@command(node, "ls")
+def node_ls(asked: Asked) -> Output:
+    """List nodes; a negative `expires_in_s` means that the lease is over."""
+    with open_target(asked) as storage:
+        return Output(rows=list(map(node_row, storage.nodes())), columns=NODE_COLUMNS)
+
+
+@command(node, "recover")
+@click.argument("name", metavar="[NODE]", required=False)
+@click.option("--force", is_flag=True, help="Even while its lease lasts: you know that it is dead.")
+def node_recover(asked: Asked, name: str | None, force: bool) -> Output:
+    """Take back the jobs of NODE (id or name), or of all nodes whose lease is over."""
+    with open_target(asked) as storage:
+        queues = [row.name for row in storage.queues()]
+        if name is None:
+            found = storage.recover(queues)
+        else:
+            found = storage.recover_node(_find_node(storage, name, force).node.id, queues)
+    return Output(rows=_recovered(found), columns=("id", "queue", "how", "worker"))
+
+
+@click.argument("task", metavar="TASK")
+@click.option("--args", "call", metavar="JSON", default="[]", help="Arguments: [..] or {..}.")
+@click.option("--kwargs", metavar="JSON", default="{}", help="Keyword arguments: {..}.")
+@click.option("--queue", metavar="NAME", help="Default: the task's queue.")
+@click.option("--priority", type=click.IntRange(0, 9), help="Higher first.")
+@click.option("--delay", type=click.FloatRange(0), metavar="S", help="Not before S seconds.")
+@click.option("--id", "job_id", metavar="ID", help="A job's own id: used twice, it is one job.")
+def enqueue(asked: Asked, **call: Any) -> Output:
+    """Enqueue one job.
+
+    With an app (--app, or the configuration's) the arguments are checked against the task's
+    signature; without one, the call is written as it is, to the queue given.
+    """
+    return Output(facts=enqueue_call(asked, **call))
+
+
+def _find_node(storage: Storage, name: str, force: bool) -> NodeRow:
+    found = [row for row in storage.nodes() if name in (row.node.id, row.node.name)]
+    if not found:
+        raise Fail(usage.FAILED, f"node {name}: not known; see taskqctl node ls")
+    if len(found) > 1:
+        ids = ", ".join(row.node.id for row in found)
+        raise Fail(usage.FAILED, f"node {name}: several have that name; say which: {ids}")
+    if found[0].expires_in_s > 0 and not force:
+        text = f"node {name}: its lease lasts {found[0].expires_in_s:.1f} s more"
+        raise Fail(usage.FAILED, f"{text}; --force takes its jobs from it all the same")
+    return found[0]
+
+
+def _recovered(found: Iterable[Recovered]) -> list[Row]:
+    return [
+        {
+            "id": job.id,
+            "queue": job.queue,
+            "how": job.how,
+            "worker": job.worker,
+            "attempts": job.marks.attempts,
+            "crashes": job.marks.crashes,
+            "interruptions": job.marks.interruptions,
+            "suspect": job.suspect,
+        }
+        for job in found
+    ]

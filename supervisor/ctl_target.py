@@ -1,0 +1,138 @@
+"""Which daemon and which storage a command means."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from taskqd.errors import ConfigError, StorageError
+from taskqd.urls import mask_url, scheme_of
+
+from . import admin_client, usage
+from .ctl_asked import Asked
+from .ctl_probe import only_instance
+from .usage import Fail
+
+if TYPE_CHECKING:
+    from taskqd.app import App
+    from taskqd.storage.base import Storage
+
+DEFAULT_URL = "sqlite:///taskqd.db"
+"""What an App takes when nothing is said."""
+
+
+def ask_daemon(asked: Asked, request: dict[str, Any], timeout_s: float = 10.0) -> dict[str, Any]:
+    """Return the daemon's answer; raises Fail where there is none (69) or it refuses (1)."""
+    path = socket_of(asked)
+    try:
+        answer = admin_client.ask(path, request, timeout_s=timeout_s)
+    except (OSError, ValueError) as error:
+        text = f"no daemon answers on {path}: {error}"
+        raise Fail(usage.UNAVAILABLE, text) from None
+    if not answer.pop("ok", False):
+        raise Fail(usage.FAILED, f"the daemon refuses: {answer.get('error')}")
+    return answer
+
+
+def socket_of(asked: Asked) -> str:
+    """Return the path of the daemon's socket: what was said, else the only one there is."""
+    if asked.socket:
+        return asked.socket
+    settings = asked.read_config(asked).settings
+    if settings.admin.socket:
+        return settings.admin.socket
+    try:
+        return admin_client.find(settings.name or only_instance())
+    except OSError as error:
+        raise Fail(usage.UNAVAILABLE, str(error)) from None
+
+
+@contextmanager
+def open_target(asked: Asked, *, create: bool = False) -> Iterator[Storage]:
+    """Open the storage that is meant; its errors become Fail (69, or 78 for a bad URL).
+
+    `create`: the storage may begin to exist; else a missing file is an error and not made.
+    """
+    from taskqd.storage import open_storage
+
+    try:
+        url = storage_url(asked)
+        if not create:
+            _insist_on_file(url)
+        storage = open_storage(url, namespace_of(asked, url))
+        try:
+            yield storage
+        finally:
+            storage.close()
+    except ConfigError as error:
+        raise Fail(usage.CONFIG, str(error)) from None
+    except StorageError as error:
+        raise Fail(usage.UNAVAILABLE, f"storage {mask_url(url)}: {error}") from None
+
+
+def storage_url(asked: Asked) -> str:
+    settings = asked.read_config(asked).settings
+    if settings.storage.url:
+        return settings.storage.url
+    app = find_app(asked)
+    return app.storage_url if app else DEFAULT_URL
+
+
+def namespace_of(asked: Asked, url: str) -> str:
+    """Return the namespace: as said, the app's, or the only one in the storage."""
+    if asked.namespace:
+        return asked.namespace
+    app = find_app(asked)
+    return app.name if app else _only_namespace(url)
+
+
+def find_app(asked: Asked) -> App | None:
+    """Return the app of --app or of the configuration, imported; None where none is to be had.
+
+    An --app that cannot be imported raises Fail; one of the configuration is only a hint.
+    """
+    path = asked.read_config(asked).settings.app
+    if not path:
+        return None
+    try:
+        return _import_app(path)
+    except Fail as failure:
+        if asked.app:
+            raise
+        usage.complain([f"warning: {failure}"])
+        return None
+
+
+@cache
+def _import_app(path: str) -> App:
+    from .cli_check import import_app
+
+    return import_app(path)
+
+
+def _only_namespace(url: str) -> str:
+    from taskqd.storage import namespaces
+
+    found = namespaces(url)
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise Fail(
+            usage.FAILED, f"storage {mask_url(url)}: holds nothing; say --namespace or --app"
+        )
+    names = ", ".join(found)
+    raise Fail(
+        usage.USAGE, f"storage {mask_url(url)}: several namespaces: {names}; say --namespace"
+    )
+
+
+def _insist_on_file(url: str) -> None:
+    """A look at the wrong place must not leave an empty database there."""
+    path = unquote(urlsplit(url).path[1:])
+    if scheme_of(url) == "sqlite" and not os.path.exists(path):
+        text = f"storage {url}: no such file; say --storage, --config or --app"
+        raise Fail(usage.UNAVAILABLE, text)
