@@ -1,0 +1,196 @@
+"""A pump and its slots in this process: everything of a worker but the fork.
+
+The slots' main thread is a thread here; master and board are the test's.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+
+from taskqd import log
+from taskqd.board import Board, size
+from taskqd.job import Answer, Entry, Lease, Marks, Outcome, encode_answer
+from taskqd.messages import FromChild, Message, decode_from_child, encode
+from taskqd.storage.base import Node, Storage
+from taskqd.worker.channel import Channel
+from taskqd.worker.process_slot import ProcessSlot
+from taskqd.worker.pump import Orders, Post, Pump
+from taskqd.worker.queue_order import QueueOrder
+from taskqd.worker.slots import JobRunner, SlotPlace, Slots
+from taskqd.worker.stopping import Stopping
+from taskqd.worker.threads import ThreadSlots
+from taskqd.worker.title import Title
+
+DEADLINE_S = 20.0
+NODE = "node"
+
+
+class Silent(Title):
+    """The tests' own process keeps its title."""
+
+    def show(self, state: str) -> None:
+        self._shown = state
+
+
+def wait_for(claim: Callable[[], object], what: str = "") -> None:
+    """Wait until `claim` holds; fail after `DEADLINE_S`."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not claim():
+        assert time.monotonic() < deadline, f"never came true: {what or claim}"
+        time.sleep(0.002)
+
+
+class Jobs:
+    """A runner whose jobs the test steers: those named in `gates` wait until they are opened."""
+
+    def __init__(self) -> None:
+        self.started: list[str] = []
+        self.gates: dict[str, threading.Event] = {}
+        self.each: set[str] = set()
+        self.places: list[SlotPlace] = []
+
+    def gate(self, job_id: str) -> threading.Event:
+        return self.gates.setdefault(job_id, threading.Event())
+
+    def run(self, lease: Lease, place: SlotPlace) -> Outcome:
+        place.begin(lease.token, lease.id, "test", None)
+        self.started.append(lease.id)
+        self.places.append(place)
+        if lease.id in self.gates:
+            assert self.gates[lease.id].wait(DEADLINE_S)
+        place.end()
+        return ack(lease)
+
+    def interrupted(self, lease: Lease) -> Outcome:
+        return Outcome(
+            lease.id,
+            lease.queue,
+            lease.token,
+            "requeue",
+            marks=Marks(attempts=1, interruptions=1),
+            reason="interrupted",
+        )
+
+    def acks_each(self, lease: Lease) -> bool:
+        return lease.id in self.each
+
+
+def ack(lease: Lease) -> Outcome:
+    answer = encode_answer(Answer("done", lease.token, int(time.time() * 1000), 60))
+    return Outcome(lease.id, lease.queue, lease.token, "ack", answer, 60)
+
+
+def entries(count: int, queue: str = "q", prefix: str = "job") -> list[Entry]:
+    return [Entry(f"{prefix}{number:04}", queue, b'{"t":"test"}') for number in range(count)]
+
+
+class PumpRig:
+    """One worker.  As a context manager it starts, and stops however the test ends."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        *,
+        jobs: JobRunner | None = None,
+        threads: int = 0,
+        queues: Sequence[str] = ("q",),
+        burst: bool = False,
+        serial: int = 1,
+        register: bool = True,
+    ) -> None:
+        self.storage = storage
+        self.jobs = jobs if jobs is not None else Jobs()
+        self.worker_id = f"{NODE}.{serial}"
+        if register:
+            storage.register(Node(NODE), queues, 600)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.settimeout(DEADLINE_S)
+        self.master = ours
+        self.said: list[FromChild] = []
+        self._signals, self.term_fd = os.pipe2(os.O_NONBLOCK)
+        capacity = threads or 1
+        self.board = Board(memoryview(bytearray(size(2, capacity))), 2, capacity)
+        self.row = self.board.row(0)
+        self.stopping = Stopping()
+        kind = ThreadSlots if threads else ProcessSlot
+        self.slots: Slots = kind(self.row, capacity, self.stopping, self.jobs)
+        post = Post(
+            self.worker_id,
+            NODE,
+            self.row,
+            self.board,
+            1,
+            Channel(theirs),
+            self._signals,
+            self.stopping,
+            Silent("test"),
+            log.configure(role="test", level="critical"),
+        )
+        orders = Orders(queues, QueueOrder(queues, {}, lambda: 0.5), 20.0, burst)
+        self.pump = Pump(post, orders, storage, self.slots, self.jobs)
+        self._threads = [
+            threading.Thread(target=self._run_pump, daemon=True),
+            threading.Thread(target=self.slots.run, daemon=True),
+        ]
+        self.failure: BaseException | None = None
+
+    def _run_pump(self) -> None:
+        try:
+            self.pump.run()
+        except BaseException as error:
+            self.failure = error
+            raise
+        finally:
+            self.slots.close()
+
+    def __enter__(self) -> PumpRig:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for gate in getattr(self.jobs, "gates", {}).values():
+            gate.set()
+        self.master.close()
+        for thread in self._threads:
+            thread.join(DEADLINE_S)
+        if kind is None:
+            assert self.failure is None, self.failure
+            assert not any(thread.is_alive() for thread in self._threads), "the pump hangs"
+
+    # -- the master's part -------------------------------------------------------------------
+
+    def tell(self, message: Message) -> None:
+        self.master.send(encode(message))
+
+    def hear(self, kind: type[FromChild]) -> FromChild:
+        """Return the next message of this kind; earlier others are kept in `said`."""
+        while True:
+            message = decode_from_child(self.master.recv(65536))
+            self.said.append(message)
+            if isinstance(message, kind):
+                return message
+
+    def ended(self) -> None:
+        """Wait until the pump has ended."""
+        self._threads[0].join(DEADLINE_S)
+        assert not self._threads[0].is_alive(), "the pump goes on"
+
+    # -- what the storage says ---------------------------------------------------------------
+
+    def counts(self, queue: str = "q") -> tuple[int, int]:
+        """Return (queued, running) of a queue."""
+        for row in self.storage.queues():
+            if row.name == queue:
+                return row.queued, row.running
+        return 0, 0

@@ -1,0 +1,291 @@
+"""The pump and its slots on the memory storage, in this process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from taskqd import board
+from taskqd.errors import StorageUnavailable
+from taskqd.job import State
+from taskqd.messages import (
+    Drain,
+    Drained,
+    Empty,
+    Interrupt,
+    Quiet,
+    Ready,
+    Resume,
+    StorageLost,
+    StorageRestored,
+)
+from taskqd.storage.base import Node
+from taskqd.storage.memory import MemoryStorage
+from tests.support.pump_rig import NODE, Jobs, PumpRig, entries, wait_for
+
+
+@pytest.fixture
+def storage() -> MemoryStorage:
+    return MemoryStorage("test", world=uuid.uuid4().hex)
+
+
+@pytest.fixture(params=[0, 3], ids=["process", "thread"])
+def threads(request: pytest.FixtureRequest) -> int:
+    return request.param
+
+
+@pytest.fixture
+def worker(storage: MemoryStorage, threads: int) -> Iterator[PumpRig]:
+    with PumpRig(storage, threads=threads) as rig:
+        rig.hear(Ready)
+        yield rig
+
+
+def jobs_of(rig: PumpRig) -> Jobs:
+    assert isinstance(rig.jobs, Jobs)
+    return rig.jobs
+
+
+def test_jobs_enqueued_before_and_after_the_start_are_run_once(
+    storage: MemoryStorage, threads: int
+) -> None:
+    storage.enqueue(entries(300))
+    with PumpRig(storage, threads=threads) as rig:
+        wait_for(lambda: rig.counts() == (0, 0))
+        storage.enqueue(entries(50, prefix="late"))
+        wait_for(lambda: rig.row.get(board.DONE) == 350)
+        started = jobs_of(rig).started
+        assert sorted(started) == sorted(set(started))
+        assert storage.answer("job0299", "q") is not None
+
+
+def test_a_process_worker_keeps_the_order(storage: MemoryStorage) -> None:
+    storage.enqueue(entries(200))
+    with PumpRig(storage) as rig:
+        wait_for(lambda: rig.row.get(board.DONE) == 200)
+        assert jobs_of(rig).started == [entry.id for entry in entries(200)]
+
+
+def test_an_idle_worker_is_woken_by_the_storage_and_sleeps_otherwise(worker: PumpRig) -> None:
+    for entry in entries(20):
+        worker.storage.enqueue([entry])
+        wait_for(lambda entry=entry: worker.storage.answer(entry.id, "q") is not None)
+    assert len(jobs_of(worker).started) == 20
+
+
+def test_a_long_job_holds_no_other_back(storage: MemoryStorage, threads: int) -> None:
+    jobs = Jobs()
+    batch = entries(400)
+    # The queue starts with quick jobs, so that the worker reads ahead, and then gets slow.
+    slots = threads or 1
+    for entry in batch[300 : 300 + slots]:
+        jobs.gate(entry.id)
+    storage.enqueue(batch)
+    with PumpRig(storage, jobs=jobs, threads=threads) as rig:
+        wait_for(lambda: len(jobs.started) == 300 + slots)
+        wait_for(lambda: rig.counts() == (100 - slots, slots))
+        with PumpRig(storage, serial=2) as other:
+            wait_for(lambda: len(jobs_of(other).started) == 100 - slots)
+        for entry in batch[300 : 300 + slots]:
+            jobs.gates[entry.id].set()
+        wait_for(lambda: rig.counts() == (0, 0))
+
+
+def test_an_outcome_is_settled_although_the_next_job_is_long(storage: MemoryStorage) -> None:
+    jobs = Jobs()
+    jobs.gate("job0001")
+    storage.enqueue(entries(2))
+    with PumpRig(storage, jobs=jobs) as rig:
+        wait_for(lambda: rig.storage.answer("job0000", "q") is not None)
+        assert rig.counts() == (0, 1)
+
+
+def test_with_ack_each_no_other_job_starts_before_the_outcome_is_settled(
+    storage: MemoryStorage, threads: int
+) -> None:
+    class Watching(Jobs):
+        def run(self, lease: Any, place: Any) -> Any:
+            if self.started:
+                assert storage.answer(self.started[-1], "q") is not None
+            return super().run(lease, place)
+
+    jobs = Watching()
+    jobs.each = {entry.id for entry in entries(50)}
+    storage.enqueue(entries(50))
+    with PumpRig(storage, jobs=jobs, threads=1 if threads else 0) as rig:
+        wait_for(lambda: rig.row.get(board.DONE) == 50)
+
+
+def test_drain_hands_unstarted_jobs_back_and_lets_running_ones_finish(
+    storage: MemoryStorage,
+) -> None:
+    jobs = Jobs()
+    jobs.gate("job0000")
+    storage.enqueue(entries(10))
+    with PumpRig(storage, jobs=jobs) as rig:
+        wait_for(lambda: jobs.started)
+        rig.tell(Drain(20))
+        wait_for(lambda: rig.stopping.stopping)
+        wait_for(lambda: rig.counts() == (9, 1))
+        assert 0 < jobs.places[0].seconds_left() <= 20
+        jobs.gates["job0000"].set()
+        last = rig.hear(Drained)
+        assert isinstance(last, Drained)
+        assert last.finished == 1
+        assert last.interrupted == 0
+        assert rig.counts() == (9, 0)
+        rig.ended()
+
+
+def test_interrupt_requeues_what_runs_and_settles_what_is_finished(
+    storage: MemoryStorage, threads: int
+) -> None:
+    slots = threads or 1
+    jobs = Jobs()
+    for entry in entries(slots):
+        jobs.gate(entry.id)
+    storage.enqueue(entries(10))
+    with PumpRig(storage, jobs=jobs, threads=threads) as rig:
+        wait_for(lambda: len(jobs.started) == slots)
+        rig.tell(Interrupt())
+        last = rig.hear(Drained)
+        assert isinstance(last, Drained)
+        assert last.interrupted == slots
+        assert rig.counts() == (10, 0)
+        row = storage.job("job0000", "q")
+        assert row is not None
+        assert row.state == State.QUEUED
+        assert row.record.startswith(b"[1,0,1,0,")
+        # What finishes after that is not taken: another worker has the job by now.
+        rig.ended()
+
+
+def test_quiet_stops_leasing_and_resume_goes_on(worker: PumpRig) -> None:
+    worker.tell(Quiet())
+    worker.storage.enqueue(entries(1, prefix="a"))
+    worker.storage.enqueue(entries(5, prefix="b"))
+    time.sleep(0.05)
+    started = len(jobs_of(worker).started)
+    assert started <= 1  # one job may have been handed over before the worker was quiet
+    worker.tell(Resume())
+    wait_for(lambda: len(jobs_of(worker).started) == 6)
+
+
+def test_term_and_a_vanished_master_drain_the_worker(storage: MemoryStorage, threads: int) -> None:
+    with PumpRig(storage, threads=threads) as rig:
+        rig.hear(Ready)
+        os.write(rig.term_fd, bytes([signal.SIGTERM]))
+        rig.hear(Drained)
+    with PumpRig(storage, threads=threads, serial=2) as rig:
+        rig.hear(Ready)
+        rig.master.shutdown(2)
+        rig.ended()
+
+
+def test_burst_says_empty_once_no_worker_of_the_node_has_anything(
+    storage: MemoryStorage,
+) -> None:
+    jobs = Jobs()
+    jobs.gate("job0000")
+    storage.enqueue(entries(1))
+    with (
+        PumpRig(storage, jobs=jobs, burst=True) as busy,
+        PumpRig(storage, burst=True, serial=2) as idle,
+    ):
+        wait_for(lambda: jobs.started or jobs_of(idle).started)
+        if not jobs.started:
+            return
+        idle.hear(Ready)
+        idle.master.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            idle.hear(Empty)
+        jobs.gates["job0000"].set()
+        idle.master.settimeout(20)
+        idle.hear(Empty)
+        busy.hear(Empty)
+
+
+class Flaky(MemoryStorage):
+    """Loses its connection when told to; `after`: the call takes effect and its reply is lost."""
+
+    down = False
+    drop_reply = False
+
+    def turn(self, *args: Any, **kwargs: Any) -> Any:
+        if self.down:
+            raise StorageUnavailable("it is down")
+        leased = super().turn(*args, **kwargs)
+        if self.drop_reply:
+            self.drop_reply = False
+            raise StorageUnavailable("the reply was lost")
+        return leased
+
+    def holdings(self, *args: Any, **kwargs: Any) -> Any:
+        if self.down:
+            raise StorageUnavailable("it is down")
+        return super().holdings(*args, **kwargs)
+
+
+@pytest.fixture
+def flaky() -> Flaky:
+    return Flaky("test", world=uuid.uuid4().hex)
+
+
+def test_an_outage_is_told_once_and_outcomes_survive_it(flaky: Flaky, threads: int) -> None:
+    jobs = Jobs()
+    jobs.gate("job0000")
+    flaky.enqueue(entries(1))
+    with PumpRig(flaky, jobs=jobs, threads=threads) as rig:
+        wait_for(lambda: jobs.started)
+        flaky.down = True
+        jobs.gates["job0000"].set()
+        rig.hear(StorageLost)
+        time.sleep(0.3)
+        MemoryStorage.enqueue(flaky, entries(5, prefix="more"))
+        flaky.down = False
+        rig.hear(StorageRestored)
+        wait_for(lambda: rig.row.get(board.DONE) == 6)
+        assert [type(message) for message in rig.said].count(StorageLost) == 1
+        assert jobs.started.count("job0000") == 1
+
+
+def test_jobs_leased_by_a_turn_whose_reply_was_lost_are_run(flaky: Flaky, threads: int) -> None:
+    flaky.enqueue(entries(40))
+    flaky.drop_reply = True
+    with PumpRig(flaky, threads=threads) as rig:
+        wait_for(lambda: rig.row.get(board.DONE) == 40)
+        assert rig.counts() == (0, 0)
+        assert len(jobs_of(rig).started) == 40
+
+
+def test_a_worker_waits_until_its_node_is_registered(flaky: Flaky) -> None:
+    flaky.enqueue(entries(3))
+    with PumpRig(flaky, register=False) as rig:
+        time.sleep(0.1)
+        assert not jobs_of(rig).started
+        flaky.register(Node(NODE), ("q",), 600)
+        rig.hear(Ready)
+        wait_for(lambda: rig.row.get(board.DONE) == 3)
+        assert not rig.said[:-1]
+
+
+def test_jobs_of_an_expired_node_are_dropped_before_they_start_and_fenced_after(
+    storage: MemoryStorage,
+) -> None:
+    jobs = Jobs()
+    jobs.gate("job0000")
+    storage.enqueue(entries(1))
+    with PumpRig(storage, jobs=jobs) as rig:
+        wait_for(lambda: jobs.started)
+        storage.recover_node(NODE, ("q",))
+        storage.register(Node(NODE), ("q",), 600)
+        jobs.gates["job0000"].set()
+        # The first run is fenced and the job, recovered, runs again.
+        wait_for(lambda: rig.row.get(board.DONE) == 1)
+        assert jobs.started == ["job0000", "job0000"]

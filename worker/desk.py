@@ -1,0 +1,201 @@
+"""One worker's business with its storage: lease, settle, release, and recover from an outage."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+from taskqd import board, events
+from taskqd.board import Row
+from taskqd.clock import monotonic_s
+from taskqd.job import Lease, Outcome, Reason
+from taskqd.log import Log
+from taskqd.storage.base import Storage
+
+from .queue_order import QueueOrder
+from .slots import Slots, Usage
+from .stock import Stock
+from .suspects import Quarantine
+
+_SNAPSHOT_WAIT_S = 1.0
+_COUNTED_AS = {"ack": board.DONE, "retry": board.RETRIED, "bury": board.FAILED}
+
+
+class Desk:
+    """Used by the pump's thread only.  Every method may raise StorageError."""
+
+    def __init__(
+        self, worker: str, storage: Storage, order: QueueOrder, slots: Slots, row: Row, log: Log
+    ) -> None:
+        self._worker = worker
+        self._storage = storage
+        self._order = order
+        self._slots = slots
+        self._row = row
+        self._log = log
+        self._usage = Usage(0, 0)
+        self.stock = Stock(slots.capacity)
+        self.quarantine = Quarantine()
+        self.share = 2
+        """A short queue is divided by this: twice the workers of this node."""
+        self.ready = 0
+        """Jobs that waited in the queues after the last turn."""
+        self.handed_back = 0
+        self.finished = 0
+
+    # -- the slots' side ---------------------------------------------------------------------
+
+    def collect(self, now_s: float) -> None:
+        """Take what the slots have finished."""
+        outcomes = self._slots.collect()
+        if outcomes:
+            self.stock.finished(outcomes, now_s)
+            usage = self._slots.usage()
+            self.stock.ahead.measured(
+                usage.jobs - self._usage.jobs, usage.ran_ns - self._usage.ran_ns
+            )
+            self._usage = usage
+            self._slots.low = self.stock.ahead.low
+
+    def accept(self, leases: Sequence[Lease], now_s: float) -> None:
+        """Hand leased jobs to the slots."""
+        if leases:
+            self.stock.handed(len(leases), now_s)
+            self.stock.lone = any(lease.alone for lease in leases)
+            self._slots.offer(leases)
+
+    # -- the storage's side ------------------------------------------------------------------
+
+    def turn(self, limit: int, *, idle: bool = False) -> list[Lease]:
+        """Settle what is finished and lease up to `limit` jobs; they are in the slots on return."""
+        outcomes = self.stock.unsettled
+        leased = self._storage.turn(
+            self._worker,
+            outcomes,
+            self._order.next(),
+            limit,
+            alone=not self.stock.in_slots,
+            idle=idle,
+            share=self.share,
+        )
+        now_s = monotonic_s()
+        self._settled(leased.settled)
+        self.ready = leased.ready
+        self.stock.dry = not leased.leases
+        self.accept(leased.leases, now_s)
+        self.quarantine.seen(leased.suspects, now_s)
+        return leased.leases
+
+    def settle(self) -> None:
+        """Settle what is finished."""
+        if self.stock.unsettled:
+            self._settled(self._storage.settle(self._worker, self.stock.unsettled))
+
+    def _settled(self, took_effect: Sequence[bool]) -> None:
+        outcomes = self.stock.settled()
+        if not outcomes:
+            return
+        if not all(took_effect):
+            outcomes = self._without_fenced(outcomes, took_effect)
+        self._count(outcomes)
+        self._slots.settled(outcomes)
+
+    def _without_fenced(
+        self, outcomes: Sequence[Outcome], took_effect: Sequence[bool]
+    ) -> list[Outcome]:
+        effective = []
+        for outcome, took in zip(outcomes, took_effect, strict=True):
+            if took:
+                effective.append(outcome)
+            else:
+                self._log.emit(events.JOB_FENCED, job_id=outcome.id, queue=outcome.queue)
+        return effective
+
+    def _count(self, outcomes: Sequence[Outcome]) -> None:
+        """Post what has ended on the board."""
+        self.finished += len(outcomes)
+        for field, count in Counter(map(_field, outcomes)).items():
+            if field is not None:
+                self._row.set(field, self._row.get(field) + count)
+
+    def give_back(self) -> None:
+        """Release every unstarted job.
+
+        Should the storage be lost now, the jobs are still leased to this worker; `reconcile` finds
+        them.
+        """
+        leases = self._slots.take_back()
+        self.stock.taken_back(len(leases))
+        self.release(leases)
+
+    def release(self, leases: Sequence[Lease]) -> None:
+        if leases:
+            released = self._storage.release(
+                self._worker, [(lease.id, lease.queue, lease.token) for lease in leases]
+            )
+            self.handed_back += sum(released)
+
+    def reconcile(self, *, accepting: bool) -> None:
+        """After an outage, make what the slots hold and what the storage has leased agree.
+
+        A lost reply may have leased jobs that never arrived here; a node that was taken for dead
+        has lost its leases.  Running jobs go on in any case: their outcomes are fenced where the
+        lease is gone.
+        """
+        # law: outcomes first.  A storage knows a repeat only of the worker's latest outcomes, and a
+        # release would take their place.
+        self.settle()
+        leased = self._storage.holdings(self._worker, self._order.next())
+        current = {(lease.id, lease.token) for lease in leased}
+        waiting = self._slots.take_back()
+        self.stock.taken_back(len(waiting))
+        still_ours = [lease for lease in waiting if (lease.id, lease.token) in current]
+        known = {(lease.id, lease.token) for lease in (*still_ours, *self.running())}
+        known |= {(outcome.id, outcome.token) for outcome in self.stock.unsettled}
+        unseen = [lease for lease in leased if (lease.id, lease.token) not in known]
+        if accepting:
+            self.accept([*still_ours, *unseen], monotonic_s())
+        else:
+            self.release([*still_ours, *unseen])
+
+    def running(self) -> list[Lease]:
+        """Return exactly the leases that run now; call it when no job waits unstarted.
+
+        A slot is for a moment between two states while it takes a job or finishes it; look until
+        the numbers agree.
+        """
+        deadline_s = monotonic_s() + _SNAPSHOT_WAIT_S
+        while True:
+            self.collect(monotonic_s())
+            running = self._slots.running()
+            if len(running) == self.stock.in_slots or monotonic_s() > deadline_s:
+                return running
+            time.sleep(0.0001)
+
+    def interrupt(self, outcomes: Sequence[Outcome]) -> int:
+        """Settle what is finished, and the running jobs with these outcomes of theirs.
+
+        Returns how many took effect.
+        """
+        self.settle()
+        if not outcomes:
+            return 0
+        requeued = self._without_fenced(outcomes, self._storage.settle(self._worker, outcomes))
+        self._count(requeued)
+        return len(requeued)
+
+    def burst_is_over(self, node: str, queues: Sequence[str]) -> bool:
+        """Return whether the queues are empty and no worker of this node holds a job."""
+        if any(row.queued for row in self._storage.queues() if row.name in queues):
+            return False
+        return not any(
+            sum(row.workers.values()) for row in self._storage.nodes() if row.node.id == node
+        )
+
+
+def _field(outcome: Outcome) -> int | None:
+    """Return the board's field that counts such outcomes, None for none."""
+    if outcome.reason == Reason.INTERRUPTED:
+        return board.INTERRUPTED
+    return _COUNTED_AS.get(outcome.kind)

@@ -1,0 +1,122 @@
+"""A forked child becomes a worker or the scheduler: `live` is its whole life."""
+
+from __future__ import annotations
+
+import gc
+import os
+import random
+import threading
+import time
+
+from taskqd import board
+from taskqd.errors import StorageCorrupt, StorageRefused
+from taskqd.execute import Runner
+from taskqd.messages import Booted, BootFailed
+from taskqd.storage.base import Storage
+
+from . import process
+from .birth import Newborn
+from .channel import Channel
+from .kinds import make_slots
+from .pump import Orders, Post, Pump
+from .queue_order import QueueOrder
+from .reach import open_log, reach_storage
+from .slots import Slots
+from .stopping import Stopping
+from .title import Title
+
+EXIT_BOOT = 70
+EXIT_PUMP = 1
+LEAVE_WAIT_S = 0.3
+"""After an interruption: how long a job that looks at `stopping` may take to return."""
+
+
+def live(born: Newborn) -> int:
+    """Return the exit code."""
+    context, spawn = born.family.context, born.spawn
+    process.own_session()
+    process.reset_signals()
+    signals = process.catch_term()
+    process.become_child_of(context.master_pid)
+    process.dump_stacks_on_request(born.stacks_fd)
+    process.reseed()
+    gc.enable()
+    channel = Channel(born.channel)
+    channel.send(Booted(os.getpid()))
+    if spawn.role == "scheduler":
+        from .scheduler import serve
+
+        return serve(born, channel, signals)
+    process.renice(born.family.settings.workers.nice)
+    return Worker(born, channel, signals).serve()
+
+
+class Worker:
+    """Boots, runs the slots in this thread and the pump beside it, and ends."""
+
+    def __init__(self, born: Newborn, channel: Channel, signals: int) -> None:
+        context, self._settings, self._app, shared = born.family
+        self._channel = channel
+        self._log = open_log(
+            "worker", self._settings, worker=born.spawn.number, generation=context.generation
+        )
+        row = shared.row(born.spawn.number)
+        row.set(board.PID, os.getpid())
+        self._post = Post(
+            worker_id=born.spawn.worker_id,
+            node_id=context.node_id,
+            row=row,
+            board=shared,
+            workers_max=context.scheduler_row,
+            channel=channel,
+            signals=signals,
+            stopping=Stopping(),
+            title=Title(f"worker {born.spawn.number}"),
+            log=self._log,
+        )
+
+    def serve(self) -> int:
+        runner = Runner(self._app, self._settings.limits, self._log)
+        self._app.run_hooks("after_fork")
+        try:
+            storage = reach_storage(self._app, self._settings, self._channel)
+        except (StorageRefused, StorageCorrupt) as error:
+            self._channel.send(BootFailed("storage", str(error)))
+            return EXIT_BOOT
+        self._app.run_hooks("on_startup")
+        slots = make_slots(self._settings.workers, self._post.row, self._post.stopping, runner)
+        pump = Pump(self._post, self._orders(), storage, slots, runner)
+        threading.Thread(target=_pump, args=(pump, slots), name="pump", daemon=True).start()
+        slots.run()
+        return self._end(pump, storage)
+
+    def _orders(self) -> Orders:
+        queues = self._settings.queues
+        names = queues.names or self._app.queues
+        return Orders(
+            queues=names,
+            order=QueueOrder(names, queues.weights, random.random),
+            grace_s=self._settings.shutdown.grace_s,
+            burst=self._settings.burst,
+        )
+
+    def _end(self, pump: Pump, storage: Storage) -> int:
+        if pump.interrupted:
+            return pump.exit_code
+        self._app.run_hooks("on_shutdown")
+        self._app.close()
+        storage.close()
+        return pump.exit_code
+
+
+def _pump(pump: Pump, slots: Slots) -> None:
+    """The pump's thread.  Its end is the worker's: either the slots return, or they are left."""
+    try:
+        pump.run()
+    except BaseException:
+        # Nobody serves the slots any more; the master takes back what they hold.
+        process.report_and_leave(EXIT_PUMP)
+    slots.close()
+    if pump.interrupted:
+        time.sleep(LEAVE_WAIT_S)
+        process.leave(pump.exit_code)

@@ -1,0 +1,249 @@
+"""The only place of this wing that forks, reaps, and talks to the kernel about processes."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import faulthandler
+import os
+import random
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable
+
+from taskqd.errors import TaskqdError
+
+_PR_SET_PDEATHSIG = 1
+MIDDLE_WAIT_S = 5.0
+ADOPTION_WAIT_S = 5.0
+EXIT_ORPHANED = 71
+"""A newborn's master died before the newborn was its child."""
+EXIT_UNSETTLED = 75
+"""A worker ended without having told the storage of all its jobs: they have to be taken back."""
+TERM = int(signal.SIGTERM)
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class ForkError(TaskqdError):
+    """A child could not be forked."""
+
+
+def double_fork() -> int:
+    """Fork a grandchild for the nearest subreaper to adopt; return its pid, 0 in the grandchild.
+
+    Raises ForkError where the kernel refuses or the process in the middle hangs (user code's
+    at-fork handlers run in it); it is killed then, and reaped in any case.
+    """
+    reader, writer = os.pipe()
+    try:
+        middle = os.fork()
+    except OSError as error:
+        os.close(reader)
+        os.close(writer)
+        raise ForkError(f"fork: {error}") from error
+    if middle == 0:
+        os.close(reader)
+        _fork_and_leave(writer)
+        os.close(writer)
+        return 0
+    os.close(writer)
+    try:
+        return _read_pid(reader)
+    finally:
+        os.close(reader)
+        _reap(middle)
+
+
+def _fork_and_leave(writer: int) -> None:
+    """Return in the grandchild only."""
+    status = 1
+    try:
+        child = os.fork()
+        if child == 0:
+            return
+        os.write(writer, str(child).encode())
+        status = 0
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.write(writer, f"fork: {error}".encode())
+    # law: the middle process leaves here whatever happened, or two zygotes would go on.
+    os._exit(status)
+
+
+def _read_pid(reader: int) -> int:
+    ready, _, _ = select.select([reader], [], [], MIDDLE_WAIT_S)
+    text = os.read(reader, 200).decode(errors="replace") if ready else ""
+    if text.isdigit():
+        return int(text)
+    raise ForkError(text or f"the forked process said nothing within {MIDDLE_WAIT_S:g} s")
+
+
+def _reap(pid: int) -> None:
+    """Wait for the process in the middle; kill it when it does not leave by itself."""
+    deadline = time.monotonic() + MIDDLE_WAIT_S
+    while True:
+        with contextlib.suppress(ChildProcessError, InterruptedError):
+            if os.waitpid(pid, os.WNOHANG) == (0, 0):
+                if time.monotonic() > deadline:
+                    os.kill(pid, signal.SIGKILL)
+                    os.waitpid(pid, 0)
+                    return
+                time.sleep(0.0005)
+                continue
+        return
+
+
+def die_with_parent(signal_number: int) -> None:
+    """Ask the kernel for `signal_number` when the parent of this process dies."""
+    if _libc.prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"prctl(PR_SET_PDEATHSIG): {os.strerror(number)}")
+
+
+def become_child_of(master_pid: int) -> None:
+    """Wait until the master has adopted this process, then tie its life to the master's.
+
+    law: prctl comes after the adoption (before, the parent is the process in the middle, whose
+    exit would send the signal) and is followed by another look (the master may have died between).
+    """
+    deadline = time.monotonic() + ADOPTION_WAIT_S
+    while os.getppid() != master_pid:
+        if time.monotonic() > deadline:
+            os._exit(EXIT_ORPHANED)
+        time.sleep(0.0005)
+    die_with_parent(signal.SIGTERM)
+    if os.getppid() != master_pid:
+        os._exit(EXIT_ORPHANED)
+
+
+def die_with(master_pid: int, signal_number: int) -> None:
+    """Tie a direct child's life to the master's; for the zygote, before it imports user code."""
+    die_with_parent(signal_number)
+    if os.getppid() != master_pid:
+        os._exit(EXIT_ORPHANED)
+
+
+def own_session() -> None:
+    """Leave the terminal's process group, so that its Ctrl-C reaches the master alone."""
+    with contextlib.suppress(PermissionError):  # already the leader of a group of its own
+        os.setsid()
+
+
+_CAUGHT_BY_PYTHON = {signal.SIGPIPE, signal.SIGXFSZ}
+_FIXED = {signal.SIGKILL, signal.SIGSTOP}
+
+
+def _ignore(_number: int, _frame: object) -> None:
+    """A handler that does nothing: unlike SIG_IGN it is not inherited by programs that tasks run."""
+
+
+def reset_signals() -> None:
+    """Undo every disposition and mask that was inherited or set by user code; ignore INT."""
+    for number in signal.valid_signals() - _CAUGHT_BY_PYTHON - _FIXED:
+        with contextlib.suppress(OSError, ValueError):
+            signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, _ignore)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
+def catch_term() -> int:
+    """Turn SIGTERM into bytes on a pipe and return its reading end.
+
+    The kernel's handler writes to the pipe even while C code holds the interpreter lock.
+    """
+    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    signal.signal(signal.SIGTERM, _ignore)
+    return reader
+
+
+def signals_caught(reader: int) -> set[int]:
+    """Empty the pipe of `catch_term`; return the numbers of the signals that came."""
+    with contextlib.suppress(BlockingIOError):
+        return set(os.read(reader, 4096))
+    return set()
+
+
+def dump_stacks_on_request(fd: int) -> None:
+    """SIGUSR1, and any fatal signal, write the stacks of all threads to `fd`.
+
+    faulthandler works even while C code holds the interpreter lock; the master reads the file.
+    """
+    faulthandler.enable(file=fd, all_threads=True)
+    faulthandler.register(signal.SIGUSR1, file=fd, all_threads=True)
+
+
+def renice(value: int) -> None:
+    if value:
+        os.nice(value)
+
+
+def reseed() -> None:
+    """Give this process its own random numbers: forked siblings share the parent's state."""
+    random.seed()
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        numpy.random.seed()
+
+
+def alive(pid: int) -> bool:
+    """Return whether `pid` runs; a zombie does not."""
+    try:
+        return _stat_fields(pid)[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def runs(pid: int, started: int) -> bool:
+    """Return whether `pid` runs and is the process that started then, not one that got its number."""
+    try:
+        return start_time(pid) == started and alive(pid)
+    except OSError:
+        return False
+
+
+def start_time(pid: int) -> int:
+    """Return the start of `pid` in clock ticks since boot; raises OSError where it is gone."""
+    return int(_stat_fields(pid)[19])
+
+
+def _stat_fields(pid: int) -> list[str]:
+    """Return the fields of /proc/PID/stat from the third one on (the second may hold anything)."""
+    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+        return file.read().rpartition(")")[2].split()
+
+
+def host_id() -> str:
+    """Return what names the running kernel and pid namespace: within it a pid can be judged."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        boot = file.read().strip()
+    return f"{boot}/{os.stat('/proc/self/ns/pid').st_ino}"
+
+
+def leave(code: int) -> None:
+    """End the process now: no exit handlers, no waiting for threads that run user code."""
+    with contextlib.suppress(Exception):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
+
+
+def report_and_leave(code: int) -> None:
+    """Print the exception that is being handled and end the process, whatever other threads do."""
+    sys.excepthook(*sys.exc_info())
+    leave(code)
+
+
+def ending(main: Callable[[], int]) -> None:
+    """Run the main of a forked child and end the process with its code, whatever it raises."""
+    code = 1
+    try:
+        code = main()
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 1
+    except BaseException:
+        report_and_leave(code)
+    leave(code)

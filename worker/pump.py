@@ -1,0 +1,314 @@
+"""The pump: the thread of a worker that talks to storage and master while the slots run jobs.
+
+One loop: look at what has happened, act, sleep until something happens.  It never runs a user's
+code.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import select
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from taskqd import board
+from taskqd.board import Board, Row
+from taskqd.clock import monotonic_ns, monotonic_s
+from taskqd.errors import NodeExpired, StorageError
+from taskqd.log import Log
+from taskqd.messages import (
+    Drain,
+    Drained,
+    Empty,
+    Interrupt,
+    Quiet,
+    Ready,
+    Reopen,
+    Resume,
+    StorageLost,
+    StorageRestored,
+    ToChild,
+    decode_to_child,
+)
+from taskqd.storage.base import Storage
+
+from . import process
+from .channel import Channel
+from .desk import Desk
+from .doorbell import Doorbell
+from .outage import Outage
+from .queue_order import QueueOrder
+from .slots import JobRunner, Slots
+from .stopping import Stopping
+from .title import Title
+
+BEAT_S = 1.0
+BURST_LOOK_S = 0.2
+
+
+class Post(NamedTuple):
+    """Where a worker stands: who it is and what it talks through."""
+
+    worker_id: str
+    node_id: str
+    row: Row
+    board: Board
+    workers_max: int
+    """Rows 0 to `workers_max` - 1 of the board are workers'."""
+    channel: Channel
+    signals: int
+    """Reading end of `process.catch_term`."""
+    stopping: Stopping
+    title: Title
+    log: Log
+
+
+class Orders(NamedTuple):
+    """What a worker is told by the settings."""
+
+    queues: Sequence[str]
+    order: QueueOrder
+    grace_s: float
+    """For a stop that nobody leads: the master is gone, or TERM came from elsewhere."""
+    burst: bool
+
+
+class Pump:
+    def __init__(
+        self, post: Post, orders: Orders, storage: Storage, slots: Slots, runner: JobRunner
+    ) -> None:
+        self._post = post
+        self._orders = orders
+        self._slots = slots
+        self._runner = runner
+        self._desk = Desk(post.worker_id, storage, orders.order, slots, post.row, post.log)
+        self._stock = self._desk.stock
+        self._outage = Outage(random.uniform)
+        self._poll = select.epoll()
+        self._doorbell = Doorbell(lambda: storage.bell(post.worker_id, orders.queues), self._poll)
+        self._ready = False
+        self._quiet = False
+        self._interrupt_at_s = math.inf
+        self._told_lost = False
+        self._look_at_s = 0.0
+        self._beat_at_s = 0.0
+        self.over = False
+        self.exit_code = 0
+        self.interrupted = False
+        """Jobs were requeued while they ran: the slots may never become free."""
+
+    # -- the loop ----------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Serve until the worker is drained or interrupted."""
+        self._poll.register(self._post.channel.fileno(), select.EPOLLIN)
+        self._poll.register(self._post.signals, select.EPOLLIN)
+        self._poll.register(self._slots.fileno(), select.EPOLLIN | select.EPOLLET)
+        while not self.over:
+            now_s = monotonic_s()
+            self._beat(now_s)
+            self._desk.collect(now_s)
+            self._act(now_s)
+            if not self.over:
+                self._sleep()
+        self._doorbell.close()
+        self._poll.close()
+
+    def _act(self, now_s: float) -> None:
+        if now_s >= self._interrupt_at_s:
+            self._interrupt()
+            return
+        if self._outage.lasts and now_s < self._outage.retry_at_s:
+            return
+        try:
+            if self._outage.lasts:
+                self._desk.reconcile(accepting=self._accepting(now_s))
+                self._restored()
+            self._trade(now_s)
+        except StorageError as error:
+            self._lost(error)
+
+    def _accepting(self, now_s: float) -> bool:
+        """Return whether the worker may lease jobs."""
+        if self._quiet or self._post.stopping.stopping:
+            return False
+        return not self._stock.in_slots or not self._desk.quarantine.running_empty(now_s)
+
+    def _trade(self, now_s: float) -> None:
+        """Settle, lease and release what is due."""
+        accepting = self._accepting(now_s)
+        waiting = self._slots.waiting()
+        if waiting and (not accepting or self._stock.stalled(waiting, now_s)):
+            self._stock.ahead.stalled()
+            self._desk.give_back()
+        if accepting:
+            self._lease()
+        elif self._doorbell.armed:
+            self._desk.release(self._doorbell.disarm())
+        if self._stock.flush_due(monotonic_s()) or self._slots.urgent():
+            self._desk.settle()
+        self._finish_if_done()
+
+    def _lease(self) -> None:
+        """Take turns until the slots are served or the queues are empty."""
+        while limit := self._stock.limit():
+            # Where the last turn found empty queues, the next one probably does: being idle
+            # before it saves the second turn that must follow the arming.
+            if not self._desk.ready and self._stock.free:
+                self._doorbell.arm()
+            if not self._desk.turn(limit, idle=self._doorbell.armed) and not self._wait_idle():
+                break
+            self._served()
+        if self._doorbell.armed and not self._stock.free:
+            self._desk.accept(self._doorbell.disarm(), monotonic_s())
+
+    def _wait_idle(self) -> bool:
+        """After a turn that gave nothing, be ready to be woken; return whether to ask once more."""
+        self._served()
+        if self._doorbell.armed or not self._stock.free:
+            return False
+        self._doorbell.arm()
+        self._stock.dry = False
+        return True
+
+    def _served(self) -> None:
+        """A turn was answered: the worker serves."""
+        self._outage.steady()
+        if not self._ready:
+            self._ready = True
+            self._post.row.set(board.READY, 1)
+            self._post.channel.send(Ready())
+
+    # -- outages -----------------------------------------------------------------------------
+
+    def _lost(self, error: StorageError) -> None:
+        self._outage.failed(monotonic_s())
+        self._doorbell.close()
+        # A node that is not registered (yet, or any more) is the scheduler's business: wait.
+        if not isinstance(error, NodeExpired) and not self._told_lost:
+            self._told_lost = True
+            self._post.channel.send(StorageLost(str(error)))
+
+    def _restored(self) -> None:
+        if self._told_lost:
+            self._told_lost = False
+            self._post.channel.send(StorageRestored(self._outage.lasted_s(monotonic_s())))
+        self._outage.over()
+        self._stock.dry = False
+
+    # -- what comes in -----------------------------------------------------------------------
+
+    def _sleep(self) -> None:
+        now_s = monotonic_s()
+        wake_s = min(self._beat_at_s, self._interrupt_at_s, self._next_look_s(now_s))
+        for fd, _ in self._poll.poll(max(0.0, wake_s - now_s)):
+            if fd == self._post.channel.fileno():
+                self._listen()
+            elif fd == self._post.signals:
+                self._caught(process.signals_caught(fd))
+            elif self._doorbell.rings(fd):
+                self._answer_bell()
+
+    def _next_look_s(self, now_s: float) -> float:
+        if self._outage.lasts:
+            return self._outage.retry_at_s
+        if self._doorbell.armed and now_s >= self._doorbell.poll_at_s:
+            self._doorbell.polled()
+            self._stock.dry = False
+            return now_s
+        look_s = min(self._stock.next_s(self._slots.waiting()), self._doorbell.poll_at_s)
+        return min(look_s, self._look_at_s) if self._may_be_over() else look_s
+
+    def _answer_bell(self) -> None:
+        try:
+            leases = self._doorbell.answer()
+        except StorageError as error:
+            self._lost(error)
+            return
+        # Jobs that were handed over came because the queues were empty; "ask now" came without.
+        self._stock.dry = bool(leases)
+        self._desk.accept(leases, monotonic_s())
+
+    def _caught(self, numbers: set[int]) -> None:
+        if process.TERM in numbers:
+            self._stop(self._orders.grace_s)
+            self._interrupt_at_s = min(self._interrupt_at_s, self._post.stopping.deadline_s)
+
+    def _listen(self) -> None:
+        for packet in self._post.channel.receive():
+            self._hear(decode_to_child(packet))
+        if not self._post.channel.open:
+            # The master is gone: end by ourselves.
+            self._poll.unregister(self._post.channel.fileno())
+            self._stop(self._orders.grace_s)
+            self._interrupt_at_s = min(self._interrupt_at_s, self._post.stopping.deadline_s)
+
+    def _hear(self, message: ToChild) -> None:
+        match message:
+            case Drain(grace_s):
+                self._stop(grace_s)
+            case Interrupt():
+                self._interrupt_at_s = 0.0
+            case Quiet():
+                self._quiet = True
+            case Resume():
+                self._quiet = False
+                self._stock.dry = False
+            case Reopen():
+                self._post.log.reopen()
+            case _:
+                pass
+
+    # -- the end -----------------------------------------------------------------------------
+
+    def _stop(self, grace_s: float) -> None:
+        self._post.stopping.begin(grace_s)
+
+    def _finish_if_done(self) -> None:
+        if self._post.stopping.stopping and not self._stock.in_slots and not self._stock.unsettled:
+            self._end(interrupted=0)
+        elif self._may_be_over() and monotonic_s() >= self._look_at_s:
+            self._look_at_s = monotonic_s() + BURST_LOOK_S
+            if self._desk.burst_is_over(self._post.node_id, self._orders.queues):
+                self._post.channel.send(Empty())
+
+    def _may_be_over(self) -> bool:
+        """Burst: this worker found nothing to do; are all workers of this node done?"""
+        return self._orders.burst and self._stock.dry and not self._stock.in_slots
+
+    def _interrupt(self) -> None:
+        """Requeue what runs, settle what is finished, and end at once."""
+        self._post.stopping.begin(0.0)
+        self._slots.interrupt()
+        self.interrupted = True
+        try:
+            self._desk.give_back()
+            outcomes = [self._runner.interrupted(lease) for lease in self._desk.running()]
+            self._end(interrupted=self._desk.interrupt(outcomes))
+        except StorageError as error:
+            # Without a last word the master has this worker's jobs taken back.
+            self._lost(error)
+            self.over = True
+            self.exit_code = process.EXIT_UNSETTLED
+
+    def _end(self, interrupted: int) -> None:
+        self.over = True
+        self._post.channel.send(Drained(self._desk.finished, self._desk.handed_back, interrupted))
+
+    # -- what others see ---------------------------------------------------------------------
+
+    def _beat(self, now_s: float) -> None:
+        self._post.row.set(board.BEAT, monotonic_ns())
+        if now_s < self._beat_at_s:
+            return
+        self._beat_at_s = now_s + BEAT_S
+        self._desk.share = 2 * max(1, self._serving())
+        self._post.channel.flush()
+        task = self._slots.task()
+        self._post.title.show(f"[busy] {task}" if task else "[idle]")
+
+    def _serving(self) -> int:
+        """Return how many workers of this node serve."""
+        rows = range(self._post.workers_max)
+        return sum(self._post.board.row(number).get(board.READY) for number in rows)

@@ -1,0 +1,61 @@
+"""Open what a forked process needs of its own: its log and its storages."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import Any
+
+from taskqd import log
+from taskqd.app import App
+from taskqd.clock import monotonic_s
+from taskqd.errors import StorageCorrupt, StorageError, StorageRefused
+from taskqd.log import Log
+from taskqd.messages import StorageLost, StorageRestored
+from taskqd.settings import Settings
+from taskqd.storage.base import Storage
+
+from .channel import Channel
+from .outage import Outage
+
+
+def open_log(role: str, settings: Settings, **facts: int) -> Log:
+    return log.configure(
+        role=role,
+        level=settings.log.level,
+        format=settings.log.format,
+        file=settings.log.file,
+        **facts,
+    )
+
+
+def open_storage(app: App, settings: Settings) -> Storage:
+    """Open a storage object for the calling thread, which closes it.  Raises StorageError."""
+    options: dict[str, Any] = {"allow_eviction": settings.storage.allow_eviction}
+    if settings.storage.durability is not None:
+        options["durability"] = settings.storage.durability
+    return app.open_storage(**options)
+
+
+def reach_storage(app: App, settings: Settings, channel: Channel) -> Storage:
+    """Open the app's storage, waiting as long as it cannot be reached; the master is told.
+
+    Raises StorageRefused or StorageCorrupt: waiting would not help.
+    """
+    outage = Outage(random.uniform)
+    while True:
+        try:
+            storage = open_storage(app, settings)
+            storage.ping()
+        except (StorageRefused, StorageCorrupt):
+            raise
+        except StorageError as error:
+            if outage.failed(monotonic_s()):
+                channel.send(StorageLost(str(error)))
+            if not channel.open:
+                raise
+            time.sleep(max(0.0, outage.retry_at_s - monotonic_s()))
+        else:
+            if outage.lasts:
+                channel.send(StorageRestored(outage.lasted_s(monotonic_s())))
+            return storage

@@ -1,0 +1,257 @@
+"""What a pump needs of the slots, and what all kinds of slots share.
+
+The main thread of a worker belongs to the slots (`Slots.run`); the pump is a thread beside it.
+The pump hands leases over and collects outcomes; it never runs a user's code, and the slots never
+talk to the storage.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+from threading import Event
+from typing import NamedTuple, Protocol
+
+from taskqd.board import Row
+from taskqd.clock import monotonic_ns
+from taskqd.job import Lease, Outcome
+
+from .stopping import Stopping
+
+
+class JobRunner(Protocol):
+    """What slots need of `taskqd.execute.Runner`.
+
+    `run` and `arun` take a `taskqd.current.Place`; they never raise.
+    """
+
+    def run(self, lease: Lease, place: SlotPlace) -> Outcome: ...
+
+    def interrupted(self, lease: Lease) -> Outcome: ...
+
+    def acks_each(self, lease: Lease) -> bool: ...
+
+
+class Usage(NamedTuple):
+    """What the slots have done since they started."""
+
+    jobs: int
+    ran_ns: int
+
+
+class Slots(Protocol):
+    """The places of one worker in which jobs run.  All methods but `run` are the pump's."""
+
+    capacity: int
+    """How many jobs run at once."""
+    low: int
+    """A slot that leaves no more than so many jobs unstarted rings; the pump sets it."""
+
+    def fileno(self) -> int:
+        """Return an eventfd that the slots write to when the pump has something to do.
+
+        It is never read: watch it edge-triggered.
+        """
+        ...
+
+    def run(self) -> None:
+        """Serve until `close`.  Called once, by the main thread."""
+        ...
+
+    def offer(self, leases: Sequence[Lease]) -> None:
+        """Hand jobs over, to be started in this order."""
+        ...
+
+    def take_back(self) -> list[Lease]:
+        """Return all jobs that have not started, in their order; they are the pump's again."""
+        ...
+
+    def waiting(self) -> int:
+        """Return how many jobs have not started."""
+        ...
+
+    def collect(self) -> list[Outcome]:
+        """Return what has finished since the last call, and be ready to ring again."""
+        ...
+
+    def settled(self, outcomes: Sequence[Outcome]) -> None:
+        """Learn that the storage has these outcomes, for slots that wait for it (`ack="each"`)."""
+        ...
+
+    def urgent(self) -> bool:
+        """Return whether a slot waits for `settled`."""
+        ...
+
+    def running(self) -> list[Lease]:
+        """Return the jobs in the slots, some of which may have finished since `collect`."""
+        ...
+
+    def task(self) -> str:
+        """Name a task that runs here, "" if none does: for the process's title."""
+        ...
+
+    def usage(self) -> Usage: ...
+
+    def interrupt(self) -> None:
+        """Stop the running jobs where this kind can do so safely; return at once."""
+        ...
+
+    def close(self) -> None:
+        """Make `run` return once the running jobs have ended."""
+        ...
+
+
+class SlotPlace:
+    """One slot as the job that it runs sees it (`taskqd.current.Place`), and its running tally."""
+
+    def __init__(self, row: Row, number: int, stopping: Stopping) -> None:
+        self._row = row
+        self._number = number
+        self._stopping = stopping
+        self._async_runner: asyncio.Runner | None = None
+        self.lease: Lease | None = None
+        """What runs here."""
+        self.task = ""
+        self.jobs = 0
+        self.ran_ns = 0
+        self.acked: Event | None = None
+        """Made for the first job with `ack="each"`: set once its outcome is settled."""
+
+    @property
+    def stopping(self) -> bool:
+        return self._stopping.stopping
+
+    def seconds_left(self) -> float:
+        return self._stopping.seconds_left()
+
+    def begin(self, token: int, job_id: str, task: str, timeout_s: float | None) -> None:
+        started_ns = monotonic_ns()
+        deadline_ns = 0 if timeout_s is None else started_ns + int(timeout_s * 1e9)
+        self.task = task
+        self._row.begin(self._number, token, started_ns, deadline_ns, job_id, task)
+
+    def end(self) -> None:
+        self._row.end(self._number)
+        self.task = ""
+
+    @property
+    def async_runner(self) -> asyncio.Runner:
+        """An event loop for `async def` tasks; made when first asked for, closed with the slot."""
+        if self._async_runner is None:
+            self._async_runner = asyncio.Runner()
+        return self._async_runner
+
+    def close(self) -> None:
+        if self._async_runner is not None:
+            self._async_runner.close()
+            self._async_runner = None
+
+
+class Handover:
+    """The two lines between pump and threads that run jobs, and the bell beside them.
+
+    A slot rings only when it helps: few jobs are left unstarted, or someone waits for a settlement.
+    """
+
+    def __init__(self) -> None:
+        self._jobs: SimpleQueue[Lease | None] = SimpleQueue()
+        self._finished: deque[Outcome] = deque()
+        self._waiters: dict[str, Event] = {}
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._rung = False
+        self.low = 0
+
+    # -- the pump's side ---------------------------------------------------------------------
+
+    def fileno(self) -> int:
+        return self._bell
+
+    def offer(self, leases: Sequence[Lease]) -> None:
+        put = self._jobs.put
+        for lease in leases:
+            put(lease)
+
+    def take_back(self) -> list[Lease]:
+        leases: list[Lease] = []
+        try:
+            while True:
+                lease = self._jobs.get_nowait()
+                if lease is not None:
+                    leases.append(lease)
+        except Empty:
+            return leases
+
+    def waiting(self) -> int:
+        return self._jobs.qsize()
+
+    def collect(self) -> list[Outcome]:
+        # law: the flag falls before the outcomes are taken, so that one finished in between rings.
+        self._rung = False
+        finished = self._finished
+        return [finished.popleft() for _ in range(len(finished))]
+
+    def settled(self, outcomes: Sequence[Outcome]) -> None:
+        if self._waiters:
+            for outcome in outcomes:
+                waiter = self._waiters.pop(outcome.id, None)
+                if waiter is not None:
+                    waiter.set()
+
+    def urgent(self) -> bool:
+        return bool(self._waiters)
+
+    def close(self, slots: int = 1) -> None:
+        for _ in range(slots):
+            self._jobs.put(None)
+
+    # -- a slot's side -----------------------------------------------------------------------
+
+    def serve(self, place: SlotPlace, runner: JobRunner) -> None:
+        """Run jobs in this thread until the handover is closed."""
+        take, run, finish, left = (
+            self._jobs.get,
+            runner.run,
+            self._finished.append,
+            self._jobs.qsize,
+        )
+        try:
+            while (lease := take()) is not None:
+                place.lease = lease
+                started_ns = monotonic_ns()
+                outcome = run(lease, place)
+                place.ran_ns += monotonic_ns() - started_ns
+                place.jobs += 1
+                if runner.acks_each(lease):
+                    self._finish_and_wait(outcome, place)
+                    continue
+                # law: finished before out of the slot, so that the pump always finds it in one.
+                finish(outcome)
+                place.lease = None
+                if not self._rung and left() <= self.low:
+                    self.ring()
+        finally:
+            place.close()
+
+    def ring(self) -> None:
+        self._rung = True
+        os.eventfd_write(self._bell, 1)
+
+    def _finish_and_wait(self, outcome: Outcome, place: SlotPlace) -> None:
+        """Start no other job before the storage knows of this one."""
+        acked = place.acked = place.acked or Event()
+        acked.clear()
+        self._waiters[outcome.id] = acked
+        self._finished.append(outcome)
+        place.lease = None
+        self.ring()
+        acked.wait()
+
+
+def total(places: Sequence[SlotPlace]) -> Usage:
+    return Usage(sum(place.jobs for place in places), sum(place.ran_ns for place in places))
+
+
+MakeSlots = Callable[[Row, int, Stopping, JobRunner], Slots]

@@ -1,0 +1,83 @@
+"""One worker's leases: what its slots hold, what is finished and not settled, and when to act.
+
+Pure bookkeeping between the slots and the storage; it calls neither.
+"""
+
+from __future__ import annotations
+
+import math
+
+from taskqd.job import Outcome
+
+from .readahead import SLICE_NS, ReadAhead
+
+FLUSH_S = 0.005
+"""The oldest outcome waits no longer than this for company."""
+FLUSH_COUNT = 64
+SLICE_S = SLICE_NS / 1e9
+
+
+class Stock:
+    """Counts of one worker with `capacity` slots."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.ahead = ReadAhead(capacity)
+        self.in_slots = 0
+        """Jobs handed to the slots and not collected: running or unstarted."""
+        self.unsettled: list[Outcome] = []
+        self.dry = False
+        """The last turn gave nothing, and nothing has happened since."""
+        self.lone = False
+        """What the slots hold is a suspect: nothing may run beside it."""
+        self._oldest_s = math.inf
+        self._progress_s = 0.0
+
+    def handed(self, count: int, now_s: float) -> None:
+        self.in_slots += count
+        self._progress_s = now_s
+
+    def taken_back(self, count: int) -> None:
+        self.in_slots -= count
+
+    def finished(self, outcomes: list[Outcome], now_s: float) -> None:
+        self.in_slots -= len(outcomes)
+        self.lone = self.lone and self.in_slots > 0
+        self.dry = False
+        self._progress_s = now_s
+        if not self.unsettled:
+            self._oldest_s = now_s
+        self.unsettled += outcomes
+
+    def settled(self) -> list[Outcome]:
+        """Return the outcomes that the storage has now, and forget them."""
+        outcomes, self.unsettled = self.unsettled, []
+        self._oldest_s = math.inf
+        return outcomes
+
+    @property
+    def free(self) -> bool:
+        """A slot could start a job now."""
+        return self.in_slots < self.capacity
+
+    def limit(self) -> int:
+        """Return how many jobs to ask for, 0 for not now."""
+        if self.dry or self.lone or not self.ahead.worth_asking(self.in_slots):
+            return 0
+        return self.ahead.limit(self.in_slots)
+
+    def flush_due(self, now_s: float) -> bool:
+        return bool(self.unsettled) and (
+            not self.in_slots
+            or len(self.unsettled) >= FLUSH_COUNT
+            or now_s >= self._oldest_s + FLUSH_S
+        )
+
+    def stalled(self, waiting: int, now_s: float) -> bool:
+        """Return whether unstarted jobs wait behind ones that outlast their slice."""
+        return waiting > 0 and now_s >= self._progress_s + SLICE_S
+
+    def next_s(self, waiting: int) -> float:
+        """Return when to look again although nobody rings, on the monotonic clock."""
+        stalled_s = self._progress_s + SLICE_S if waiting else math.inf
+        return min(self._oldest_s + FLUSH_S, stalled_s)

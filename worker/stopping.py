@@ -1,0 +1,24 @@
+"""Whether and until when a worker stops, as its jobs see it."""
+
+from __future__ import annotations
+
+import math
+
+from taskqd.clock import monotonic_s
+
+
+class Stopping:
+    """Written by the pump, read by jobs in any thread."""
+
+    def __init__(self) -> None:
+        self.stopping = False
+        self.deadline_s = math.inf
+        """On the monotonic clock."""
+
+    def begin(self, grace_s: float) -> None:
+        """Say that jobs have `grace_s` left.  A shorter grace overrides a longer one."""
+        self.deadline_s = min(self.deadline_s, monotonic_s() + grace_s)
+        self.stopping = True
+
+    def seconds_left(self) -> float:
+        return max(0.0, self.deadline_s - monotonic_s())
