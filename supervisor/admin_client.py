@@ -24,7 +24,7 @@ def socket_paths(instance: str) -> list[str]:
     folders = [
         os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0],
         _under(os.environ.get("XDG_RUNTIME_DIR", "")),
-        f"/tmp/taskqd-{os.getuid()}",
+        f"/tmp/taskqd-{os.getuid()}",  # noqa: S108 (its owner and mode are checked)
     ]
     return [f"{folder}/{instance}.sock" for folder in folders if folder]
 
@@ -40,6 +40,23 @@ def find(instance: str) -> str:
         if os.path.exists(path):
             return path
     raise FileNotFoundError(f"no daemon named {instance!r}: no socket at {', '.join(paths)}")
+
+
+def only_instance() -> str:
+    """Return the name of the one daemon that runs.  Raises OSError where there are none or several."""
+    found = [name for name in instances() if _answers(find(name))]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise OSError(f"several daemons run, say which with --name: {', '.join(found)}")
+    folders = ", ".join(os.path.dirname(path) for path in socket_paths("*"))
+    raise FileNotFoundError(f"no daemon runs here: no socket in {folders}")
+
+
+def _answers(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(1.0)
+        return sock.connect_ex(path) == 0
 
 
 def instances() -> list[str]:

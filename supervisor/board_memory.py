@@ -42,15 +42,11 @@ class StackFile:
         """Return a descriptor to send away."""
         return os.dup(self.fd)
 
-    def read(self) -> str:
-        """Return the last of what was written, "" if nothing."""
+    def take(self) -> str:
+        """Return the last of what was written, "" if nothing, and forget it."""
         size = os.fstat(self.fd).st_size
         start = max(0, size - self.BYTES_MAX)
-        return os.pread(self.fd, self.BYTES_MAX, start).decode(errors="replace")
-
-    def take(self) -> str:
-        """Return what was written and forget it."""
-        text = self.read()
+        text = os.pread(self.fd, self.BYTES_MAX, start).decode(errors="replace")
         os.ftruncate(self.fd, 0)
         return text
 

@@ -95,8 +95,7 @@ class Coroner:
     def _report(
         self, child: Child, death: Death | None, judged: Verdict, held: list[SlotView]
     ) -> None:
-        line = self._house.lines.get(child.worker_id)
-        stack = line.stacks.read() if line is not None and line.stacks is not None else ""
+        stack = self._house.lines.take_stack(child.worker_id)
         facts = {
             "worker": child.name,
             "generation": child.generation,
@@ -108,6 +107,13 @@ class Coroner:
             "uptime_s": round(self._house.clock() - child.spawned_s, 3),
         }
         if not judged.crashed:
+            if stack:
+                self._house.log.emit(
+                    events.WORKER_STACKS,
+                    worker=child.name,
+                    generation=child.generation,
+                    stack=stack,
+                )
             self._house.log.emit(events.WORKER_EXITED, **facts)
             return
         self._house.log.emit(

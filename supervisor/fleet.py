@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from taskqd.board import SlotView
 from taskqd.messages import Role, TakeBack
+
 from .stop import Timeline
 
 

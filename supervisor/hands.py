@@ -7,15 +7,22 @@ from collections.abc import Callable
 
 from taskqd import events, messages
 from taskqd.board import SlotView
-from taskqd.messages import CONTEXT_ENV, ChildContext, Message, TakeBack, decode_from_child
-from taskqd.messages import decode_from_zygote, encode
+from taskqd.messages import (
+    CONTEXT_ENV,
+    ChildContext,
+    Message,
+    TakeBack,
+    decode_from_child,
+    decode_from_zygote,
+    encode,
+)
 from taskqd.settings import encode as encode_settings
 
 from . import actions, process, watch
 from .actions import Action
 from .board_memory import StackFile
 from .channel import Channel
-from .fleet import Child, Debt, Event, Post, State, Stop, Zygote, ZygoteState, zygote_key
+from .fleet import Child, Debt, Event, Post, State, Stop, Zygote, ZygoteState
 from .house import House
 from .stop import Timeline, begin, cut, hasten
 
@@ -165,6 +172,8 @@ class Hands:
         if signal == "SIGUSR1":
             self.ask_stacks(child)
             return
+        if child.stacks_at_s is not None:
+            self._report_hung(child)
         self._house.log.emit(
             events.WORKER_KILLED,
             worker=child.name,
@@ -174,6 +183,22 @@ class Hands:
             reason=child.killed_for,
         )
         self._house.lines.signal(worker_id, signal)
+
+    def _report_hung(self, child: Child) -> None:
+        child.stacks_at_s = None
+        held = watch.running(self._house.board, child.number)
+        job = held[0] if held else None
+        self._house.log.emit(
+            events.WORKER_HUNG,
+            worker=child.name,
+            generation=child.generation,
+            child_pid=child.pid,
+            reason=child.killed_for,
+            job_id=job.job_id if job else None,
+            task=job.task if job else None,
+            ran_s=round(self._house.clock() - job.started_ns / 1e9, 3) if job else None,
+            stack=self._house.lines.take_stack(child.worker_id),
+        )
 
     def ask_stacks(self, child: Child) -> None:
         """Let its faulthandler write its stacks, to be read a moment later."""

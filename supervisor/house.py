@@ -73,6 +73,11 @@ class Lines:
         if line is not None and line.pidfd is not None:
             process.send(line.pidfd, name)
 
+    def take_stack(self, key: str) -> str:
+        """Return what its faulthandler has written since the last call."""
+        line = self._lines.get(key)
+        return line.stacks.take() if line is not None and line.stacks is not None else ""
+
     def hang_up(self, key: str) -> None:
         """Stop listening; the handles stay until `drop`."""
         line = self._lines.get(key)
@@ -146,6 +151,7 @@ class House:
     app_name: str = ""
     queues: tuple[str, ...] = ()
     storage_url: str = ""
+    admin_path: str = ""
     stacks: dict[str, str] = field(default_factory=dict)
     """The stacks read last, by the child's name."""
     strays: dict[int, tuple[process.Death, float]] = field(default_factory=dict)

@@ -13,8 +13,6 @@ import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from setproctitle import setproctitle
-
 from taskqd import events
 from taskqd.clock import monotonic_ns, monotonic_s
 from taskqd.errors import ConfigError
@@ -26,10 +24,11 @@ from . import admin, health, metrics, notify, process, signals, status, watch
 from .board_memory import BoardMemory
 from .commands import Commands
 from .coroner import Coroner
+from .display import Display
 from .ears import Ears
 from .fleet import Fleet, Post
 from .hands import Hands
-from .house import House, Lines
+from .house import House, Line, Lines
 from .listener import Listener
 from .oom import OomCounter
 from .plan import plan, wake_in_s
@@ -40,9 +39,6 @@ SLEPT_S = 2.0
 """The master woke so much later than it meant to: it judges nobody in that round."""
 EXCUSED_S = 2.0
 ROUNDS_MAX = 1000
-SHOW_S = 1.0
-EXTRA_S = 10.0
-"""What is asked of the service manager beyond what is needed."""
 LAST_S = 0.5
 
 
@@ -62,24 +58,21 @@ class Master:
         self._log = log
         self._clock = clock
         self._selector = selectors.DefaultSelector()
-        self._notifier = notify.Notifier(os.environ)
         self._listeners: list[Listener] = []
         self._admin_path = ""
-        self._title = ""
-        self._shown_s = -SHOW_S
         self._woke_s = 0.0
         self._trusts_s = 0.0
         """Beats are judged from then on."""
-        self._was_ready = False
         process.fill_standard_fds()
         self._memory, self._house = self._build(list(zygote_argv))
         self._hands = Hands(self._house)
         self._coroner = Coroner(self._house, self._hands)
         self._ears = Ears(self._house, self._hands, self._coroner)
         self._ears.on_loaded = self._open_admin
-        self._ears.on_ready = self._worker_ready
+        self._display = Display(self._house, notify.Notifier(os.environ))
+        self._ears.on_ready = self._display.worker_ready
         self._coroner.hear_out = self._ears.hear_out
-        self._hands.on_stop = self._notifier.stopping
+        self._hands.on_stop = self._display.stop_begun
         self._commands = Commands(self._house, self._hands)
 
     def _build(self, zygote_argv: list[str]) -> tuple[BoardMemory, House]:
@@ -106,7 +99,7 @@ class Master:
                 kills_overdue=settings.workers.type == "process",
                 burst=settings.burst,
             ),
-            lines=Lines(self._selector, lambda line: self._ears.listen(line)),
+            lines=Lines(self._selector, self._listen),
             serials=itertools.count(1),
             oom=OomCounter(),
             started_s=self._clock(),
@@ -155,12 +148,15 @@ class Master:
         }
         return lambda _sock: health.Conversation(pages)
 
+    def _listen(self, line: Line) -> None:
+        self._ears.listen(line)
+
     def _open_admin(self) -> None:
         if self._admin_path:
             return
         path = admin.choose_path(self._settings.admin.socket, self._house.instance)
         sock = admin.listen(path)
-        self._admin_path = path
+        self._admin_path = self._house.admin_path = path
         self._serve(sock, admin.converse(self._commands.answer))
 
     def _serve(self, sock: socket.socket, begin: Callable[[socket.socket], object]) -> None:
@@ -172,7 +168,7 @@ class Master:
         """Act on what is, then sleep until something changes or is due."""
         self._look()
         self._act()
-        self._show()
+        self._display.show()
         if self._hands.finished is not None:
             return
         sleep_s = wake_in_s(self._house.fleet, self._clock())
@@ -214,55 +210,6 @@ class Master:
                 self._hands.do(action)
         raise RuntimeError(f"the plan does not come to rest: {plan(fleet, self._clock())}")
 
-    # -- what others see -----------------------------------------------------------------------
-
-    def _worker_ready(self) -> None:
-        fleet = self._house.fleet
-        self._notifier.ready()
-        if not self._was_ready and fleet.ready() >= fleet.wanted():
-            self._was_ready = True
-            boot_ms = round((self._clock() - self._house.started_s) * 1000, 1)
-            self._log.emit(
-                events.MASTER_READY, workers=fleet.ready(), boot_ms=boot_ms, admin=self._admin_path
-            )
-
-    def _show(self) -> None:
-        """Tell process title and service manager, at most once a second."""
-        now_s = self._clock()
-        self._read_stacks(now_s)
-        if now_s < self._shown_s + SHOW_S:
-            return
-        self._shown_s = now_s
-        title = status.title(self._house)
-        if title != self._title:
-            self._title = title
-            setproctitle(title)
-        if self._notifier.active:
-            self._notify(now_s)
-
-    def _notify(self, now_s: float) -> None:
-        fleet, notifier = self._house.fleet, self._notifier
-        notifier.status(status.line(self._house))
-        if fleet.stop is not None:
-            notifier.extend(max(0.0, fleet.stop.line.end_s - now_s) + EXTRA_S)
-        elif fleet.loaded_s is not None and not fleet.served:
-            notifier.extend(EXTRA_S)
-        if notifier.watchdog_s is not None and status.live(self._house)["ok"]:
-            notifier.alive()
-
-    def _read_stacks(self, now_s: float) -> None:
-        """Log the stacks that children were asked for."""
-        for child in self._house.fleet.children():
-            if child.stacks_at_s is None or now_s < child.stacks_at_s:
-                continue
-            child.stacks_at_s = None
-            line = self._house.lines.get(child.worker_id)
-            stack = line.stacks.take() if line is not None and line.stacks is not None else ""
-            self._house.stacks[str(child.name)] = stack
-            self._log.emit(
-                events.WORKER_STACKS, worker=child.name, generation=child.generation, stack=stack
-            )
-
     # -- the end -------------------------------------------------------------------------------
 
     def _end(self) -> None:
@@ -287,7 +234,7 @@ class Master:
         )
         for key in house.lines.names():
             house.lines.drop(key)
-        self._notifier.close()
+        self._display.close()
         self._selector.close()
         self._memory.close()
 

@@ -14,22 +14,19 @@ from taskqd.messages import Quiet, Resume
 from . import stop
 from .actions import (
     Action,
-    BeginStop,
     Condemn,
     Drain,
-    Finish,
     GiveUp,
     Interrupt,
     KillZygote,
     Owe,
     Pay,
-    Retire,
-    RetireZygote,
     Signal,
     Spawn,
     StartZygote,
     Tell,
 )
+from .fate import go_on_or_stop, last_steps
 from .fleet import Child, Fleet, Post, State, ZygoteState
 
 SCHEDULER_BEAT_S = 2.5
@@ -44,9 +41,6 @@ LEAVE_S = 5.0
 """From a child's last word to its exit."""
 HANG_UP_S = 1.0
 """From a broken channel to the death of its other end."""
-BOOTS_MAX = 3
-"""So many failed boots of every post, and none that ever served: give up."""
-LOADS_MAX = 3
 
 HUNG = ((0.0, "SIGUSR1"), (0.3, "SIGTERM"), (1.3, "SIGKILL"))
 STUCK = ((0.0, "SIGUSR1"), (0.2, "SIGKILL"))
@@ -60,14 +54,14 @@ BUSY_TICK_S = 0.1
 
 def plan(fleet: Fleet, now_s: float) -> list[Action]:
     """Return what to do now; [] if nothing."""
-    if fleet.stop is not None and (end := _end(fleet, now_s)):
+    if fleet.stop is not None and (end := last_steps(fleet, now_s)):
         return end
     return [
         *_zygotes(fleet, now_s),
         *_posts(fleet, now_s),
         *(action for child in fleet.children() for action in _child(fleet, child, now_s)),
         *_debts(fleet, now_s),
-        *_verdict_on_all(fleet, now_s),
+        *go_on_or_stop(fleet, now_s),
     ]
 
 
@@ -246,77 +240,3 @@ def _debts(fleet: Fleet, now_s: float) -> Iterator[Action]:
     for worker_id, debt in fleet.debts.items():
         if debt.sent_to != scheduler.worker_id and now_s >= debt.retry_at_s:
             yield Pay(worker_id)
-
-
-# -- the daemon --------------------------------------------------------------------------------
-
-
-def _verdict_on_all(fleet: Fleet, now_s: float) -> Iterator[Action]:
-    """Decide whether the daemon goes on at all."""
-    if fleet.stop is not None:
-        return
-    if not fleet.served and (end := _never_served(fleet, now_s)):
-        yield end
-    elif fleet.burst and _nothing_left(fleet):
-        yield BeginStop("burst", 0, now=False)
-
-
-def _never_served(fleet: Fleet, now_s: float) -> BeginStop | None:
-    if fleet.app_error and fleet.loaded_s is None:
-        return BeginStop("app", 78, now=True)
-    if fleet.zygote_failures >= LOADS_MAX:
-        return BeginStop("app", 78, True, "the process that imports the app dies each time")
-    if error := _unreachable(fleet, now_s):
-        return BeginStop("storage", 69, True, error)
-    tried = [post for post in fleet.posts if post.boots_failed]
-    if not tried or any(post.boots_failed < BOOTS_MAX for post in tried):
-        return None
-    if fleet.scheduler.boots_failed or len(tried) >= fleet.wanted():
-        code = 69 if all(post.last_step == "storage" for post in tried) else 70
-        return BeginStop("boot", code, True, tried[0].last_error)
-    return None
-
-
-def _unreachable(fleet: Fleet, now_s: float) -> str:
-    """Return the storage's error if all children have waited for it in vain."""
-    children = list(fleet.children())
-    if fleet.loaded_s is None or now_s < fleet.loaded_s + fleet.connect_wait_s or not children:
-        return ""
-    if not all(child.storage_error for child in children):
-        return ""
-    wait = f"storage not reached in {fleet.connect_wait_s:g} s"
-    return f"{wait}: {children[0].storage_error}"
-
-
-def _nothing_left(fleet: Fleet) -> bool:
-    crew = fleet.crew()
-    return bool(crew) and len(crew) >= fleet.wanted() and all(_is_empty(fleet, c) for c in crew)
-
-
-def _is_empty(fleet: Fleet, child: Child) -> bool:
-    """It said so, and has neither run nor finished anything since."""
-    seen = fleet.seen.get(child.worker_id)
-    return seen is not None and not seen.busy and child.empty_at == seen.counters
-
-
-def _end(fleet: Fleet, now_s: float) -> list[Action]:
-    """Return the last steps of a stop, [] as long as it is not time for them."""
-    assert fleet.stop is not None
-    line = fleet.stop.line
-    if now_s >= line.end_s:
-        return [Finish(fleet.stop.exit_code)]
-    waits = bool(fleet.crew()) or bool(fleet.debts)
-    if waits and now_s < line.retire_s:
-        return []
-    if fleet.scheduler.child is not None:
-        return _retire(fleet)
-    living = [z for z in fleet.zygotes if z.state is not ZygoteState.DEAD]
-    told = [z for z in living if z.state is ZygoteState.LEAVING]
-    if living and len(told) == len(living):
-        return []
-    return [RetireZygote(z.generation) for z in living] or [Finish(fleet.stop.exit_code)]
-
-
-def _retire(fleet: Fleet) -> list[Action]:
-    assert fleet.stop is not None
-    return [] if fleet.stop.retired else [Retire()]

@@ -5,7 +5,7 @@ Faults of the zygote: fail, crash, garbage, mute (loads and forks nothing), hang
 Habits of a child, by name: boot_fail, boot_crash, lost (its storage is never reached), busy (posts
 a running job), overdue (the same, past its deadline), deaf (answers no message), frozen (beats
 once), garbage, leave (its socket is closed, it lives on), linger (does not exit after Drained),
-stubborn (ignores TERM), empty (says Empty), refuse (TookBack with an error, first).
+stubborn (ignores TERM), empty (says Empty), refuse (TookBack with an error, first), litter (leaves an orphan that exits with 3).
 """
 
 from __future__ import annotations
@@ -123,6 +123,8 @@ class Child:
             self.row.set(board.BEAT, time.monotonic_ns())
             self.say(messages.Ready())
         self._begin_jobs()
+        if "litter" in self.habits:
+            litter()
         if "garbage" in self.habits:
             self.sock.send(b"\xff garbage")
         if "leave" in self.habits:
@@ -172,6 +174,16 @@ class Child:
         if "linger" in self.habits:
             time.sleep(60)
         os._exit(0)
+
+
+def litter() -> None:
+    middle = os.fork()
+    if middle == 0:
+        if os.fork() == 0:
+            time.sleep(0.2)
+            os._exit(3)
+        os._exit(0)
+    os.waitpid(middle, 0)
 
 
 def note(role: str, message: messages.Message) -> None:

@@ -13,6 +13,6 @@ from taskqd.supervisor.master import Master  # noqa: E402
 
 if __name__ == "__main__":
     chosen = settings.decode(sys.argv[1])
-    out = log.configure(role="master", level="debug", format="json")
+    out = log.configure(role="master", level="debug", format="json", file=chosen.log.file)
     argv = [sys.executable, "-m", "tests.support.fake_zygote"]
     sys.exit(Master(chosen, log=out, zygote_argv=argv).run())
