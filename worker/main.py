@@ -18,7 +18,8 @@ from . import process
 from .birth import Newborn
 from .channel import Channel
 from .kinds import make_slots
-from .pump import Orders, Post, Pump
+from .post import Orders, Post
+from .pump import Pump
 from .queue_order import QueueOrder
 from .reach import open_log, reach_storage
 from .slots import Slots

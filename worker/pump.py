@@ -9,14 +9,10 @@ from __future__ import annotations
 import math
 import random
 import select
-from collections.abc import Sequence
-from typing import NamedTuple
 
 from taskqd import board
-from taskqd.board import Board, Row
 from taskqd.clock import monotonic_ns, monotonic_s
 from taskqd.errors import NodeExpired, StorageError
-from taskqd.log import Log
 from taskqd.messages import (
     Drain,
     Drained,
@@ -34,44 +30,14 @@ from taskqd.messages import (
 from taskqd.storage.base import Storage
 
 from . import process
-from .channel import Channel
 from .desk import Desk
 from .doorbell import Doorbell
 from .outage import Outage
-from .queue_order import QueueOrder
+from .post import Orders, Post
 from .slots import JobRunner, Slots
-from .stopping import Stopping
-from .title import Title
 
 BEAT_S = 1.0
 BURST_LOOK_S = 0.2
-
-
-class Post(NamedTuple):
-    """Where a worker stands: who it is and what it talks through."""
-
-    worker_id: str
-    node_id: str
-    row: Row
-    board: Board
-    workers_max: int
-    """Rows 0 to `workers_max` - 1 of the board are workers'."""
-    channel: Channel
-    signals: int
-    """Reading end of `process.catch_term`."""
-    stopping: Stopping
-    title: Title
-    log: Log
-
-
-class Orders(NamedTuple):
-    """What a worker is told by the settings."""
-
-    queues: Sequence[str]
-    order: QueueOrder
-    grace_s: float
-    """For a stop that nobody leads: the master is gone, or TERM came from elsewhere."""
-    burst: bool
 
 
 class Pump:

@@ -18,8 +18,9 @@ from taskqd.job import Answer, Entry, Lease, Marks, Outcome, encode_answer
 from taskqd.messages import FromChild, Message, decode_from_child, encode
 from taskqd.storage.base import Node, Storage
 from taskqd.worker.channel import Channel
+from taskqd.worker.post import Orders, Post
 from taskqd.worker.process_slot import ProcessSlot
-from taskqd.worker.pump import Orders, Post, Pump
+from taskqd.worker.pump import Pump
 from taskqd.worker.queue_order import QueueOrder
 from taskqd.worker.slots import JobRunner, SlotPlace, Slots
 from taskqd.worker.stopping import Stopping
