@@ -6,8 +6,8 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from types import TracebackType
 
+import taskqd
 from taskqd.app import App
 from taskqd.errors import ConfigError, StorageError
 from taskqd.loading import load_app
@@ -17,6 +17,12 @@ from taskqd.urls import mask_url
 
 from . import usage
 from .usage import Fail
+
+
+_STDLIB = os.path.dirname(os.path.realpath(os.__file__)) + os.sep
+_OUR_FOLDERS = tuple(
+    os.path.dirname(os.path.realpath(file)) + os.sep for file in (__file__, taskqd.__file__)
+)
 
 
 def check(settings: Settings, warnings: Sequence[str]) -> int:
@@ -37,19 +43,25 @@ def import_app(path: str) -> App:
     except ConfigError as error:
         raise Fail(usage.CONFIG, str(error)) from None
     except (Exception, SystemExit) as error:
-        what = " ".join(traceback.format_exception_only(error)[-1].split())
-        raise Fail(usage.CONFIG, f"app {path!r}: {_place(error.__traceback__)}{what}") from None
+        raise Fail(usage.CONFIG, f"app {path!r}: {_what_and_where(error)}") from None
 
 
-def _place(trace: TracebackType | None) -> str:
-    """Return ``file:line: `` of the innermost frame of the user's code, "" where there is none."""
-    frames = [frame for frame in traceback.extract_tb(trace) if _is_users(frame.filename)]
-    return f"{frames[-1].filename}:{frames[-1].lineno}: " if frames else ""
+def _what_and_where(error: BaseException) -> str:
+    """Return ``file:line: Error: message``, of the line of the user's code."""
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}:{error.lineno}: {type(error).__name__}: {error.msg}"
+    what = " ".join(traceback.format_exception_only(error)[-1].split())
+    frames = traceback.extract_tb(error.__traceback__)
+    users = [frame for frame in frames if _is_users(frame.filename)]
+    return f"{users[-1].filename}:{users[-1].lineno}: {what}" if users else what
 
 
 def _is_users(filename: str) -> bool:
-    ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    return not filename.startswith(("<", ours + os.sep)) and os.path.exists(filename)
+    """Return whether a frame is neither ours nor the standard library's."""
+    path = os.path.realpath(filename)
+    if path.startswith(_OUR_FOLDERS) or not os.path.exists(path):
+        return False
+    return not path.startswith(_STDLIB) or "site-packages" in path
 
 
 def _try_storage(settings: Settings, app: App) -> list[str]:

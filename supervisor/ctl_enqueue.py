@@ -33,7 +33,7 @@ def enqueue_call(asked: Asked, task: str, call: str, kwargs: str, **options: Any
     if "job_id" in given:
         given["id"] = given.pop("job_id")
     try:
-        app = find_app(asked)
+        app = find_app(asked, needed=True)
         entry = (
             _by_app(app, task, positional, keyword, given)
             if app

@@ -75,7 +75,9 @@ def only_instance() -> str:
         # The socket of a daemon that was killed stays behind.
         names = [name for name in names if _answers(name)]
     if not names:
-        raise FileNotFoundError("no daemon runs here, as far as sockets tell; say --name or --socket")
+        raise FileNotFoundError(
+            "no daemon runs here, as far as sockets tell; say --name or --socket"
+        )
     if len(names) > 1:
         raise OSError(f"several daemons run here: {', '.join(names)}; say --name")
     return names[0]

@@ -90,10 +90,11 @@ def namespace_of(asked: Asked, url: str) -> str:
     return app.name if app else _only_namespace(url)
 
 
-def find_app(asked: Asked) -> App | None:
+def find_app(asked: Asked, *, needed: bool = False) -> App | None:
     """Return the app of --app or of the configuration, imported; None where none is to be had.
 
-    An --app that cannot be imported raises Fail; one of the configuration is only a hint.
+    One that cannot be imported raises Fail if it is `needed` or was given by --app; else that of
+    the configuration is only a hint.
     """
     path = asked.read_config(asked).settings.app
     if not path:
@@ -101,7 +102,7 @@ def find_app(asked: Asked) -> App | None:
     try:
         return _import_app(path)
     except Fail as failure:
-        if asked.app:
+        if asked.app or needed:
             raise
         usage.complain([f"warning: {failure}"])
         return None
