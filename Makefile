@@ -37,7 +37,7 @@ format: $(DEV)  ## Let ruff repair rules and format.
 
 type: $(DEV)  ## mypy (strict) on all of taskqd, pyright on its public interface.
 	$(BIN)/mypy
-	$(BIN)/mypy tests/typing examples benchmarks
+	$(BIN)/mypy examples benchmarks
 	$(BIN)/basedpyright
 
 layers: $(DEV)  ## import-linter: the wings do not know each other, pure modules stay pure.

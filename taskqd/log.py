@@ -17,7 +17,7 @@ from taskqd.events import CATALOGUE
 
 # structlog imports rich wherever it is installed, which costs every process 5 MB; the console
 # renderer is used with plain tracebacks, so it is kept out.
-sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
 
 import structlog  # noqa: E402
 from structlog.typing import EventDict  # noqa: E402
