@@ -18,7 +18,6 @@ from taskqd.urls import mask_url
 from . import usage
 from .usage import Fail
 
-
 _STDLIB = os.path.dirname(os.path.realpath(os.__file__)) + os.sep
 _OUR_FOLDERS = tuple(
     os.path.dirname(os.path.realpath(file)) + os.sep for file in (__file__, taskqd.__file__)
