@@ -36,7 +36,7 @@ def listen(path: str) -> socket.socket:
         raise ConfigError(f"admin.socket: cannot listen on {path}: {error.strerror}") from error
     finally:
         os.umask(before)
-    sock.listen(16)
+    sock.listen(64)
     return sock
 
 

@@ -79,11 +79,25 @@ def ask(path: str, request: dict[str, object], *, timeout_s: float = 5.0) -> Ans
         raise OSError(f"socket path is longer than {_PATH_BYTES_MAX} bytes: {path}")
     until_s = time.monotonic() + timeout_s
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        _connect(sock, path, until_s)
         sock.settimeout(timeout_s)
-        sock.connect(path)
         sock.sendall(json.dumps(request).encode() + b"\n")
         answer: Answer = json.loads(_read_line(sock, until_s))
         return answer
+
+
+def _connect(sock: socket.socket, path: str, until_s: float) -> None:
+    """Connect; a full queue of callers is no error but a reason to wait."""
+    sock.setblocking(False)
+    while True:
+        try:
+            sock.connect(path)
+        except BlockingIOError:
+            if time.monotonic() > until_s:
+                raise TimeoutError("the daemon has too many callers") from None
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _read_line(sock: socket.socket, until_s: float) -> bytes:

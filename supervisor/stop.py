@@ -17,6 +17,8 @@ from typing import NamedTuple
 
 TAIL_S = 5.0
 LEAST_TAIL_S = 0.5
+_END = 0.92
+"""The end of the tail leaves a little of the grace for the exit itself."""
 
 
 class Timeline(NamedTuple):
@@ -33,7 +35,7 @@ class Timeline(NamedTuple):
 
 def drain_s(grace_s: float) -> float:
     """Return how long running jobs are left alone."""
-    return max(grace_s * 0.5, grace_s - TAIL_S)
+    return max(0.0, min(max(grace_s * 0.5, grace_s - TAIL_S), grace_s - LEAST_TAIL_S))
 
 
 def begin(now_s: float, grace_s: float) -> Timeline:
@@ -45,7 +47,7 @@ def hasten(line: Timeline, now_s: float) -> Timeline:
     """Return the timeline whose drain ends now; unchanged if it is over already."""
     if line.interrupt_s <= now_s:
         return line
-    return _tail(line.begin_s, now_s, line.end_s - line.interrupt_s)
+    return _tail(line.begin_s, now_s, (line.end_s - line.interrupt_s) / _END)
 
 
 def cut(line: Timeline, now_s: float) -> Timeline:
@@ -66,4 +68,4 @@ def _tail(begin_s: float, interrupt_s: float, tail_s: float) -> Timeline:
     def at(share: float) -> float:
         return interrupt_s + share * tail_s
 
-    return Timeline(begin_s, interrupt_s, at(0.2), at(0.4), at(0.6), at(0.76), at(0.92))
+    return Timeline(begin_s, interrupt_s, at(0.2), at(0.4), at(0.6), at(0.76), at(_END))

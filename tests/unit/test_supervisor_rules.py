@@ -1,0 +1,214 @@
+"""The pure rules of the supervisor: stop timeline, back-off, verdicts, out of memory, the board."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taskqd import board
+from taskqd.board import Board, SlotView
+from taskqd.supervisor import respawn, stop, verdict, watch
+from taskqd.supervisor.fleet import Child, Fleet, Post
+from taskqd.supervisor.oom import OomCounter
+
+NOW = 500.0
+GRACES = st.floats(0.0, 100_000.0)
+
+
+# -- the timeline of a stop ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("grace_s", "drain_s"), [(25, 20), (60, 55), (10, 5), (6, 3), (1, 0.5), (0, 0)]
+)
+def test_jobs_are_left_alone_until_five_seconds_before_the_end_or_half_of_a_short_grace(
+    grace_s: float, drain_s: float
+) -> None:
+    assert stop.drain_s(grace_s) == drain_s
+
+
+@given(GRACES)
+def test_the_steps_of_a_stop_follow_each_other_within_the_grace(grace_s: float) -> None:
+    line = stop.begin(NOW, grace_s)
+    assert list(line) == sorted(line)
+    assert line.end_s <= NOW + max(grace_s, stop.LEAST_TAIL_S)
+
+
+@given(GRACES, st.floats(0.0, 200_000.0))
+def test_hurrying_never_makes_a_stop_longer(grace_s: float, after_s: float) -> None:
+    line = stop.begin(NOW, grace_s)
+    now_s = NOW + after_s
+    for sooner in (
+        stop.hasten(line, now_s),
+        stop.cut(line, now_s),
+        stop.cut(stop.hasten(line, now_s), now_s),
+    ):
+        assert all(new <= old + 1e-6 for new, old in zip(sooner, line, strict=True))
+        assert list(sooner) == sorted(sooner)
+
+
+def test_a_hastened_stop_keeps_its_tail() -> None:
+    line = stop.hasten(stop.begin(NOW, 600), NOW + 10)
+    assert line.interrupt_s == NOW + 10
+    assert line.end_s == pytest.approx(NOW + 10 + 0.92 * 5)
+
+
+def test_a_cut_takes_back_before_it_kills() -> None:
+    line = stop.cut(stop.begin(NOW, 600), NOW + 10)
+    assert line.take_back_s == NOW + 10 < line.kill_s < line.retire_s < line.end_s <= NOW + 13
+
+
+# -- back-off --------------------------------------------------------------------------------------
+
+
+def test_the_first_crash_of_a_worker_that_served_is_answered_at_once() -> None:
+    failures = respawn.failures_after(0, served_s=5.0)
+    assert respawn.delay_s(failures, 1.0, served=True) == 0
+
+
+@given(st.integers(1, 10_000), st.floats(0, 1))
+def test_a_delay_is_between_nothing_and_half_a_minute(failures: int, chance: float) -> None:
+    for served in (True, False):
+        assert 0 <= respawn.delay_s(failures, chance, served=served) <= respawn.LONGEST_S
+
+
+def test_a_child_that_never_served_waits_at_least_the_shortest_time() -> None:
+    assert respawn.delay_s(1, 0.0, served=False) == respawn.FIRST_S
+
+
+def test_delays_double_up_to_the_longest() -> None:
+    longest = [respawn.delay_s(n, 1.0, served=False) for n in range(1, 12)]
+    assert longest[:4] == [0.1, 0.2, 0.4, 0.8]
+    assert longest[-1] == respawn.LONGEST_S
+
+
+def test_a_healthy_minute_forgets_past_failures() -> None:
+    assert respawn.failures_after(7, served_s=59.0) == 8
+    assert respawn.failures_after(7, served_s=60.0) == 1
+    assert respawn.failures_after(7, served_s=None) == 8
+
+
+# -- verdicts --------------------------------------------------------------------------------------
+
+
+def test_a_signal_is_named() -> None:
+    found = verdict.judge(-11)
+    assert (found.cause, found.signal, found.exit_code) == ("signal", "SIGSEGV", None)
+    assert found.crashed
+
+
+def test_sigkill_is_out_of_memory_only_where_the_kernel_says_so() -> None:
+    assert verdict.judge(-9).cause == "signal"
+    assert verdict.judge(-9, oom_kills=1).cause == "oom"
+    assert verdict.judge(-15, oom_kills=1).cause == "signal"
+
+
+def test_an_exit_that_nobody_asked_for_is_a_crash_even_with_0() -> None:
+    found = verdict.judge(0)
+    assert found.crashed
+    assert "without having been told" in found.text
+
+
+def test_a_drained_child_is_no_crash() -> None:
+    assert not verdict.judge(0, drained=True).crashed
+
+
+def test_a_killed_child_says_why_and_is_no_crash_during_a_stop() -> None:
+    found = verdict.judge(-9, killed_for="hung: no beat for 11 s")
+    assert found.text == "hung: no beat for 11 s: killed by SIGKILL"
+    assert found.crashed
+    assert not verdict.judge(-9, killed_for="stop: its grace is over", stopping=True).crashed
+
+
+def test_a_failed_boot_keeps_its_reason() -> None:
+    assert "no such table" in verdict.judge(70, boot_error="no such table").text
+
+
+def test_the_verdict_on_jobs_says_how_many_ran_beside() -> None:
+    views = [SlotView(n, n, 0, 0, f"j{n}", "t") for n in (1, 2, 3)]
+    assert verdict.on_jobs(verdict.judge(-9), views[:1]) == "worker killed by SIGKILL"
+    assert verdict.on_jobs(verdict.judge(-9), views).endswith("with 3 jobs running")
+
+
+# -- out of memory ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("group", "file"),
+    [
+        ("4:memory:/pod\n0::/\n", "sys/fs/cgroup/memory/pod/memory.oom_control"),
+        ("0::/pod\n", "sys/fs/cgroup/pod/memory.events"),
+        ("0::/host/path/of/pod\n", "sys/fs/cgroup/memory.events"),
+    ],
+    ids=["v1", "v2", "v2 in a container"],
+)
+def test_kills_are_counted_since_the_last_look(tmp_path: Path, group: str, file: str) -> None:
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text(group)
+    counter_file = tmp_path / file
+    counter_file.parent.mkdir(parents=True)
+    counter_file.write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 2\n")
+    counter = OomCounter(tmp_path)
+    assert counter.take() == 0
+    counter_file.write_text("low 0\noom 5\noom_kill 3\n")
+    assert counter.take() == 1
+    assert counter.take() == 0
+
+
+def test_where_the_kernel_does_not_tell_nothing_is_counted(tmp_path: Path) -> None:
+    assert OomCounter(tmp_path).take() == 0
+
+
+# -- the board -------------------------------------------------------------------------------------
+
+
+def board_and_fleet() -> tuple[Board, Fleet, Child]:
+    rows = Board(memoryview(bytearray(board.size(2, 1))), 2, 1)
+    child = Child("n.1", "worker", 0, 1, 0.0)
+    posts = [Post(0, "worker", active=True, child=child)]
+    fleet = Fleet(posts, Post(1, "scheduler"), 25.0, 30.0, kills_overdue=True)
+    return rows, fleet, child
+
+
+S = 1_000_000_000
+
+
+def test_a_beat_is_aged_and_its_absence_is_no_age() -> None:
+    rows, fleet, _ = board_and_fleet()
+    assert watch.look(fleet, rows, 10 * S)["n.1"].beat_age_s is None
+    rows.row(0).set(board.BEAT, 7 * S)
+    assert watch.look(fleet, rows, 10 * S)["n.1"].beat_age_s == 3.0
+
+
+def test_a_beat_from_after_the_look_began_has_no_negative_age() -> None:
+    rows, fleet, _ = board_and_fleet()
+    rows.row(0).set(board.BEAT, 11 * S)
+    assert watch.look(fleet, rows, 10 * S)["n.1"].beat_age_s == 0
+
+
+def test_a_job_is_overdue_when_it_is_seen_late_twice() -> None:
+    rows, fleet, _ = board_and_fleet()
+    rows.row(0).begin(0, 7, 1 * S, 5 * S, "job-7", "shop.slow")
+    for _ in range(2):
+        fleet.seen = watch.look(fleet, rows, 10 * S)
+    late = fleet.seen["n.1"].overdue
+    assert late is not None
+    assert late.job_id == "job-7"
+
+
+def test_another_job_in_the_same_slot_is_not_blamed_for_the_one_before() -> None:
+    rows, fleet, _ = board_and_fleet()
+    rows.row(0).begin(0, 7, 1 * S, 5 * S, "job-7", "shop.slow")
+    fleet.seen = watch.look(fleet, rows, 10 * S)
+    rows.row(0).begin(0, 8, 1 * S, 5 * S, "job-8", "shop.slow")
+    fleet.seen = watch.look(fleet, rows, 10 * S)
+    assert fleet.seen["n.1"].overdue is None
+
+
+def test_a_job_without_a_deadline_is_never_late() -> None:
+    rows, fleet, _ = board_and_fleet()
+    rows.row(0).begin(0, 7, 1 * S, 0, "job-7", "shop.slow")
+    assert watch.look(fleet, rows, 10**6 * S)["n.1"].late is None

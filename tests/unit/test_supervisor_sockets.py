@@ -1,0 +1,434 @@
+"""Channel, admin socket, health endpoint, service manager: real sockets, no daemon."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import socket
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from taskqd import messages
+from taskqd.clock import monotonic_s
+from taskqd.errors import ConfigError
+from taskqd.messages import decode_from_child, encode
+from taskqd.supervisor import admin, admin_client, health, listener, notify
+from taskqd.supervisor.channel import Channel
+from taskqd.supervisor.listener import Listener
+from tests.support.daemon import ROOT, wait_until
+
+# -- the channel -----------------------------------------------------------------------------------
+
+
+def test_messages_arrive_whole_and_in_order() -> None:
+    channel, theirs = Channel.pair(decode_from_child)
+    with theirs:
+        for pid in range(5):
+            theirs.send(encode(messages.Booted(pid)))
+        heard = channel.receive()
+    assert heard.messages == [messages.Booted(pid) for pid in range(5)]
+    assert not heard.hung_up
+    assert channel.receive().hung_up
+    channel.close()
+
+
+def test_nonsense_is_told_apart_from_silence() -> None:
+    channel, theirs = Channel.pair(decode_from_child)
+    with theirs:
+        theirs.send(encode(messages.Booted(1)))
+        theirs.send(b"\xff nonsense")
+        heard = channel.receive()
+    assert heard.messages == [messages.Booted(1)]
+    assert "nonsense" in heard.garbled
+    channel.close()
+
+
+def test_a_child_that_does_not_read_never_blocks_the_master() -> None:
+    channel, theirs = Channel.pair(decode_from_child)
+    order = messages.TakeBack("w", tuple(range(2000)), "orphaned")
+    for _ in range(100):
+        channel.send(order)
+    assert channel.waits
+    theirs.settimeout(5)
+    for _ in range(100):
+        assert messages.decode_to_child(theirs.recv(messages.PACKET_BYTES_MAX)) == order
+        channel.flush()
+    assert not channel.waits
+    channel.close()
+    theirs.close()
+
+
+def test_a_child_that_never_reads_is_taken_for_dead() -> None:
+    channel, theirs = Channel.pair(decode_from_child)
+    with theirs:
+        for _ in range(3000):
+            channel.send(messages.Quiet())
+        assert channel.broken
+        assert not channel.waits
+    channel.close()
+
+
+def test_descriptors_travel_with_their_message_and_are_closed_here() -> None:
+    channel, theirs = Channel.pair(decode_from_child)
+    reader, writer = os.pipe()
+    with theirs:
+        channel.send(messages.Spawn("worker", 0, "n.1"), [writer])
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(writer)
+        _, fds, _, _ = socket.recv_fds(theirs, 4096, 4)
+        os.write(fds[0], b"x")
+        assert os.read(reader, 1) == b"x"
+    os.close(fds[0])
+    os.close(reader)
+    channel.close()
+
+
+# -- a loop to serve on ----------------------------------------------------------------------------
+
+
+class Loop:
+    """A selector in a thread, as the master would turn it."""
+
+    def __init__(self) -> None:
+        self.selector = selectors.DefaultSelector()
+        self.over = False
+        self.listeners: list[Listener] = []
+        self._thread = threading.Thread(target=self._run)
+
+    def serve(self, sock: socket.socket, begin: Callable[[socket.socket], Any]) -> Listener:
+        self.listeners.append(Listener(self.selector, sock, begin, monotonic_s))
+        self._thread.start()
+        return self.listeners[-1]
+
+    def _run(self) -> None:
+        while not self.over:
+            for key, _ in self.selector.select(0.02):
+                key.data()
+            for served in self.listeners:
+                served.drop_slow()
+
+    def close(self) -> None:
+        self.over = True
+        self._thread.join()
+        for served in self.listeners:
+            served.close()
+        self.selector.close()
+
+
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    loop = Loop()
+    yield loop
+    loop.close()
+
+
+# -- the admin socket ------------------------------------------------------------------------------
+
+
+def echo(request: dict[str, Any]) -> dict[str, Any]:
+    return {"ok": True, "pid": 4711, "asked": request}
+
+
+def test_a_request_gets_its_answer(loop: Loop, tmp_path: Path) -> None:
+    path = str(tmp_path / "folder" / "a.sock")
+    loop.serve(admin.listen(path), admin.converse(echo))
+    assert admin_client.ask(path, {"cmd": "x"})["asked"] == {"cmd": "x"}
+
+
+def test_only_its_user_can_reach_the_socket(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "a.sock"
+    with admin.listen(str(path)):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to become someone else")
+def test_a_caller_of_another_user_is_turned_away(loop: Loop, tmp_path: Path) -> None:
+    path = f"/tmp/taskqd-test-{os.getpid()}.sock"
+    sock = admin.listen(path)
+    os.chmod(path, 0o777)
+    loop.serve(sock, admin.converse(echo))
+    script = (
+        f"import os, socket\nos.setuid(65534)\ns = socket.socket(socket.AF_UNIX)\n"
+        f's.connect({path!r})\ns.sendall(b\'{{"cmd": "x"}}\\n\')\nprint(s.recv(100))'
+    )
+    try:
+        asked = subprocess.run(
+            [sys.executable, "-S", "-c", script],
+            capture_output=True,
+            check=False,
+            text=True,
+            timeout=20,
+        )
+    finally:
+        os.unlink(path)
+    assert "4711" not in asked.stdout
+
+
+def test_a_second_daemon_is_refused_the_socket_of_a_living_one(loop: Loop, tmp_path: Path) -> None:
+    path = str(tmp_path / "a.sock")
+    loop.serve(admin.listen(path), admin.converse(echo))
+    with pytest.raises(ConfigError, match=r"another daemon \(pid 4711\) answers"):
+        admin.listen(path)
+    assert admin_client.ask(path, {"cmd": "x"})["ok"]
+
+
+def test_the_socket_of_a_dead_daemon_is_replaced(tmp_path: Path) -> None:
+    path = str(tmp_path / "a.sock")
+    admin.listen(path).close()
+    assert os.path.exists(path)
+    admin.listen(path).close()
+
+
+def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "a.sock"
+    path.write_text("precious")
+    with pytest.raises(ConfigError, match="is no socket"):
+        admin.listen(str(path))
+    assert path.read_text() == "precious"
+
+
+def test_a_path_too_long_for_the_kernel_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"admin\.socket: cannot listen"):
+        admin.listen(str(tmp_path / ("x" * 120)))
+
+
+def test_a_request_that_never_ends_is_cut_off(loop: Loop, tmp_path: Path) -> None:
+    path = str(tmp_path / "a.sock")
+    loop.serve(admin.listen(path), admin.converse(echo))
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(10)
+        sock.connect(path)
+        sock.sendall(b"x" * (admin_client.REQUEST_BYTES_MAX + 1))
+        assert b"longer than 64 KiB" in sock.recv(1000)
+        assert sock.recv(1000) == b""
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        (b"nonsense\n", "not JSON"),
+        (b"[1]\n", "expected an object"),
+        (b'{"cmd": 7}\n', "expected an object"),
+    ],
+)
+def test_what_is_no_request_gets_a_clear_answer(line: bytes, error: str) -> None:
+    answer = json.loads(admin.Conversation(echo).receive(line).data)
+    assert not answer["ok"]
+    assert error in answer["error"]
+
+
+def test_a_slow_caller_is_dropped_and_others_are_served(
+    loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "CALL_S", 0.2)
+    path = str(tmp_path / "a.sock")
+    served = loop.serve(admin.listen(path), admin.converse(echo))
+    with socket.socket(socket.AF_UNIX) as slow:
+        slow.settimeout(10)
+        slow.connect(path)
+        slow.sendall(b'{"cmd":')
+        assert admin_client.ask(path, {"cmd": "x"})["ok"]
+        assert slow.recv(10) == b""
+    wait_until(lambda: not served.busy)
+
+
+def test_more_callers_than_allowed_are_turned_away(loop: Loop, tmp_path: Path) -> None:
+    path = str(tmp_path / "a.sock")
+    loop.serve(admin.listen(path), admin.converse(echo))
+    callers = []
+    for _ in range(listener.CALLERS_MAX + 1):
+        caller = socket.socket(socket.AF_UNIX)
+        caller.connect(path)
+        caller.settimeout(10)
+        callers.append(caller)
+    assert callers[-1].recv(10) == b""
+    for caller in callers:
+        caller.close()
+    wait_until(lambda: answers(path))
+
+
+def answers(path: str) -> bool:
+    try:
+        return bool(admin_client.ask(path, {"cmd": "x"})["ok"])
+    except ConnectionResetError:
+        return False
+
+
+def test_the_place_of_the_socket_follows_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RUNTIME_DIRECTORY", f"{tmp_path}/run:{tmp_path}/other")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", f"{tmp_path}/xdg")
+    assert admin.choose_path(None, "shop") == f"{tmp_path}/run/shop.sock"
+    monkeypatch.delenv("RUNTIME_DIRECTORY")
+    assert admin.choose_path(None, "shop") == f"{tmp_path}/xdg/taskqd/shop.sock"
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/proc/nowhere")
+    assert admin.choose_path(None, "shop") == f"/tmp/taskqd-{os.getuid()}/shop.sock"
+    assert admin.choose_path("/x/y.sock", "shop") == "/x/y.sock"
+
+
+def test_the_only_daemon_is_found_by_itself_and_a_dead_one_does_not_count(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.setattr(
+        admin_client, "socket_paths", lambda instance: [f"{tmp_path}/{instance}.sock"]
+    )
+    with pytest.raises(FileNotFoundError, match="no daemon runs here"):
+        admin_client.only_instance()
+    admin.listen(f"{tmp_path}/dead.sock").close()
+    loop.serve(admin.listen(f"{tmp_path}/shop.sock"), admin.converse(echo))
+    assert admin_client.only_instance() == "shop"
+
+
+def test_the_client_takes_only_the_standard_library() -> None:
+    script = (
+        "import sys; before = set(sys.modules); import taskqd.supervisor.admin_client; "
+        "print(sorted({m.partition('.')[0] for m in set(sys.modules) - before}"
+        " - set(sys.stdlib_module_names) - {'taskqd'}))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        check=False,
+        text=True,
+        cwd=ROOT,
+        timeout=60,
+    )
+    assert ran.stdout.strip() == "[]", ran.stderr
+
+
+# -- health ----------------------------------------------------------------------------------------
+
+PAGES = {
+    "/livez": lambda: health.probe_page({"ok": True, "state": "ready", "reasons": []}),
+    "/readyz": lambda: health.probe_page({"ok": False, "state": "quiet", "reasons": ["quiet"]}),
+}
+
+
+def get(request: bytes) -> tuple[bytes, bool]:
+    answer = health.Conversation(PAGES).receive(request)
+    return answer.data, answer.close
+
+
+def test_a_probe_says_200_or_503_and_why() -> None:
+    data, _ = get(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert data.startswith(b"HTTP/1.1 200 ")
+    data, _ = get(b"GET /readyz?verbose HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert data.startswith(b"HTTP/1.1 503 ")
+    assert json.loads(data.partition(b"\r\n\r\n")[2])["reasons"] == ["quiet"]
+
+
+def test_a_connection_may_be_kept_and_requests_sent_behind_each_other() -> None:
+    request = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+    data, close = get(request * 3)
+    assert data.count(b"HTTP/1.1 200") == 3
+    assert not close
+    _, close = get(b"GET /livez HTTP/1.0\r\n\r\n")
+    assert close
+
+
+def test_head_has_no_body() -> None:
+    data, _ = get(b"HEAD /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert data.endswith(b"\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status"), [(b"GET /nowhere", b"404"), (b"POST /livez", b"405")]
+)
+def test_what_is_not_there_is_said_so(request_line: bytes, status: bytes) -> None:
+    data, _ = get(request_line + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert data.split()[1] == status
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [b"\x16\x03\x01 nonsense\r\n\r\n", b"GET / HTTP/1.1\r\n" + b"X: " + b"y" * 20_000],
+)
+def test_what_is_no_http_is_refused_and_hung_up_on(request_bytes: bytes) -> None:
+    data, close = get(request_bytes)
+    assert data.startswith(b"HTTP/1.1 4")
+    assert close
+
+
+def test_a_request_may_come_in_pieces() -> None:
+    talk = health.Conversation(PAGES)
+    request = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+    data = b"".join(talk.receive(request[i : i + 1]).data for i in range(len(request)))
+    assert data.startswith(b"HTTP/1.1 200 ")
+
+
+def test_health_answers_over_a_real_connection(loop: Loop) -> None:
+    sock = health.listen("127.0.0.1:0")
+    port = sock.getsockname()[1]
+    loop.serve(sock, lambda _sock: health.Conversation(PAGES))
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as caller:
+        caller.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert caller.recv(4096).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("bind", ["127.0.0.1:http", "127.0.0.1:99999", "203.0.113.7:80", "nohost"])
+def test_an_address_that_cannot_be_had_is_a_clear_error(bind: str) -> None:
+    with pytest.raises(ConfigError, match=r"health\.bind: cannot listen on"):
+        health.listen(bind)
+
+
+def test_a_port_in_use_is_a_clear_error() -> None:
+    with health.listen("127.0.0.1:0") as first, pytest.raises(ConfigError, match="in use"):
+        health.listen(f"127.0.0.1:{first.getsockname()[1]}")
+
+
+# -- the service manager ---------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["file", "abstract"])
+def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[socket.socket, str]]:
+    name = f"{tmp_path}/n" if request.param == "file" else f"@taskqd-test-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(name.replace("@", "\0"))
+        sock.settimeout(5)
+        yield sock, name
+
+
+def test_the_manager_hears_everything_once(manager: tuple[socket.socket, str]) -> None:
+    sock, name = manager
+    notifier = notify.Notifier({"NOTIFY_SOCKET": name})
+    notifier.ready()
+    notifier.status("ready: 2 of 2")
+    notifier.status("ready: 2 of 2")
+    notifier.extend(1.5)
+    notifier.stopping()
+    heard = [sock.recv(100) for _ in range(4)]
+    assert heard == [
+        b"READY=1",
+        b"STATUS=ready: 2 of 2",
+        b"EXTEND_TIMEOUT_USEC=1500000",
+        b"STOPPING=1",
+    ]
+    notifier.close()
+
+
+def test_without_a_manager_and_with_a_dead_one_nothing_happens() -> None:
+    silent = notify.Notifier({})
+    silent.ready()
+    assert not silent.active
+    dead = notify.Notifier({"NOTIFY_SOCKET": "/nowhere/at/all"})
+    dead.ready()
+    dead.close()
+
+
+def test_the_watchdog_is_fed_only_where_it_is_ours() -> None:
+    ours = {"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getpid())}
+    assert notify.Notifier(ours).watchdog_s == 30.0
+    assert notify.Notifier({**ours, "WATCHDOG_PID": "1"}).watchdog_s is None
+    assert notify.Notifier({"WATCHDOG_USEC": "soon"}).watchdog_s is None
