@@ -53,7 +53,7 @@ def play(stage: Stage, library: str) -> int:
     stage.stop_daemon()
     account = stage.ledger.account([result.id for result in [*results, folded]])
     left = waiting_jobs(tasks.app.counts().values())
-    strays = len(stage.strays()) - (stage.server is not None)
+    strays = len(stage.strays())
     tasks.app.close()
     print(report(atlas, library))
     print(f"{took_s:.1f} s; left in the storage: {left} jobs; processes left: {strays}")

@@ -119,16 +119,11 @@ class Stage:
         return None
 
     def strays(self) -> list[psutil.Process]:
-        """Return every process that was started here and still runs, by its environment."""
-        mark = self.ledger_path()
-        return [
-            process
-            for process in psutil.process_iter()
-            if process.pid != os.getpid() and _environment(process).get(LEDGER_ENV) == mark
-        ]
+        """Return every process of a daemon that still runs: all of them log to the same file.
 
-    def ledger_path(self) -> str:
-        return os.environ[LEDGER_ENV]
+        Their environment would not tell: process titles are written over it.
+        """
+        return [process for process in psutil.process_iter() if _logs_to(process.pid, self.log)]
 
     # -- the server ----------------------------------------------------------------------------
 
@@ -155,8 +150,8 @@ def _find_server(name: str) -> str | None:
     return shutil.which(name)
 
 
-def _environment(process: psutil.Process) -> dict[str, str]:
+def _logs_to(pid: int, log: Path) -> bool:
     try:
-        return dict(process.environ())
-    except psutil.Error:  # gone meanwhile, or another user's
-        return {}
+        return os.readlink(f"/proc/{pid}/fd/2") == str(log)
+    except OSError:  # gone meanwhile, or another user's
+        return False
