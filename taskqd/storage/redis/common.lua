@@ -1,0 +1,21 @@
+-- Part of every script.  KEYS[1] is the queue's `jobs` key; every other key has the same tag.
+local call, sub, match = redis.call, string.sub, string.match
+local P = sub(KEYS[1], 1, -5)
+
+local function now_ms()
+  local t = call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+-- At maxmemory a script is refused at its first write, if that write could need memory.  This one
+-- cannot, so what follows is served: jobs that are in can always be leased, settled and recovered.
+local function work_when_full()
+  call('DEL', P .. 'nothing')
+end
+
+-- Calls `command key items...` in pieces that fit on Lua's stack.
+local function bulk(command, key, items)
+  for i = 1, #items, 1000 do
+    call(command, key, unpack(items, i, math.min(i + 999, #items)))
+  end
+end

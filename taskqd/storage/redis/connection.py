@@ -1,0 +1,210 @@
+"""One dedicated connection with explicit limits: nothing is retried or pooled behind our back.
+
+Connecting takes at most 2 s, a call 5 s, a lost peer is noticed by keepalive.  A broken connection
+is dropped and opened anew by the next call; so is one to a server that turned read-only, whose
+name may lead to another machine by then.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from redis.backoff import NoBackoff
+from redis.connection import AbstractConnection, Connection, UnixDomainSocketConnection, parse_url
+from redis.exceptions import NoScriptError, RedisError
+from redis.retry import Retry
+
+from taskqd.clock import monotonic_s
+from taskqd.errors import ConfigError
+from taskqd.storage.redis.faults import code_of, is_reply, translate
+from taskqd.storage.redis.scripts import Script
+from taskqd.urls import mask_url
+
+CONNECT_S = 2.0
+CALL_S = 5.0
+STALE_S = 1.0
+"""A connection unused for so long is looked at before it is trusted with a write."""
+
+Args = Sequence[Any]
+"""One command: str, bytes, int or float."""
+
+_RECONNECT = ("READONLY", "MASTERDOWN", "CLUSTERDOWN", "NOAUTH")
+
+
+def connection_options(url: str) -> tuple[type[AbstractConnection], dict[str, Any]]:
+    """Return the driver's class and arguments for `url`.  Raises ConfigError."""
+    try:
+        options: dict[str, Any] = dict(parse_url(url))  # type: ignore[no-untyped-call]
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"storage {mask_url(url)!r}: {error}") from None
+    kind = options.pop("connection_class", Connection)
+    options |= {
+        "protocol": 2,
+        "retry": Retry(NoBackoff(), 0),
+        "socket_connect_timeout": CONNECT_S,
+        "socket_timeout": CALL_S,
+        "decode_responses": False,
+    }
+    if not issubclass(kind, UnixDomainSocketConnection):
+        options["socket_keepalive"] = True
+    accepted = inspect.signature(AbstractConnection.__init__).parameters
+    # Else each connect announces the driver's name, in a command that old servers do not know.
+    silent = ("driver_info",) if "driver_info" in accepted else ("lib_name", "lib_version")
+    return kind, options | dict.fromkeys(silent)
+
+
+class Link:
+    """A connection to the server of `url`, opened at first use, by one thread of one process."""
+
+    def __init__(self, url: str, *, timeout_s: float = CALL_S) -> None:
+        self.where = mask_url(url)
+        kind, options = connection_options(url)
+        try:
+            self._connection: Any = kind(**options | {"socket_timeout": timeout_s})
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"storage {self.where!r}: {error}") from None
+        self._loaded: set[str] = set()
+        self._pid = os.getpid()
+        self._used_s = 0.0
+        self.connects = 0
+        """How often it was opened: who keeps something for a connection compares this."""
+
+    # -- commands --------------------------------------------------------------------------
+
+    def call(self, *args: Any, write: bool = True) -> Any:
+        """Send one command and return its reply."""
+        return self.pipeline([args], write=write)[0]
+
+    def pipeline(self, commands: Sequence[Args], *, write: bool = True) -> list[Any]:
+        """Send commands in one go and return their replies; raises the first error among them."""
+        replies = self._exchange(commands, write)
+        for reply in replies:
+            if isinstance(reply, RedisError):
+                raise self._failed(reply)
+        return replies
+
+    def run(self, script: Script, key: str, args: Args, *, write: bool = True) -> Any:
+        """Run one script.  The hot path of everything."""
+        return self.run_all([(script, key, args)], write=write)[0]
+
+    def run_all(
+        self,
+        calls: Sequence[tuple[Script, str, Args]],
+        *,
+        write: bool = True,
+        then: Sequence[Args] = (),
+    ) -> list[Any]:
+        """Run scripts in one go, then the commands `then`; return all replies."""
+        self.load(*(call[0] for call in calls))
+        commands: list[Args] = [("EVALSHA", call[0].sha, 1, call[1], *call[2]) for call in calls]
+        commands += then
+        replies = self._exchange(commands, write)
+        for reply in replies:
+            if isinstance(reply, RedisError):
+                return self._again(calls, then, replies, write)
+        return replies
+
+    def _again(
+        self,
+        calls: Sequence[tuple[Script, str, Args]],
+        then: Sequence[Args],
+        replies: list[Any],
+        write: bool,
+    ) -> list[Any]:
+        """Repeat what failed because the server forgot the scripts; it had no effect."""
+        for reply in replies:
+            if isinstance(reply, RedisError) and not isinstance(reply, NoScriptError):
+                raise self._failed(reply)
+        self._loaded.clear()
+        forgotten = [i for i in range(len(calls)) if isinstance(replies[i], NoScriptError)]
+        again = self.run_all([calls[i] for i in forgotten], write=write, then=then)
+        for i, reply in zip(forgotten, again, strict=False):
+            replies[i] = reply
+        replies[len(calls) :] = again[len(forgotten) :]
+        return replies
+
+    def load(self, *scripts: Script) -> None:
+        """Make the scripts known to the server, once for each connection."""
+        if self._stale():
+            self.close()
+        missing = {item.sha: item for item in scripts if item.sha not in self._loaded}
+        if missing:
+            self.pipeline([("SCRIPT", "LOAD", item.text) for item in missing.values()], write=False)
+            self._loaded |= missing.keys()
+
+    def _exchange(self, commands: Sequence[Args], write: bool) -> list[Any]:
+        self.send(commands)
+        return [self.read(write=write) for _ in commands]
+
+    # -- one half at a time ----------------------------------------------------------------
+
+    def send(self, commands: Sequence[Args]) -> None:
+        """Send commands without waiting for their replies; nothing has taken effect if it raises."""
+        self.open()
+        connection = self._connection
+        try:
+            connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+        except (RedisError, OSError) as error:
+            self.close()
+            raise translate(error, self.where, unknown=len(commands) > 1) from error
+
+    def read(self, *, write: bool = True) -> Any:
+        """Read one reply; an error that the server answers is returned, not raised."""
+        try:
+            reply = self._connection.read_response(disconnect_on_error=True)
+        except (RedisError, OSError) as error:
+            if isinstance(error, RedisError) and is_reply(error):
+                return error
+            self.close()
+            raise translate(error, self.where, unknown=write) from error
+        self._used_s = monotonic_s()
+        return reply
+
+    def open(self) -> None:
+        """Connect, unless connected."""
+        if self._pid != os.getpid() or self._stale():
+            self.close()
+        if self.is_connected:
+            return
+        self._pid = os.getpid()
+        self._loaded.clear()
+        self.connects += 1
+        try:
+            self._connection.connect()
+        except (RedisError, OSError) as error:
+            self.close()
+            raise translate(error, self.where, unknown=False) from error
+        self._used_s = monotonic_s()
+
+    @property
+    def is_connected(self) -> bool:
+        return self._connection._sock is not None
+
+    def fileno(self) -> int:
+        """Return the socket's descriptor, -1 while not connected."""
+        sock = self._connection._sock
+        return -1 if sock is None else int(sock.fileno())
+
+    def is_readable(self) -> bool:
+        """Whether a reply, or the end of the connection, is there to be read."""
+        try:
+            return self.is_connected and bool(self._connection.can_read(0))
+        except (RedisError, OSError):
+            return True
+
+    def close(self) -> None:
+        """Drop the connection; in a forked child, without a word to the server."""
+        self._connection.pid = self._pid
+        self._connection.disconnect()
+
+    def _stale(self) -> bool:
+        """Whether the peer has closed a connection that was idle for a while."""
+        return monotonic_s() - self._used_s >= STALE_S and self.is_readable()
+
+    def _failed(self, error: RedisError) -> Exception:
+        if code_of(error) in _RECONNECT:
+            self.close()
+        return translate(error, self.where, unknown=False)

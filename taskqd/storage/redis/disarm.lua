@@ -1,0 +1,20 @@
+-- uses: common
+-- Takes a worker off the idle list and collects what was handed to it.
+--
+-- KEYS[1]  jobs
+-- ARGV     1 worker, 2 "1" if a BLPOP on the inbox may be under way
+-- Returns  {answered, element, ...}: answered is 1 if the worker was no longer on the list; that
+--          BLPOP then gets a reply, if only an empty element (the caller removes a superfluous one)
+-- Invariant: after it, nothing is handed to the worker until it registers again.
+work_when_full()
+local idle, inbox = P .. 'idle', P .. 'inbox:' .. ARGV[1]
+local listed = call('LREM', idle, 0, ARGV[1]) > 0
+local reply = call('LRANGE', inbox, 0, -1)
+call('DEL', inbox)
+if listed or ARGV[2] ~= '1' then
+  table.insert(reply, 1, 0)
+  return reply
+end
+call('RPUSH', inbox, '')
+table.insert(reply, 1, 1)
+return reply

@@ -1,0 +1,185 @@
+"""Nodes, recovery, and what is done when its time has come."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from taskqd.clock import monotonic_s
+from taskqd.job import NO_MARKS, Marks, clip
+from taskqd.storage.base import Due, Node, NodeRow, Recovered
+from taskqd.storage.redis.core import Core
+
+JUMP_MS = 1000
+PAGE = 1000
+
+_decode_marks = msgspec.json.Decoder(Marks).decode
+_decode_node = msgspec.json.Decoder(Node).decode
+
+
+class ClockGuard:
+    """Notices when the server's clock jumps against this process's monotonic clock.
+
+    After a jump forward every lease looks expired; so nothing is recovered until each node has had
+    the time of one lease to renew its own.
+    """
+
+    def __init__(self) -> None:
+        self._pair: tuple[float, float] | None = None
+        self._held_until_s = 0.0
+
+    def note(self, server_ms: int, before_s: float, after_s: float, lease_s: float) -> bool:
+        """Take a reading made between two moments; returns whether recovery may go on."""
+        own_ms = (before_s + after_s) * 500
+        if self._pair is not None:
+            drift = abs((server_ms - self._pair[0]) - (own_ms - self._pair[1]))
+            if drift > JUMP_MS + (after_s - before_s) * 1000:
+                self._held_until_s = after_s + lease_s
+        self._pair = (server_ms, own_ms)
+        return after_s >= self._held_until_s
+
+
+class _Subject(NamedTuple):
+    """Whose jobs are taken back."""
+
+    mode: str
+    """"expired", "node" or "worker"."""
+    name: str
+    how: str
+    verdict: str = ""
+    running: Sequence[int] | None = None
+
+
+class Keep(Core):
+    """What a scheduler does."""
+
+    _guard: ClockGuard
+    _lease_s: float = 10.0
+
+    # -- nodes -----------------------------------------------------------------------------
+
+    def register(self, node: Node, queues: Sequence[str], lease_s: float) -> None:
+        self._lease_s = lease_s
+        self.announce_again(queues)
+        info = msgspec.json.encode(node)
+        self.run_each("register", queues, [node.id, int(lease_s * 1000), info])
+
+    def heartbeat(self, node: str, queues: Sequence[str], lease_s: float) -> bool:
+        self._lease_s = lease_s
+        self.announce_again(queues)
+        before_s = monotonic_s()
+        replies = self.run_each("heartbeat", queues, [node, int(lease_s * 1000)])
+        if replies:
+            self._guard.note(replies[0][1], before_s, monotonic_s(), lease_s)
+        return all(known for known, _ in replies)
+
+    def retire(self, node: str, queues: Sequence[str]) -> None:
+        self._take_back(queues, _Subject("node", node, "released"))
+
+    def nodes(self) -> list[NodeRow]:
+        found: dict[str, NodeRow] = {}
+        for reply in self.run_each("nodes", self.known_queues(), write=False):
+            for name, info, left_ms, *crew in reply:
+                row = _node_row(name.decode(), info, left_ms, crew)
+                found[row.node.id] = _merged(found.get(row.node.id), row)
+        return list(found.values())
+
+    # -- recovery --------------------------------------------------------------------------
+
+    def recover(self, queues: Sequence[str]) -> list[Recovered]:
+        before_s = monotonic_s()
+        if not self._guard.note(self.server_ms(), before_s, monotonic_s(), self._lease_s):
+            return []
+        return self._take_back(queues, _Subject("expired", "", "orphaned"))
+
+    def recover_node(self, node: str, queues: Sequence[str]) -> list[Recovered]:
+        return self._take_back(queues, _Subject("node", node, "orphaned"))
+
+    def recover_worker(
+        self,
+        worker: str,
+        queues: Sequence[str],
+        *,
+        running: Sequence[int],
+        how: str,
+        verdict: str = "",
+    ) -> list[Recovered]:
+        return self._take_back(queues, _Subject("worker", worker, how, clip(verdict), running))
+
+    def _take_back(self, queues: Sequence[str], subject: _Subject) -> list[Recovered]:
+        held = self._survey(queues, subject)
+        if not held:
+            return []
+        several = [worker for worker, jobs in held.items() if jobs > 1]
+        tokens = [-1] if subject.running is None else [len(subject.running), *subject.running]
+        args: list[Any] = [subject.mode, subject.name, subject.how, subject.verdict]
+        args += [len(several), *several, *tokens]
+        replies = self.run_each("recover", queues, args)
+        return [
+            _recovered(queue, *reply[at : at + 5])
+            for queue, reply in zip(queues, replies, strict=True)
+            for at in range(0, len(reply), 5)
+        ]
+
+    def _survey(self, queues: Sequence[str], subject: _Subject) -> dict[str, int]:
+        """Return worker -> jobs held in all queues together; {} if there is nothing to do."""
+        args = [subject.mode, subject.name, *(subject.running or ())]
+        held: dict[str, int] = {}
+        for reply in self.run_each("survey", queues, args, write=False):
+            for worker, jobs in zip(reply[::2], reply[1::2], strict=True):
+                name = worker.decode()
+                held[name] = held.get(name, 0) + jobs
+        return held
+
+    # -- time ------------------------------------------------------------------------------
+
+    def promote(self, queues: Sequence[str], limit: int = PAGE) -> Due:
+        replies = self.run_each("promote", queues, [min(limit, PAGE)])
+        left_ms = [left for _, left in replies if left >= 0]
+        return Due(sum(moved for moved, _ in replies), min(left_ms) / 1000 if left_ms else None)
+
+    def purge(self, queues: Sequence[str], *, dead_ttl_s: int, dead_max: int) -> int:
+        """Answers need none: the server drops them when their time has come."""
+        total = 0
+        for queue in ["", *queues]:
+            dropped = PAGE
+            while dropped >= PAGE:
+                dropped = self.run("purge", queue, [dead_ttl_s, dead_max, PAGE])
+                total += dropped
+        return total
+
+
+def _recovered(
+    queue: str, job_id: bytes, worker: bytes, how: bytes, marks: bytes, suspect: int
+) -> Recovered:
+    return Recovered(
+        job_id.decode(), queue, worker.decode(), how.decode(), _marks(marks), bool(suspect)
+    )
+
+
+def _marks(line: bytes) -> Marks:
+    try:
+        return _decode_marks(line) if line else NO_MARKS
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return NO_MARKS
+
+
+def _node_row(name: str, info: bytes, left_ms: int, crew: Sequence[Any]) -> NodeRow:
+    try:
+        node = _decode_node(info)
+    except msgspec.DecodeError:
+        node = Node(name)
+    workers = {worker.decode(): jobs for worker, jobs in zip(crew[::2], crew[1::2], strict=True)}
+    return NodeRow(node, left_ms / 1000, workers)
+
+
+def _merged(old: NodeRow | None, new: NodeRow) -> NodeRow:
+    """Join what two queues know of one node."""
+    if old is None:
+        return new
+    workers = dict(old.workers)
+    for worker, jobs in new.workers.items():
+        workers[worker] = workers.get(worker, 0) + jobs
+    return NodeRow(new.node, min(old.expires_in_s, new.expires_in_s), workers)

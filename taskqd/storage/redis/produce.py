@@ -1,0 +1,133 @@
+"""Writing jobs: in chunks, in one go, waited for as the durability asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from taskqd.errors import OutcomeUnknown
+from taskqd.job import Entry
+from taskqd.storage.redis.core import Call, Core
+from taskqd.storage.redis.doctor import Doctor
+from taskqd.storage.rules import split_tick
+
+CHUNK_JOBS = 1000
+CHUNK_BYTES = 1_000_000
+WINDOW = 16
+"""Chunks sent before their replies are read."""
+WAIT_MS = 4000
+
+
+class Produce(Core):
+    """Enqueue and ticks."""
+
+    _doctor: Doctor
+
+    def enqueue(self, jobs: Sequence[Entry]) -> list[bool]:
+        queues = list(dict.fromkeys(job.queue for job in jobs))
+        self.announce(queues)
+        if len(queues) <= 1:
+            return self._enqueue(queues[0], jobs) if jobs else []
+        results: dict[str, Iterator[bool]] = {}
+        for queue in queues:
+            results[queue] = iter(self._enqueue(queue, [j for j in jobs if j.queue == queue]))
+        return [next(results[job.queue]) for job in jobs]
+
+    def _enqueue(self, queue: str, jobs: Sequence[Entry]) -> list[bool]:
+        durable = self._needs_wait()
+        chunks = list(_chunks(jobs))
+        result: list[bool] = []
+        for at in range(0, len(chunks), WINDOW):
+            window = chunks[at : at + WINDOW]
+            calls = [_call(queue, chunk, durable=durable) for chunk in window]
+            replies = self.run_all(calls, then=self._wait_commands())
+            for chunk, reply in zip(window, replies, strict=False):
+                result += _verdicts(len(chunk), reply)
+            self._check_written(replies[len(window) :])
+        return result
+
+    def fire(self, tick: str, jobs: Sequence[Entry], ttl_s: int = 86400 * 7) -> bool:
+        """The mark is kept by the first job's queue; whoever fires looks in all of them first."""
+        name, ms = split_tick(tick)
+        queues = list(dict.fromkeys(job.queue for job in jobs))
+        self.announce(queues)
+        if self._has_fired(tick):
+            return False
+        for queue in queues[1:]:
+            self._enqueue(queue, [j._replace(fresh=False) for j in jobs if j.queue == queue])
+        home = queues[0] if queues else ""
+        args: list[Any] = [tick, name, ms, ttl_s]
+        args += _fields([job._replace(fresh=False) for job in jobs if job.queue == home])
+        reply, *written = self.run_all([("fire", home, args)], then=self._wait_commands())
+        self._check_written(written)
+        return bool(reply)
+
+    def _has_fired(self, tick: str) -> bool:
+        places = ["", *self.known_queues()]
+        commands = [("ZSCORE", self.at(queue)["ticks"], tick) for queue in places]
+        now = self.server_ms()
+        kept = self._link.pipeline(commands, write=False)
+        return any(until is not None and float(until) > now for until in kept)
+
+    def last_tick(self, name: str) -> int | None:
+        """Return the Unix ms of the newest tick ``name@ms`` that fired, None if none is known."""
+        places = ["", *self.known_queues()]
+        found = self.run_each("last_tick", places, [name], write=False)
+        return max((int(ms) for ms in found if ms is not None), default=None)
+
+    # -- durability ------------------------------------------------------------------------
+
+    def _needs_wait(self) -> bool:
+        return self._durability in ("local", "replica")
+
+    def _wait_commands(self) -> list[tuple[Any, ...]]:
+        """Return what to send behind a write, so that its reply means what was asked for."""
+        if not self._needs_wait():
+            return []
+        if self._durability == "replica":
+            return [("WAIT", 1, WAIT_MS)]
+        return [("WAITAOF", 1, 0, WAIT_MS)] if self._doctor.local_durability() == "WAITAOF" else []
+
+    def _check_written(self, replies: Sequence[Any]) -> None:
+        for reply in replies:
+            count = reply[0] if isinstance(reply, list) else reply
+            if not count:
+                raise OutcomeUnknown(
+                    f"{self._link.where}: written, but not confirmed as durability="
+                    f"{self._durability!r} asks within {WAIT_MS / 1000:g} s; "
+                    "repeating it under the same id is safe"
+                )
+
+
+def _chunks(jobs: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
+    """Cut into pieces that neither block the server nor fill its buffers."""
+    start = size = 0
+    for at, job in enumerate(jobs):
+        if at - start >= CHUNK_JOBS or (size and size + len(job.payload) > CHUNK_BYTES):
+            yield jobs[start:at]
+            start, size = at, 0
+        size += len(job.payload)
+    if start < len(jobs):
+        yield jobs[start:]
+
+
+def _call(queue: str, jobs: Sequence[Entry], *, durable: bool) -> Call:
+    """Return the cheapest script that takes these jobs in."""
+    priority = jobs[0].priority
+    if all(job.fresh and not job.run_at_ms and job.priority == priority for job in jobs):
+        args: list[Any] = [f"ready:{priority}" if priority else "ready", len(jobs)]
+        for job in jobs:
+            args += (job.id, job.payload)
+        return "enqueue_bulk", queue, args
+    return "enqueue", queue, ["1" if durable else "0", *_fields(jobs)]
+
+
+def _fields(jobs: Sequence[Entry]) -> Iterator[Any]:
+    for job in jobs:
+        yield from (job.id, job.payload, job.run_at_ms, job.priority, "1" if job.fresh else "0")
+
+
+def _verdicts(count: int, reply: Any) -> list[bool]:
+    if isinstance(reply, int):
+        return [True] * count
+    return [byte == ord("1") for byte in reply]

@@ -1,0 +1,23 @@
+-- uses: common answers
+-- Drops ticks and dead letters past their lifetime, and the oldest dead letters over their bound.
+--
+-- KEYS[1]  jobs
+-- ARGV     1 lifetime of dead letters in s, 2 how many to keep, 3 how many to drop at most
+-- Returns  number of rows dropped; if it is ARGV[3] or more, call again
+-- Invariant: dead and tomb have the same members; a name in last has its tick in ticks.
+work_when_full()
+local now, limit = now_ms(), tonumber(ARGV[3])
+local ticks = call('ZRANGEBYSCORE', P .. 'ticks', '-inf', now, 'LIMIT', 0, limit)
+for _, tick in ipairs(ticks) do
+  local name, ms = match(tick, '^(.*)@(%d+)$')
+  if name and call('HGET', P .. 'last', name) == ms then call('HDEL', P .. 'last', name) end
+end
+bulk('ZREM', P .. 'ticks', ticks)
+call('ZREMRANGEBYSCORE', P .. 'timers', '-inf', now)
+local old = now - tonumber(ARGV[1]) * 1000
+local dead = call('ZRANGEBYSCORE', P .. 'dead', '-inf', old, 'LIMIT', 0, limit)
+local over = math.min(limit, call('ZCARD', P .. 'dead') - tonumber(ARGV[2]))
+if over > #dead then dead = call('ZRANGE', P .. 'dead', 0, over - 1) end
+bulk('ZREM', P .. 'dead', dead)
+bulk('HDEL', P .. 'tomb', dead)
+return #ticks + #dead

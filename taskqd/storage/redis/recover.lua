@@ -1,0 +1,91 @@
+-- uses: common record ready
+-- Takes back what dead workers hold, and forgets them.
+--
+-- KEYS[1]  jobs
+-- ARGV     1 "expired", "node" or "worker", 2 the node or worker ("" for expired),
+--          3 how: "orphaned", "interrupted" or "released", 4 verdict ("": keep the last error),
+--          5 number of workers n whose started jobs become suspects, 6.. those workers,
+--          number of tokens of started jobs (-1: all have started), those tokens
+-- Returns  {id, worker, how, marks line, 1 if suspect, ...}
+-- Invariant: a job leaves held and enters a ready list or the suspects in one step; a record that
+--          cannot be read is given back as it is.
+work_when_full()
+local mode, subject, how, verdict = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local several, started, reply, ids, records, suspects = {}, nil, {}, {}, {}, {}
+local at = 5 + tonumber(ARGV[5])
+for i = 6, at do several[ARGV[i]] = true end
+if ARGV[at + 1] ~= '-1' then
+  started = {}
+  for i = at + 2, #ARGV do started[ARGV[i]] = true end
+end
+
+-- Returns the record with this attempt counted, and its marks line.
+local function counted(record)
+  if damaged(record) then return record, '' end
+  local line, rest = split(record)
+  local marks = {0, 0, 0, 0, ''}
+  if line ~= '' then
+    local old = cjson.decode(line)
+    for i = 1, 4 do marks[i] = tonumber(old[i]) or 0 end
+    if type(old[5]) == 'string' then marks[5] = old[5] end
+  end
+  local field = how == 'orphaned' and 4 or 3
+  marks[1], marks[field] = marks[1] + 1, marks[field] + 1
+  if verdict ~= '' then marks[5] = verdict end
+  line = string.format('[%.0f,%.0f,%.0f,%.0f,%s]', marks[1], marks[2], marks[3], marks[4],
+    cjson.encode(marks[5]))
+  return join(line, rest), line
+end
+
+local function take_back(worker, held)
+  local record = call('HGET', P .. 'jobs', held.id)
+  if not record then return end
+  local what, line, suspect = 'released', split(record), held.suspect
+  if how ~= 'released' and (not started or started[held.token]) then
+    what = how
+    record, line = counted(record)
+    call('HSET', P .. 'jobs', held.id, record)
+    suspect = how == 'orphaned' and several[worker]
+  end
+  if suspect then
+    suspects[#suspects + 1] = held.id
+  else
+    ids[#ids + 1] = held.id
+    records[#records + 1] = record
+  end
+  for _, value in ipairs({held.id, worker, what, line, suspect and 1 or 0}) do
+    reply[#reply + 1] = value
+  end
+end
+
+local function empty(worker)
+  local flat, list = call('HGETALL', P .. 'held:' .. worker), {}
+  for i = 1, #flat, 2 do
+    local token = match(flat[i + 1], '%d+')
+    list[#list + 1] = {id = flat[i], token = token, suspect = token ~= flat[i + 1]}
+  end
+  table.sort(list, function(a, b) return tonumber(a.token) < tonumber(b.token) end)
+  for _, held in ipairs(list) do take_back(worker, held) end
+  call('DEL', P .. 'held:' .. worker, P .. 'inbox:' .. worker, P .. 'receipt:' .. worker)
+  call('LREM', P .. 'idle', 0, worker)
+  local node = match(worker, '^(.*)%.')
+  if node then call('SREM', P .. 'crew:' .. node, worker) end
+end
+
+if mode == 'worker' then
+  empty(subject)
+else
+  local nodes = {subject}
+  if mode == 'expired' then nodes = call('ZRANGEBYSCORE', P .. 'nodes', '-inf', now_ms()) end
+  for _, node in ipairs(nodes) do
+    for _, worker in ipairs(call('SMEMBERS', P .. 'crew:' .. node)) do empty(worker) end
+    call('DEL', P .. 'crew:' .. node)
+    call('ZREM', P .. 'nodes', node)
+    call('HDEL', P .. 'info', node)
+  end
+end
+put_back(ids, records)
+for i = #suspects, 1, -1 do call('LPUSH', P .. 'suspects', suspects[i]) end
+if #suspects > 0 then nudge_all() end
+if #ids > 0 then hand_over() end
+return reply
