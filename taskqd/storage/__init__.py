@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from taskqd.errors import ConfigError
+from taskqd.settings import Durability
+from taskqd.storage.base import Storage
+from taskqd.urls import mask_url, scheme_of
 
-if TYPE_CHECKING:
-    from taskqd.settings import Durability
-    from taskqd.storage.base import Storage
+__all__ = ["KNOWN", "REDIS_SCHEMES", "mask_url", "namespaces", "open_storage"]
 
 REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster")
 KNOWN = (
@@ -19,8 +18,6 @@ KNOWN = (
     "sqlite:////absolute/path.db",
     *(f"{scheme}://" for scheme in REDIS_SCHEMES),
 )
-_PASSWORD = re.compile(r"(?<=:)[^:@/]*(?=@)")
-_PASSWORD_OPTION = re.compile(r"(?<=[?&]password=)[^&#]*")
 
 
 def open_storage(
@@ -35,7 +32,7 @@ def open_storage(
     Raises ConfigError for a URL that names none, StorageRefused, StorageUnavailable or
     StorageCorrupt for a storage that cannot be used.
     """
-    scheme = url.partition("://")[0] if "://" in url else ""
+    scheme = scheme_of(url)
     if scheme == "memory":
         return _open_memory(url, namespace)
     if scheme == "sqlite":
@@ -47,12 +44,21 @@ def open_storage(
     raise ConfigError(f"storage {mask_url(url)!r}: unknown kind; known are {', '.join(KNOWN)}")
 
 
-def mask_url(url: str) -> str:
-    """Return `url` with its passwords replaced by ``***``, for logs and messages."""
-    head, found, rest = url.partition("://")
-    if not found:
-        return url
-    return head + found + _PASSWORD_OPTION.sub("***", _PASSWORD.sub("***", rest))
+def namespaces(url: str) -> list[str]:
+    """Return the names of all apps that keep something in the storage, sorted.
+
+    Raises as `open_storage`; a look at a server reads the names of all its keys.
+    """
+    scheme = scheme_of(url)
+    if scheme == "sqlite":
+        from taskqd.storage.sqlite import namespaces as in_file
+
+        return in_file(_sqlite_path(url))
+    if scheme in REDIS_SCHEMES:
+        from taskqd.storage.redis import namespaces as on_server
+
+        return on_server(url)
+    raise ConfigError(f"storage {mask_url(url)!r}: cannot be asked for its namespaces")
 
 
 def _open_memory(url: str, namespace: str) -> Storage:
@@ -66,18 +72,23 @@ def _open_memory(url: str, namespace: str) -> Storage:
 def _open_sqlite(url: str, namespace: str, durability: Durability | None) -> Storage:
     from taskqd.storage.sqlite import SqliteStorage
 
+    path = _sqlite_path(url)
+    options = _options(url, urlsplit(url).query, ("synchronous", "max_mb"))
+    synchronous = options.get("synchronous", "normal" if durability == "memory" else "full")
+    if synchronous not in ("full", "normal"):
+        raise ConfigError(f"storage {url!r}: synchronous={synchronous}: expected full or normal")
+    max_mb = _number(url, "max_mb", options)
+    return SqliteStorage(path, namespace, synchronous=synchronous, max_mb=max_mb)
+
+
+def _sqlite_path(url: str) -> str:
     parts = urlsplit(url)
     path = unquote(parts.path[1:])
     if parts.netloc or not path:
         raise ConfigError(
             f"storage {url!r}: expected sqlite:///relative.db or sqlite:////absolute/path.db"
         )
-    options = _options(url, parts.query, ("synchronous", "max_mb"))
-    synchronous = options.get("synchronous", "normal" if durability == "memory" else "full")
-    if synchronous not in ("full", "normal"):
-        raise ConfigError(f"storage {url!r}: synchronous={synchronous}: expected full or normal")
-    max_mb = _number(url, "max_mb", options)
-    return SqliteStorage(path, namespace, synchronous=synchronous, max_mb=max_mb)
+    return path
 
 
 def _options(url: str, query: str, known: tuple[str, ...]) -> dict[str, str]:

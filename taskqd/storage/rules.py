@@ -12,6 +12,7 @@ from taskqd.job import (
     NO_MARKS,
     BadRecord,
     Marks,
+    Outcome,
     Reason,
     State,
     join_record,
@@ -110,5 +111,33 @@ def _marks(record: bytes) -> Marks:
 
 
 def rewrite(record: bytes, marks: Marks, resume: bytes | None) -> bytes:
-    """Return the record after an outcome: new marks, and a new payload where `resume` is given."""
-    return join_record(marks, strip_marks(record) if resume is None else resume)
+    """Return the record after an outcome: new marks, and a new payload where `resume` is given.
+
+    A damaged record stays as it is, so that its dead letter shows the raw bytes.
+    """
+    if resume is not None:
+        return join_record(marks, resume)
+    try:
+        split_record(record)
+    except BadRecord:
+        return record
+    return join_record(marks, strip_marks(record))
+
+
+def to_head(outcome: Outcome) -> bool:
+    """Return whether the job goes back to the head of its queue at once."""
+    return outcome.kind == "requeue" and outcome.delay_ms <= 0
+
+
+def heads_last(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Return the outcomes so that those put to the head one by one end in the order of leasing."""
+    heads = [outcome for outcome in outcomes if to_head(outcome)]
+    if not heads:
+        return list(outcomes)
+    heads.sort(key=lambda outcome: outcome.token, reverse=True)
+    return [outcome for outcome in outcomes if not to_head(outcome)] + heads
+
+
+def key_of(outcome: Outcome) -> tuple[str, str, int]:
+    """Return what identifies the lease that the outcome ends: (queue, id, token)."""
+    return outcome.queue, outcome.id, outcome.token

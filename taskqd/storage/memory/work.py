@@ -10,7 +10,7 @@ from taskqd.storage.base import Bell, Leased
 from taskqd.storage.memory.bell import MemoryBell
 from taskqd.storage.memory.line import Job, Line
 from taskqd.storage.memory.space import TIMERS, Space
-from taskqd.storage.rules import grant, node_of, rewrite
+from taskqd.storage.rules import grant, heads_last, key_of, node_of, rewrite, to_head
 
 
 class Work:
@@ -70,7 +70,7 @@ class Work:
                 )
                 if leases and leases[-1].alone:
                     break
-            self._ring_ready(queues)
+            self._ring_ready({*queues, *(outcome.queue for outcome in outcomes)})
             return Leased(
                 settled,
                 leases,
@@ -121,25 +121,22 @@ class Work:
     def _settle(self, worker: str, outcomes: Sequence[Outcome]) -> list[bool]:
         known = self._space.effects.get(worker, set())
         effects: set[tuple[str, str, int]] = set()
-        settled = []
-        for outcome in outcomes:
-            key = (outcome.queue, outcome.id, outcome.token)
+        for outcome in heads_last(outcomes):
             job = self._held(worker, outcome.id, outcome.queue, outcome.token)
             if job is not None:
                 self._end_lease(self._space.lines[outcome.queue], job, outcome)
-                effects.add(key)
-            settled.append(key in effects or key in known)
+                effects.add(key_of(outcome))
         self._remember(worker, effects)
         if effects:
             self._space.answered.notify_all()
-        return settled
+        return [key_of(one) in effects or key_of(one) in known for one in outcomes]
 
     def _end_lease(self, line: Line, job: Job, outcome: Outcome) -> None:
         now = self._space.wall_ms()
         if outcome.kind in ("retry", "requeue"):
             job.record = rewrite(job.record, outcome.marks, outcome.resume)
             job.suspect = False
-            if outcome.kind == "requeue" and outcome.delay_ms <= 0:
+            if to_head(outcome):
                 line.to_head(job)
             else:
                 self._space.put(line, job, now + outcome.delay_ms)
@@ -178,7 +175,7 @@ class Work:
         if effects:
             self._space.effects[worker] = effects
 
-    def _ring_ready(self, queues: Sequence[str] | set[str]) -> None:
+    def _ring_ready(self, queues: set[str]) -> None:
         for line in self._space.some(queues):
             if not line.paused:
                 self._space.ring(line.name, line.ready() + len(line.suspects))

@@ -1,0 +1,65 @@
+"""Every storage that there is, for suites that must hold on all of them.
+
+`backends()` names them; `open_backend(name, dir)` starts what a backend needs and gives a `Backend`
+that opens any number of handles.  Where a server is not installed, the test is skipped with a
+reason; in CI (environment CI) it fails, so that nobody believes it was covered.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from taskqd.storage import open_storage
+from taskqd.storage.base import Storage
+
+NAMES = ("memory", "sqlite", "redis", "valkey")
+_numbers = itertools.count()
+
+
+class Backend:
+    """One storage kind, running.  `url` is None where other processes cannot reach it."""
+
+    def __init__(self, name: str, url: str) -> None:
+        self.name = name
+        self.url = url
+
+    @property
+    def crosses_processes(self) -> bool:
+        return self.name != "memory"
+
+    def open(self, namespace: str) -> Storage:
+        return open_storage(self.url, namespace, durability="memory")
+
+    def namespace(self) -> str:
+        """Return a namespace that nobody has used, so that tests share servers and files."""
+        return f"t{next(_numbers)}-{uuid.uuid4().hex[:8]}"
+
+
+@contextmanager
+def open_backend(name: str, folder: Path) -> Iterator[Backend]:
+    if name == "memory":
+        yield Backend(name, "memory://suite")
+    elif name == "sqlite":
+        yield Backend(name, f"sqlite:///{folder}/suite.db")
+    else:
+        from tests.support.redis_server import RedisServer
+
+        with RedisServer(binary=_server_binary(name)) as server:
+            yield Backend(name, server.url)
+
+
+def _server_binary(name: str) -> str:
+    from tests.support.redis_server import available_servers
+
+    binary = available_servers().get(name)
+    if binary is None:
+        missing: Callable[[str], None] = pytest.fail if os.environ.get("CI") else pytest.skip
+        missing(f"no {name} server on this machine")
+    return str(binary)
