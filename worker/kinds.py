@@ -17,6 +17,12 @@ _KINDS = {
 }
 
 
+def preload(settings: WorkerSettings) -> None:
+    """Import the kind; one that does not exist is `make_slots`' business."""
+    if settings.type in _KINDS:
+        import_module(f"taskqd.worker.{_KINDS[settings.type][0]}")
+
+
 def make_slots(settings: WorkerSettings, row: Row, stopping: Stopping, runner: JobRunner) -> Slots:
     """Raises ConfigError for a kind that this version does not have."""
     found = _KINDS.get(settings.type)

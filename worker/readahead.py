@@ -7,7 +7,8 @@ and falls at once.
 
 from __future__ import annotations
 
-AHEAD_MAX = 64
+AHEAD_MAX = 128
+"""Two batches: one to run while the other is fetched."""
 TARGET_NS = 5_000_000
 """Work to have in stock."""
 SLICE_NS = 10_000_000
@@ -43,7 +44,7 @@ class ReadAhead:
     @property
     def low(self) -> int:
         """Unstarted jobs at which a slot wakes the pump."""
-        return self.ahead // 4
+        return self.ahead // 2
 
     def limit(self, held: int) -> int:
         """Return how many jobs to ask for when the slots hold `held` (running and unstarted)."""

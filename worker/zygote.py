@@ -15,6 +15,7 @@ import socket
 import sys
 import time
 import traceback
+from importlib import import_module
 
 import msgspec
 
@@ -39,8 +40,9 @@ from taskqd.messages import (
 )
 from taskqd.settings import Settings, decode
 from taskqd.storage import mask_url
+from taskqd.storage.drivers import preload as preload_storage
 
-from . import hygiene, process
+from . import hygiene, kinds, process
 from .birth import Family, Newborn
 from .channel import receive_with_fds
 from .title import Title
@@ -90,6 +92,7 @@ def _load(context: ChildContext, channel: socket.socket) -> Family | None:
     except BaseException as error:
         _say(channel, LoadFailed("import", _one_line(error), _traceback(error)))
         return None
+    _preload(app, settings)
     app.run_hooks("before_fork")
     family = Family(context, settings, app, _map_board(context))
     unsafe = hygiene.unsafe((context.channel_fd, context.board_fd))
@@ -110,6 +113,14 @@ def _import(settings: Settings) -> App:
         app._url = settings.storage.url
     app.limits = settings.limits
     return app
+
+
+def _preload(app: App, settings: Settings) -> None:
+    """Import what every child needs: the pages are shared then, and a child boots in no time."""
+    preload_storage(app.storage_url)
+    import_module("taskqd.worker.main")
+    import_module("taskqd.worker.scheduler")
+    kinds.preload(settings.workers)
 
 
 def _loaded(app: App, import_ms: float, unsafe: tuple[str, ...]) -> Loaded:

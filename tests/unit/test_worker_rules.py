@@ -47,10 +47,10 @@ def test_read_ahead_begins_with_one_and_doubles() -> None:
     ahead = ReadAhead(1)
     grown = []
     assert ahead.limit(0) == 1
-    for _ in range(8):
+    for _ in range(9):
         ahead.measured(1, 1)
         grown.append(ahead.ahead)
-    assert grown == [1, 2, 4, 8, 16, 32, 64, 64]
+    assert grown == [1, 2, 4, 8, 16, 32, 64, 128, 128]
 
 
 def test_read_ahead_falls_at_once_when_jobs_turn_long() -> None:
@@ -60,11 +60,11 @@ def test_read_ahead_falls_at_once_when_jobs_turn_long() -> None:
     assert ahead.limit(0) == 1
 
 
-def test_more_is_asked_for_when_a_quarter_is_left() -> None:
+def test_more_is_asked_for_when_half_is_left() -> None:
     ahead = fed(1, 0.01)
-    assert not ahead.worth_asking(1 + 17)
-    assert ahead.worth_asking(1 + 16)
-    assert ahead.limit(1 + 16) == 48
+    assert not ahead.worth_asking(1 + 65)
+    assert ahead.worth_asking(1 + 64)
+    assert ahead.limit(1 + 64) == 64
 
 
 def test_a_free_slot_is_always_worth_asking_for() -> None:
