@@ -40,29 +40,29 @@ def queue_ls(asked: Asked) -> Output:
 
 
 @command(queue, "pause")
-@click.argument("name")
-def queue_pause(asked: Asked, name: str) -> Output:
+@click.argument("queue_name", metavar="NAME")
+def queue_pause(asked: Asked, queue_name: str) -> Output:
     """Give out no more jobs of a queue, on all daemons, until `queue resume`."""
     with open_target(asked) as storage:
-        storage.pause(name)
-    return Output(facts={"queue": name, "paused": True})
+        storage.pause(queue_name)
+    return Output(facts={"queue": queue_name, "paused": True})
 
 
 @command(queue, "resume")
-@click.argument("name")
-def queue_resume(asked: Asked, name: str) -> Output:
+@click.argument("queue_name", metavar="NAME")
+def queue_resume(asked: Asked, queue_name: str) -> Output:
     """Give out jobs of a paused queue again."""
     with open_target(asked) as storage:
-        storage.resume(name)
-    return Output(facts={"queue": name, "paused": False})
+        storage.resume(queue_name)
+    return Output(facts={"queue": queue_name, "paused": False})
 
 
 @command(queue, "purge")
-@click.argument("name")
-def queue_purge(asked: Asked, name: str) -> Output:
+@click.argument("queue_name", metavar="NAME")
+def queue_purge(asked: Asked, queue_name: str) -> Output:
     """Drop all waiting jobs of a queue; running ones go on."""
     with open_target(asked) as storage:
-        return Output(facts={"queue": name, "purged": storage.purge_queue(name)})
+        return Output(facts={"queue": queue_name, "purged": storage.purge_queue(queue_name)})
 
 
 @click.group()
@@ -78,16 +78,16 @@ def node_ls(asked: Asked) -> Output:
 
 
 @command(node, "recover")
-@click.argument("name", metavar="[NODE]", required=False)
+@click.argument("node_name", metavar="[NODE]", required=False)
 @click.option("--force", is_flag=True, help="Even while its lease lasts: you know that it is dead.")
-def node_recover(asked: Asked, name: str | None, force: bool) -> Output:
+def node_recover(asked: Asked, node_name: str | None, force: bool) -> Output:
     """Take back the jobs of NODE (id or name), or of all nodes whose lease is over."""
     with open_target(asked) as storage:
         queues = [row.name for row in storage.queues()]
-        if name is None:
+        if node_name is None:
             found = storage.recover(queues)
         else:
-            found = storage.recover_node(_find_node(storage, name, force).node.id, queues)
+            found = storage.recover_node(_find_node(storage, node_name, force).node.id, queues)
     return Output(rows=_recovered(found), columns=("id", "queue", "how", "worker"))
 
 
