@@ -16,11 +16,15 @@ import msgspec
 from taskqd.events import CATALOGUE
 
 # structlog imports rich wherever it is installed, which costs every process 5 MB; the console
-# renderer is used with plain tracebacks, so it is kept out.
-sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
+# renderer is used with plain tracebacks, so rich is hidden while structlog is imported, and free
+# again for the user's code after that.
+_hidden = sys.modules.setdefault("rich", None) is None  # type: ignore[arg-type]
 
 import structlog  # noqa: E402
 from structlog.typing import EventDict  # noqa: E402
+
+if _hidden:
+    del sys.modules["rich"]
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 _TEXT_CHARS_MAX = 16_000
