@@ -137,7 +137,7 @@ def _worker_lines(row: dict[str, Any], *, is_scheduler: bool) -> Iterator[str]:
 
 def _stack_lines(found: dict[str, str]) -> Iterator[str]:
     for worker, text in found.items():
-        yield f"worker {worker}:"
+        yield f"{worker}:" if worker == "scheduler" else f"worker {worker}:"
         yield from (f"    {plain(line)}" for line in text.splitlines())
 
 
