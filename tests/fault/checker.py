@@ -1,0 +1,300 @@
+"""The checker: judges a run by its ledger, never by what the queue says of itself alone.
+
+In the manner of Jepsen's total-queue, by identities and not by counts.  Each law is one method that
+yields what breaks it.  `python -m tests.fault.checker FOLDER` judges the run kept there.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.fault.excuses import Excuses
+from tests.fault.ledger import Ended, Evidence, Line, read_evidence
+
+DEATHS: dict[str, set[str]] = {"doomed": {"failed"}, "killer": {"poisoned"}, "once": {"lost"}}
+"""Kind of job -> the reasons for which it may be dead; other kinds never are."""
+FATAL = {"doomed", "killer"}
+"""Kinds that can only end dead."""
+DOOMED_FAILURES = 3
+MAX_CRASHES = 3
+TICK_MS = 1000
+FOR_EVER = 1 << 62
+FINISHES = {"end", "raise", "stop", "crash"}
+
+
+class Broken(NamedTuple):
+    """One violation."""
+
+    law: str
+    id: str
+    what: str
+
+
+class Attempt(NamedTuple):
+    begin: Line
+    finish: Line | None
+    """None: it neither returned nor raised."""
+
+
+class Judgement(NamedTuple):
+    broken: list[Broken]
+    counts: dict[str, int]
+
+
+class Checker:
+    def __init__(self, evidence: Evidence) -> None:
+        self.final, self.rules = evidence.final, evidence.final.rules
+        self.excuses = Excuses(evidence.faults, evidence.jobs, self.rules)
+        self.counts = Counter(torn=evidence.torn)
+        finishes = {(x.id, x.token, x.pid): x for x in evidence.jobs if x.e in FINISHES}
+        self.attempts: dict[str, list[Attempt]] = {}
+        for line in sorted(evidence.jobs, key=lambda line: line.m):
+            if line.e == "begin":
+                finish = finishes.get((line.id, line.token, line.pid))
+                self.attempts.setdefault(line.id, []).append(Attempt(line, finish))
+        self.locks = [line for line in evidence.jobs if line.e in ("lock", "unlock")]
+        self.tried: dict[str, Line] = {}
+        self.owed: dict[str, Line] = {}
+        self.revoked: dict[str, Line] = {}
+        self.answered: dict[str, Line] = {}
+        for line in evidence.clients:
+            book = {"try": self.tried, "ok": self.owed, "revoked": self.revoked}.get(line.e)
+            for job in line.ids or [line.id]:
+                if book is not None:
+                    book.setdefault(job, line)
+                elif line.e == "answered":
+                    self.answered.setdefault(job, line)
+
+    def judge(self) -> Judgement:
+        laws = (
+            self.nothing_is_lost, self.nothing_comes_from_nowhere, self.a_lease_starts_once,
+            self.nothing_runs_after_its_answer, self.repeats_have_a_reason, self.attempts_end,
+            self.counters_add_up, self.nothing_starts_early, self.ticks_fire_once,
+            self.revoked_jobs_stay_away, self.the_dead_are_accounted_for,
+            self.at_most_once_is_kept, self.locks_have_one_holder, self.nothing_is_left,
+        )  # fmt: skip
+        broken = [found for law in laws for found in law()]
+        begins = [attempt for attempts in self.attempts.values() for attempt in attempts]
+        self.counts |= Counter(jobs=len(self.owed), starts=len(begins))
+        self.counts["ran"] = sum(bool(a.finish and a.finish.e == "end") for a in begins)
+        self.counts["lost"] = sum(found.law == "lost" for found in broken)
+        return Judgement(broken, dict(self.counts))
+
+    def _ended(self, job: str) -> Ended:
+        return self.final.jobs.get(job) or Ended("")
+
+    def _ends(self, job: str) -> list[Attempt]:
+        return [
+            a for a in self.attempts.get(job, ()) if a.finish is not None and a.finish.e == "end"
+        ]
+
+    def nothing_is_lost(self) -> Iterator[Broken]:
+        for job, ok in self.owed.items():
+            ended = self._ended(job)
+            if ended.state in ("queued", "scheduled", "running"):
+                yield Broken("stuck", job, f"{ok.kind}: still {ended.state} after the quiet period")
+            elif ended.state == "" and (self.excuses.forgotten(ok.m) or self.rules.loss):
+                self.counts["forgotten"] += 1
+            elif ended.state == "":
+                ran = any(not self.excuses.forgotten(a.finish.m) for a in self._ends(job))  # type: ignore[union-attr]
+                yield Broken("answer" if ran else "lost", job, f"{ok.kind}: not known any more")
+            elif ended.state == "cancelled" and job not in self.revoked:
+                yield Broken("cancelled", job, f"{ok.kind}: nobody revoked it")
+
+    def nothing_comes_from_nowhere(self) -> Iterator[Broken]:
+        for job, attempts in self.attempts.items():
+            first = attempts[0].begin
+            if job not in self.tried and not first.tick:
+                yield Broken("nowhere", job, f"{first.kind}: started, and nobody enqueued it")
+            done, ended = [a.begin.token for a in self._ends(job)], self._ended(job)
+            if ended.state == "done" and ended.token not in done:
+                yield Broken("nowhere", job, f"done by token {ended.token}; it ran with {done}")
+        for job, ended in self.final.jobs.items():
+            if ended.state == "done" and job not in self.attempts:
+                yield Broken("nowhere", job, "done, and it never started")
+
+    def a_lease_starts_once(self) -> Iterator[Broken]:
+        for job, attempts in self.attempts.items():
+            for a, b in pairwise(attempts):
+                if b.begin.token <= a.begin.token and not self._lost_since(a):
+                    tokens = f"{a.begin.token} and then {b.begin.token}"
+                    yield Broken("token", job, f"{a.begin.kind}: started with token {tokens}")
+
+    def _lost_since(self, attempt: Attempt) -> bool:
+        return self.rules.loss or bool(self.excuses.forgotten(attempt.begin.m))
+
+    def nothing_runs_after_its_answer(self) -> Iterator[Broken]:
+        for job, attempts in self.attempts.items():
+            last, ended = attempts[-1].begin, self._ended(job)
+            told = self.answered.get(job)
+            if told and last.m > told.m and not self.excuses.forgotten(told.m):
+                yield Broken("after end", job, f"{last.kind}: started after its answer was read")
+            elif ended.state == "done" and last.token > ended.token:
+                by = f"token {ended.token} ended it, token {last.token} started"
+                yield Broken("after end", job, f"{last.kind}: {by}")
+
+    def repeats_have_a_reason(self) -> Iterator[Broken]:
+        by_death: Counter[int] = Counter()
+        for job, attempts in self.attempts.items():
+            for attempt in self._ends(job):
+                if attempt is attempts[-1] or attempt.finish is None:
+                    continue
+                self.counts["repeats"] += 1
+                why = self.excuses.untold(attempt.begin, attempt.finish.m)
+                self.counts[f"repeats by {why}"] += 1
+                by_death[attempt.begin.pid if why == "death" else 0] += 1
+                if not why:
+                    yield Broken("repeat", job, f"{_seen(attempt)} and ran again without a fault")
+        del by_death[0]
+        for pid, count in by_death.items():
+            if count > self.rules.batch:
+                yield Broken("repeat", "", f"{count} repeats by the death of {pid}")
+
+    def attempts_end(self) -> Iterator[Broken]:
+        for job, attempts in self.attempts.items():
+            for a in attempts:
+                if a.finish is None:
+                    self.counts["cut short"] += 1
+                    if not self.excuses.died(a.begin.pid, a.begin.m, FOR_EVER):
+                        yield Broken("cut short", job, f"{_seen(a)}: nobody ended its process")
+
+    def counters_add_up(self) -> Iterator[Broken]:
+        for job, attempts in self.attempts.items():
+            before: Attempt | None = None
+            for a in attempts:
+                b = a.begin
+                if b.attempt - 1 != b.failures + b.interruptions + b.crashes:
+                    yield Broken("counters", job, f"{_seen(a)}: the sum is not the starts before")
+                if wrong := self._miscounted(before, b):
+                    yield Broken("counters", job, f"{_seen(a)}: {wrong}")
+                before = a
+
+    def _miscounted(self, before: Attempt | None, now: Line) -> str:
+        was = before.begin if before else Line(e="", m=self._since(now), w=0, pid=0)
+        failed, crashed = now.failures - was.failures, now.crashes - was.crashes
+        stopped = now.interruptions - was.interruptions
+        finish = before.finish if before else None
+        raised = finish is not None and finish.e == "raise"
+        expired = self.excuses.expired(was.m, now.m)
+        if self.rules.loss or self.excuses.forgotten(finish.m if finish else was.m):
+            return ""
+        if failed > raised:
+            return "a failure was counted, and nothing was raised"
+        if raised and not failed and finish and before:
+            return "" if self.excuses.untold(was, finish.m) else "a failure was not counted"
+        stops = self.excuses.stops(was.pid, was.m, now.m) and self.excuses.stops(0, was.m, now.m)
+        if stopped > stops:
+            return f"{stopped} interruptions more, {stops} stops"
+        if crashed > 0 and not expired and self.excuses.deaths(was.m, now.m) < crashed:
+            return f"{crashed} crashes more, and fewer processes died"
+        dead = before is not None and finish is None and not stopped and not expired
+        if dead and not crashed and self.excuses.killed(was.pid):
+            return "a crash was not counted"
+        return "a counter went back" if min(failed, stopped, crashed) < 0 else ""
+
+    def _since(self, now: Line) -> int:
+        tried = self.tried.get(now.id)
+        return tried.m if tried else now.m - max(0, now.w - now.tick + 1000) * 1_000_000
+
+    def nothing_starts_early(self) -> Iterator[Broken]:
+        for job, attempts in self.attempts.items():
+            b = attempts[0].begin
+            if b.w < b.due - 1:
+                yield Broken("early", job, f"{b.kind}: {b.due - b.w} ms before its time")
+
+    def ticks_fire_once(self) -> Iterator[Broken]:
+        ids, done = defaultdict[tuple[str, int], set[str]](set), defaultdict[str, set[int]](set)
+        for job, attempts in self.attempts.items():
+            if b := attempts[0].begin if attempts[0].begin.tick else None:
+                ids[b.kind, b.tick].add(job)
+                if self._ends(job):
+                    done[b.kind].add(b.tick)
+        self.counts["ticks"] = len(ids)
+        for (kind, tick), jobs in ids.items():
+            if len(jobs) > 1:
+                yield Broken("tick", min(jobs), f"{kind} at {tick} fired {len(jobs)} times")
+        for kind, ticks in done.items():
+            for tick in range(min(ticks), self.final.ticks_until, TICK_MS):
+                if tick not in ticks and not self.rules.loss:
+                    yield Broken("tick", "", f"{kind} at {tick} was missed")
+
+    def revoked_jobs_stay_away(self) -> Iterator[Broken]:
+        for job, revoked in self.revoked.items():
+            self.counts["revoked"] += 1
+            if self.excuses.forgotten(revoked.m) or self.rules.loss:
+                continue
+            if any(a.begin.m > revoked.m for a in self.attempts.get(job, ())):
+                yield Broken("revoked", job, "started after revoke had returned True")
+            elif self._ended(job).state != "cancelled":
+                yield Broken("revoked", job, f"revoked, and then {self._ended(job).state}")
+
+    def the_dead_are_accounted_for(self) -> Iterator[Broken]:
+        for job, ok in self.owed.items():
+            ended = self._ended(job)
+            if ended.state == "dead":
+                self.counts[f"dead: {ended.reason}"] += 1
+                if not ended.dead_letter:
+                    yield Broken("dead", job, f"{ok.kind}: dead, and not among the dead letters")
+                if wrong := self._wrongly_dead(job, ok.kind, ended.reason):
+                    yield Broken("dead", job, f"{ok.kind}: {wrong}")
+            elif ended.state == "done" and ok.kind in FATAL:
+                yield Broken("dead", job, f"{ok.kind}: cannot have ended well")
+
+    def _wrongly_dead(self, job: str, kind: str, reason: str) -> str:
+        attempts = self.attempts.get(job, [])
+        if reason not in DEATHS.get(kind, ()):
+            return f"buried as {reason}"
+        raised = sum(a.finish is not None and a.finish.e == "raise" for a in attempts)
+        if kind == "doomed" and raised < DOOMED_FAILURES:
+            return f"given up after {raised} failures of {DOOMED_FAILURES}"
+        died = sum(self.excuses.killed(a.begin.pid) for a in attempts)
+        expired = attempts and self.excuses.expired(attempts[0].begin.m, attempts[-1].begin.m)
+        if kind == "killer" and died < MAX_CRASHES and not expired:
+            return f"poisoned after {died} crashes of {MAX_CRASHES}"
+        return ""
+
+    def at_most_once_is_kept(self) -> Iterator[Broken]:
+        for job, attempts in self.attempts.items():
+            if attempts[0].begin.kind == "once" and len(attempts) > 1 and not self.rules.loss:
+                yield Broken("once", job, f"started {len(attempts)} times")
+
+    def locks_have_one_holder(self) -> Iterator[Broken]:
+        holder: dict[str, Line] = {}
+        for line in sorted(self.locks, key=lambda line: line.m):
+            held = holder.pop(line.name, None)
+            if line.e == "lock":
+                holder[line.name] = line
+                if held and not self.excuses.died(held.pid, held.m, line.m):
+                    yield Broken("lock", line.id, f"{line.name} is held by {held.id} too")
+
+    def nothing_is_left(self) -> Iterator[Broken]:
+        for name, what in (
+            ("leftovers", "key or row"),
+            ("nodes", "node"),
+            ("processes", "process"),
+        ):
+            yield from (Broken("left", "", f"{what} {x}") for x in getattr(self.final, name))
+        yield from (Broken("left", "", f"queue {q}: {n}") for q, n in self.final.queues.items())
+        for pid in self.final.deaths:
+            if not self.excuses.killed(pid):
+                yield Broken("death", "", f"worker {pid} died, and nobody killed it")
+
+
+def _seen(attempt: Attempt) -> str:
+    b = attempt.begin
+    counters = f"f{b.failures} i{b.interruptions} c{b.crashes}"
+    how = attempt.finish.e if attempt.finish else "no end"
+    return f"{b.kind} attempt {b.attempt} ({counters}, token {b.token}, pid {b.pid}, {how})"
+
+
+if __name__ == "__main__":
+    found = Checker(read_evidence(Path(sys.argv[1]))).judge()
+    for one in found.broken:
+        print(f"{one.law}: {one.id}: {one.what}")
+    print(found.counts)
+    sys.exit(bool(found.broken))

@@ -1,0 +1,93 @@
+"""What an injected fault excuses, and what it does not.  Pure.
+
+An attempt that ended is *told* to the storage within `TELL_S`, unless the storage or its own
+process was away; until it is told, the death of its process excuses that the job runs again.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from tests.fault.ledger import Fault, Line, Rules
+
+S = 1_000_000_000
+TELL_S = 0.75
+BACK_OFF_S = 3.0
+"""After an outage a worker tries again within so long."""
+LEASE_SHARE = 0.5
+"""An outage of this part of the lease may let it expire: the last renewal lies before it."""
+RECOVER_S = 3.0
+"""A lease that ran out is recovered within so long after the outage."""
+
+
+class Excuses:
+    def __init__(self, faults: Sequence[Fault], jobs: Sequence[Line], rules: Rules) -> None:
+        self._rules = rules
+        self._faults = sorted(faults, key=lambda fault: fault.begin)
+        self._deaths: dict[int, tuple[int, int]] = {}
+        """Pid -> (not before, not after)."""
+        for fault in faults:
+            self._deaths |= dict.fromkeys(fault.killed, (fault.begin, fault.end))
+        for line in jobs:
+            if line.e == "crash":
+                self._deaths.setdefault(line.pid, (line.m, line.m + S))
+        self._outages = defaultdict[int, list[Fault]](list)
+        for fault in self._faults:
+            for pid in [0] if fault.storage else fault.frozen:
+                self._outages[pid].append(fault)
+
+    def died(self, pid: int, since: int, until: int) -> bool:
+        """Return whether the process was killed between these times."""
+        death = self._deaths.get(pid)
+        return death is not None and death[1] >= since and death[0] <= until
+
+    def deaths(self, since: int, until: int) -> int:
+        """Return how many processes were killed between these times."""
+        return sum(self.died(pid, since, until) for pid in self._deaths)
+
+    def killed(self, pid: int) -> bool:
+        return pid in self._deaths
+
+    def told_by(self, pid: int, ended: int) -> int:
+        """Return until when an attempt that ended then may be untold, if its process lives."""
+        reach = ended + int(TELL_S * S)
+        outages = [*self._outages[0], *self._outages[pid]]
+        for fault in sorted(outages, key=lambda fault: fault.begin):
+            if fault.end >= ended and fault.begin <= reach:
+                reach = max(reach, fault.end + int(BACK_OFF_S * S))
+        return reach
+
+    def untold(self, begin: Line, ended: int) -> str:
+        """Return what excuses that the end of an attempt did not count, "" for nothing."""
+        reach = self.told_by(begin.pid, ended)
+        if self.died(begin.pid, ended, reach):
+            return "death"
+        if self.expired(begin.m, reach):
+            return "expiry"
+        return "stop" if self.stops(begin.pid, begin.m, reach) else self.forgotten(ended)
+
+    def expired(self, since: int, until: int) -> bool:
+        """Return whether leases may have run out between these times."""
+        least = LEASE_SHARE * self._rules.lease_s * S
+        late = int(RECOVER_S * S)
+        return any(
+            fault.begin <= until and fault.end + late >= since
+            for fault in self._silences()
+            if fault.end - fault.begin >= least
+        )
+
+    def _silences(self) -> Iterator[Fault]:
+        return (fault for fault in self._faults if fault.storage or fault.scheduler)
+
+    def stops(self, pid: int, since: int, until: int) -> int:
+        """Return how many stops may have interrupted an attempt of `pid` (0: any) then."""
+        stops = [f for f in self._faults if f.drains and (not pid or pid in f.killed)]
+        return sum(f.begin <= until and f.end >= since for f in stops)
+
+    def forgotten(self, confirmed: int) -> str:
+        """Return "loss" if the storage may have lost what it confirmed then."""
+        for fault in self._faults:
+            if fault.forgets_s and fault.begin - fault.forgets_s * S <= confirmed <= fault.end:
+                return "loss"
+        return ""
