@@ -23,6 +23,7 @@ class BoardMemory:
         self.board = Board(self._view, rows, slots)
 
     def close(self) -> None:
+        self.board.close()
         self._view.release()
         self._map.close()
         os.close(self.fd)

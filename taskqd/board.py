@@ -1,9 +1,10 @@
 """The board: shared memory in which workers post what they are doing and the master reads it.
 
 One fixed-size row for each worker, on an mmap that master, zygote, workers and scheduler share.
-Each field has one writer; an aligned 8-byte word is read whole.  A slot posts token and start
-before it runs a job and clears them after, so the master can tell, after any kind of death, which
-leases had started.
+Each field has one writer.  law: a word that others watch is written as a whole, by assignment to a
+memoryview of words; `struct.pack_into` clears the bytes first, and a reader would see the zeros.  A
+slot posts its token last before it runs a job and clears it first after, so the master can tell,
+after any kind of death, which leases had started.
 
 This module makes no system call; whoever owns the mmap passes it in.
 """
@@ -19,7 +20,7 @@ ROW = struct.Struct("<QQQQQQQQ")
 """beat_ns, pid, jobs done, jobs failed, jobs retried, jobs interrupted, ready, unused"""
 SLOT = struct.Struct("<QQQ40s64s")
 """token (0: idle), started_ns, deadline_ns (0: none), job id, task (both clipped)"""
-WORD = struct.Struct("<Q")
+WORD_BYTES = 8
 VERSION = 1
 
 BEAT, PID, DONE, FAILED, RETRIED, INTERRUPTED, READY = range(7)
@@ -46,6 +47,7 @@ class Board:
 
     def __init__(self, memory: memoryview, rows: int, slots: int) -> None:
         self._memory = memory
+        self._words = memory.cast("Q")
         self.rows = rows
         self.slots = slots
         self._stride = ROW.size + slots * SLOT.size
@@ -53,15 +55,22 @@ class Board:
     def row(self, number: int) -> Row:
         if not 0 <= number < self.rows:
             raise IndexError(f"board has rows 0..{self.rows - 1}, not {number}")
-        return Row(self._memory, HEADER.size + number * self._stride, self.slots)
+        offset = HEADER.size + number * self._stride
+        return Row(self._memory, self._words, offset, self.slots)
+
+    def close(self) -> None:
+        """Let go of the memory, so that its owner can unmap it."""
+        self._words.release()
 
 
 class Row:
     """One worker's row."""
 
-    def __init__(self, memory: memoryview, offset: int, slots: int) -> None:
+    def __init__(self, memory: memoryview, words: memoryview, offset: int, slots: int) -> None:
         self._memory = memory
+        self._words = words
         self._offset = offset
+        self._first = offset // WORD_BYTES
         self._slots = offset + ROW.size
         self.slots = slots
 
@@ -70,10 +79,10 @@ class Row:
         self._memory[self._offset : end] = bytes(end - self._offset)
 
     def set(self, field: int, value: int) -> None:
-        WORD.pack_into(self._memory, self._offset + 8 * field, value)
+        self._words[self._first + field] = value
 
     def get(self, field: int) -> int:
-        value: int = WORD.unpack_from(self._memory, self._offset + 8 * field)[0]
+        value: int = self._words[self._first + field]
         return value
 
     def begin(
@@ -83,28 +92,35 @@ class Row:
         SLOT.pack_into(
             self._memory,
             self._slots + slot * SLOT.size,
-            token,
+            0,
             started_ns,
             deadline_ns,
             job_id.encode()[:40],
             task.encode()[:64],
         )
+        self._words[self._word(slot)] = token
 
     def extend(self, slot: int, deadline_ns: int) -> None:
-        WORD.pack_into(self._memory, self._slots + slot * SLOT.size + 16, deadline_ns)
+        self._words[self._word(slot) + 2] = deadline_ns
 
     def end(self, slot: int) -> None:
         """Post that `slot` is idle."""
-        WORD.pack_into(self._memory, self._slots + slot * SLOT.size, 0)
+        self._words[self._word(slot)] = 0
+
+    def _word(self, slot: int) -> int:
+        return (self._slots + slot * SLOT.size) // WORD_BYTES
 
     def slot(self, number: int) -> SlotView | None:
         """Return what slot `number` runs, None if idle."""
-        token, started, deadline, job_id, task = SLOT.unpack_from(
-            self._memory, self._slots + number * SLOT.size
-        )
-        if not token:
-            return None
-        return SlotView(number, token, started, deadline, _text(job_id), _text(task))
+        while True:
+            token, started, deadline, job_id, task = SLOT.unpack_from(
+                self._memory, self._slots + number * SLOT.size
+            )
+            if not token:
+                return None
+            # The slot may have gone on to another job while its facts were read.
+            if self._words[self._word(number)] == token:
+                return SlotView(number, token, started, deadline, _text(job_id), _text(task))
 
     def busy(self) -> list[SlotView]:
         views = (self.slot(number) for number in range(self.slots))
