@@ -55,7 +55,14 @@ def cross_check(chosen: dict[str, Chosen], findings: Findings) -> None:
 
 
 def _untext(key: Key, item: Given) -> Any:
+    if isinstance(item.value, str) and not _is_unicode(item.value):
+        raise Unfit("expected text in UTF-8")
     return key.kind.from_text(item.value) if item.is_text else item.value
+
+
+def _is_unicode(text: str) -> bool:
+    """Return whether the text came from valid UTF-8; the environment can hold any bytes."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _check_concurrency(chosen: dict[str, Chosen], findings: Findings) -> None:

@@ -69,11 +69,11 @@ class _Reader:
         for word, value in tables.items():
             if word in SECTIONS:
                 self._section(word, value)
-            elif word in KEYS:
+            elif word in KEYS and "." not in word:
                 self._take((word,), value)
             else:
                 self._unknown_top(word, value)
-        return sorted(self.given, key=lambda given: self.lines[tuple(given.key.split("."))])
+        return self.given
 
     def _section(self, section: str, value: object) -> None:
         if not isinstance(value, dict):

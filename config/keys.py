@@ -98,18 +98,18 @@ _KEYS = (
     ),
     Key(
         "workers.max_jobs",
-        whole(1, None, off=None),
+        whole(1, off=None),
         "Replace a worker after so many jobs.",
     ),
     Key(
         "workers.max_memory",
-        size(16 * MIB, None, off=None),
+        size(16 * MIB, off=None),
         "Replace a worker that has grown over this (PSS).",
         field="workers.max_memory_bytes",
     ),
     Key(
         "workers.max_age_s",
-        duration(1, None, off=None),
+        duration(1, off=None),
         "Replace a worker of this age.",
     ),
     Key("workers.nice", whole(-20, 19), "Added to the niceness of workers."),

@@ -16,6 +16,11 @@ from taskqd.settings import MIB
 
 from .suggest import did_you_mean
 
+COUNT_MAX = 10**12
+DURATION_S_MAX = 10 * 365 * 86400
+SIZE_BYTES_MAX = 1 << 50
+"""Every number has a bound: `Settings` travels as JSON, whose integers end at 64 bits."""
+
 
 class Unfit(ValueError):
     """The value does not fit; the message says what was expected."""
@@ -65,9 +70,9 @@ def switch() -> Kind:
     return Kind(name, parse, _truth)
 
 
-def whole(low: int, high: int | None = None, **words: int | None) -> Kind:
+def whole(low: int, high: int = COUNT_MAX, **words: int | None) -> Kind:
     """A whole number from `low` to `high`, or one of `words`, which stand for another value."""
-    name = _with_words(f"a whole number {_span(str(low), high)}", words)
+    name = _with_words(f"a whole number {_span(str(low), str(high), high != COUNT_MAX)}", words)
 
     def parse(value: object) -> int | None:
         if isinstance(value, str) and value in words:
@@ -79,10 +84,12 @@ def whole(low: int, high: int | None = None, **words: int | None) -> Kind:
     return Kind(name, parse, _number, words)
 
 
-def duration(low: float, high: float | None = None, **words: float | None) -> Kind:
+def duration(low: float, high: float = DURATION_S_MAX, **words: float | None) -> Kind:
     """Seconds as a number, or text like "90s", "1h30m"; gives seconds."""
     name = _with_words(
-        f'a duration {_span(f"{low:g}s", high and f"{high:g}s")} like 25, "25s" or "5m"', words
+        f"a duration {_span(duration_text(low), duration_text(high), high != DURATION_S_MAX)}"
+        ' like 25, "25s" or "5m"',
+        words,
     )
 
     def parse(value: object) -> float | None:
@@ -102,10 +109,12 @@ def whole_duration(low: int) -> Kind:
     return kind._replace(parse=lambda value: round(kind.parse(value)))
 
 
-def size(low: int, high: int | None = None, **words: int | None) -> Kind:
+def size(low: int, high: int = SIZE_BYTES_MAX, **words: int | None) -> Kind:
     """Bytes as a number, or text like "512MiB", "1G"; gives bytes."""
     name = _with_words(
-        f'a size {_span(size_text(low), high and size_text(high))} like "512MiB" or "1G"', words
+        f"a size {_span(size_text(low), size_text(high), high != SIZE_BYTES_MAX)}"
+        ' like "512MiB" or "1G"',
+        words,
     )
 
     def parse(value: object) -> int | None:
@@ -119,6 +128,8 @@ def size(low: int, high: int | None = None, **words: int | None) -> Kind:
     return Kind(name, parse, _number, words)
 
 
+_BEYOND = 1e300
+"""A float at least, still: greater numbers are no value of anything."""
 _DURATION_UNITS_S = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)\s*")
 _DURATION = re.compile(rf"(?:{_DURATION_PART.pattern})+")
@@ -127,7 +138,7 @@ _DURATION = re.compile(rf"(?:{_DURATION_PART.pattern})+")
 def duration_s(value: object) -> float | None:
     """Return the seconds that `value` stands for, None if it is no duration."""
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value) if math.isfinite(value) else None
+        return float(value) if abs(value) < _BEYOND else None
     if not isinstance(value, str):
         return None
     written = value.strip().lower()
@@ -153,7 +164,8 @@ def size_bytes(value: object) -> int | None:
         return None
     number, prefix, suffix = match[1], match[2].lower(), (match[3] or "").lower()
     step: int = 1000 if suffix == "b" and prefix else 1024
-    return round(float(number) * float(step) ** _SIZE_POWERS[prefix])
+    count = float(number) * float(step) ** _SIZE_POWERS[prefix]
+    return round(count) if math.isfinite(count) else None
 
 
 def size_text(count: int) -> str:
@@ -163,6 +175,13 @@ def size_text(count: int) -> str:
             return f"{count}{unit}"
         count //= 1024
     return f"{count}TiB"
+
+
+def duration_text(seconds: float) -> str:
+    """Return seconds as people write them: 86400 -> "1d"."""
+    units = reversed(_DURATION_UNITS_S.items())
+    fitting = (f"{seconds / unit_s:g}{unit}" for unit, unit_s in units if seconds % unit_s == 0)
+    return next(fitting, f"{seconds:g}s") if seconds else "0s"
 
 
 def one_of(words: Iterable[str]) -> str:
@@ -175,12 +194,13 @@ def _with_words(name: str, words: Iterable[str]) -> str:
     return ", or ".join((name, *(f'"{word}"' for word in words)))
 
 
-def _span(low: str, high: object | None) -> str:
-    return f"of at least {low}" if high is None else f"from {low} to {high}"
+def _span(low: str, high: str, is_bounded: bool) -> str:
+    """Say the range; a bound that only keeps numbers sane is not worth telling."""
+    return f"from {low} to {high}" if is_bounded else f"of at least {low}"
 
 
-def _within(number: float, low: float, high: float | None) -> bool:
-    return number >= low and (high is None or number <= high)
+def _within(number: float, low: float, high: float) -> bool:
+    return low <= number <= high
 
 
 def _forgotten_unit(count: int | None, low: int) -> str:

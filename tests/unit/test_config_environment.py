@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taskqd import config
 from taskqd.config import ConfigErrors, Loaded
 from taskqd.config.keys import KEYS
 from taskqd.config.table import as_written
-from taskqd.settings import Settings
+from taskqd.settings import Settings, decode, encode
 
 
 def refusers(env: dict[str, str]) -> set[str]:
@@ -58,11 +58,25 @@ def test_whatever_variables_are_set_they_and_only_they_change_the_settings(
         assert loaded.origins[path] == (key.env if path in values else "default")
 
 
-@given(st.text(alphabet=st.characters(exclude_categories=("Cs",), exclude_characters="\0")))
-def test_whatever_a_variable_holds_it_is_taken_or_refused_by_name(text: str) -> None:
-    names = ("TASKQD_WORKERS", "TASKQD_SHUTDOWN__GRACE_S", "TASKQD_QUEUES__NAMES", "TASKQD_STORAGE")
-    for name in names:
-        assert refusers({name: text}) <= {name}
+TEXTS = (
+    st.text(alphabet=st.characters(exclude_characters="\0"))
+    | st.floats().map(str)
+    | st.integers().map(str)
+    | st.sampled_from(
+        ["9" * 400, "9" * 400 + "s", "9" * 400 + "G", "-1", "off", "auto", "1e999", "nan"]
+    )
+)
+
+
+@settings(max_examples=60)
+@given(TEXTS)
+def test_whatever_a_variable_holds_it_is_refused_by_name_or_reaches_the_children(text: str) -> None:
+    for key in KEYS.values():
+        refused = refusers({key.env: text})
+        assert refused <= {key.env}
+        if not refused:
+            taken = load({key.env: text}).settings
+            assert decode(encode(taken)) == taken
 
 
 def test_short_forms_work_and_the_long_form_wins() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from taskqd.config.keys import KEYS
 from taskqd.config.table import as_written, markdown
-from taskqd.config.values import duration_s, size_bytes, size_text
+from taskqd.config.values import duration_s, duration_text, size_bytes, size_text
 from taskqd.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -100,3 +100,12 @@ def test_what_is_no_size(written: object) -> None:
 def test_sizes_are_shown_as_people_write_them(count: int, text: str) -> None:
     assert size_text(count) == text
     assert size_bytes(text if count else 0) == count
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0s"), (0.5, "0.5s"), (90, "90s"), (86400, "1d"), (604800, "1w"), (1.23456, "1.23456s")],
+)
+def test_durations_are_shown_as_people_write_them(seconds: float, text: str) -> None:
+    assert duration_text(seconds) == text
+    assert duration_s(text) == seconds

@@ -93,6 +93,7 @@ def test_an_error_in_a_value_that_is_overridden_is_still_an_error(tmp_path: Path
         ("[zzz]", "1: zzz: unknown section"),
         ("workers = 4", "1: workers: expected a table: [workers]"),
         ("nmae = 'x'", '1: nmae: unknown key; did you mean "name"?'),
+        ('"workers.count" = 5', "1: workers.count: unknown key"),
         ("grace_s = 5", '1: grace_s: unknown key; did you mean "shutdown.grace_s"?'),
         (
             "[workers]\ngrace_s = 5",
@@ -241,6 +242,14 @@ def test_queues_are_a_list_or_text_with_weights(
 ) -> None:
     queues = load(queues__names=names).settings.queues
     assert (queues.names, queues.weights) == (expected, weights)
+
+
+def test_a_key_in_an_odd_spelling_is_taken_and_an_error_in_it_names_the_file(
+    tmp_path: Path,
+) -> None:
+    assert load(written(tmp_path, '"work\\u0065rs".count = 3')).settings.workers.count == 3
+    (error,) = errors(written(tmp_path, '"work\\u0065rs".count = 0'))
+    assert error.startswith("prod.toml: workers.count: 0: expected")
 
 
 def test_off_in_a_later_layer_lifts_a_bound(tmp_path: Path) -> None:
