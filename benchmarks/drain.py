@@ -74,12 +74,12 @@ def _slices(
     meter: Meter, pid: int, server: RedisServer | None, jobs: int
 ) -> Iterator[tuple[int, float, float, int]]:
     """Yield (jobs done, wall us a job, CPU us a job, PSS) for each slice."""
-    at, began, cost = 0, 0.0, observe.snapshot(pid, server)
+    observe.wait_for("the first job", partial(_reached, meter, 1), STALL_S)
+    at, began, cost = 0, meter.read().first_ns / 1e9, observe.snapshot(pid, server)
     while at < jobs:
         goal = min(at + SLICE, jobs)
         observe.wait_for(f"job {goal}", partial(_reached, meter, goal), STALL_S)
         now, spent, done = time.monotonic(), observe.snapshot(pid, server), meter.read().jobs
-        began = began or meter.read().first_ns / 1e9
         cpu_us = (spent.workers - cost.workers) / (done - at) * 1e6
         pss = observe.pss_bytes(observe.tree(pid))
         yield done, (now - began) / (done - at) * 1e6, cpu_us, pss
