@@ -18,13 +18,15 @@ _KINDS = {
 
 
 def preload(settings: WorkerSettings) -> None:
-    """Import the kind; one that does not exist is `make_slots`' business."""
-    if settings.type in _KINDS:
-        import_module(f"taskqd.worker.{_KINDS[settings.type][0]}")
+    """Import the kind.  Raises ConfigError for one that this version does not have."""
+    _find(settings)
 
 
 def make_slots(settings: WorkerSettings, row: Row, stopping: Stopping, runner: JobRunner) -> Slots:
-    """Raises ConfigError for a kind that this version does not have."""
+    return _find(settings)(row, slots_per_worker(settings), stopping, runner)
+
+
+def _find(settings: WorkerSettings) -> MakeSlots:
     found = _KINDS.get(settings.type)
     if found is None:
         raise ConfigError(
@@ -32,4 +34,4 @@ def make_slots(settings: WorkerSettings, row: Row, stopping: Stopping, runner: J
         )
     module, name = found
     make: MakeSlots = getattr(import_module(f"taskqd.worker.{module}"), name)
-    return make(row, slots_per_worker(settings), stopping, runner)
+    return make

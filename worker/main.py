@@ -9,12 +9,12 @@ import threading
 import time
 
 from taskqd import board
-from taskqd.errors import StorageCorrupt, StorageRefused
+from taskqd.errors import ConfigError, StorageCorrupt, StorageRefused
 from taskqd.execute import Runner
 from taskqd.messages import Booted, BootFailed
 from taskqd.storage.base import Storage
 
-from . import process
+from . import process, scheduler
 from .birth import Newborn
 from .channel import Channel
 from .kinds import make_slots
@@ -45,9 +45,7 @@ def live(born: Newborn) -> int:
     channel = Channel(born.channel)
     channel.send(Booted(os.getpid()))
     if spawn.role == "scheduler":
-        from .scheduler import serve
-
-        return serve(born, channel, signals)
+        return scheduler.serve(born, channel, signals)
     process.renice(born.family.settings.workers.nice)
     return Worker(born, channel, signals).serve()
 
@@ -81,7 +79,7 @@ class Worker:
         self._app.run_hooks("after_fork")
         try:
             storage = reach_storage(self._app, self._settings, self._channel)
-        except (StorageRefused, StorageCorrupt) as error:
+        except (ConfigError, StorageRefused, StorageCorrupt) as error:
             self._channel.send(BootFailed("storage", str(error)))
             return EXIT_BOOT
         self._app.run_hooks("on_startup")

@@ -52,4 +52,4 @@ class ReadAhead:
 
     def worth_asking(self, held: int) -> bool:
         """Return whether the stock is so low that a round trip for more pays."""
-        return held <= self._capacity - 1 or held <= self._capacity + self.low
+        return held <= self._capacity + self.low

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 from taskqd import board, events
 from taskqd.clock import monotonic_ns, monotonic_s
-from taskqd.errors import StorageCorrupt, StorageError, StorageRefused
+from taskqd.errors import ConfigError, StorageCorrupt, StorageError, StorageRefused
 from taskqd.log import Log
 from taskqd.messages import (
     BootFailed,
@@ -60,7 +60,7 @@ def serve(born: Newborn, channel: Channel, signals: int) -> int:
     family.app.run_hooks("after_fork")
     try:
         storage = reach_storage(family.app, family.settings, channel)
-    except (StorageRefused, StorageCorrupt) as error:
+    except (ConfigError, StorageRefused, StorageCorrupt) as error:
         channel.send(BootFailed("storage", str(error)))
         return EXIT_BOOT
     duty = duty_of(born)

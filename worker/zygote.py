@@ -15,7 +15,6 @@ import socket
 import sys
 import time
 import traceback
-from importlib import import_module
 
 import msgspec
 
@@ -45,6 +44,7 @@ from taskqd.storage.drivers import preload as preload_storage
 from . import hygiene, kinds, process
 from .birth import Family, Newborn
 from .channel import receive_with_fds
+from .main import live
 from .title import Title
 
 EXIT_LOAD = 78
@@ -62,12 +62,10 @@ def main() -> int:
     if family is None:
         return EXIT_LOAD
     born = serve(family, channel)
-    # Only here, with the loop unwound, does a child begin its own life: its stack is as deep as
-    # that of a program started by hand.
     if born is None:
         return 0
-    from .main import live
-
+    # Only here, with the loop unwound, does a child begin its own life: its stack is as deep as
+    # that of a program started by hand.
     process.ending(lambda: live(born))
     return 1
 
@@ -89,10 +87,12 @@ def _load(context: ChildContext, channel: socket.socket) -> Family | None:
     started = time.monotonic()
     try:
         app = _import(settings)
+        # What every child needs is imported here: its pages are shared, and a child boots at once.
+        preload_storage(app.storage_url)
+        kinds.preload(settings.workers)
     except BaseException as error:
         _say(channel, LoadFailed("import", _one_line(error), _traceback(error)))
         return None
-    _preload(app, settings)
     app.run_hooks("before_fork")
     family = Family(context, settings, app, _map_board(context))
     unsafe = hygiene.unsafe((context.channel_fd, context.board_fd))
@@ -113,14 +113,6 @@ def _import(settings: Settings) -> App:
         app._url = settings.storage.url
     app.limits = settings.limits
     return app
-
-
-def _preload(app: App, settings: Settings) -> None:
-    """Import what every child needs: the pages are shared then, and a child boots in no time."""
-    preload_storage(app.storage_url)
-    import_module("taskqd.worker.main")
-    import_module("taskqd.worker.scheduler")
-    kinds.preload(settings.workers)
 
 
 def _loaded(app: App, import_ms: float, unsafe: tuple[str, ...]) -> Loaded:

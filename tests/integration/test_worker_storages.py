@@ -1,0 +1,94 @@
+"""The pump on real storages: batches, waking, outages."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from taskqd import board
+from taskqd.messages import Ready, StorageLost, StorageRestored
+from taskqd.storage import open_storage
+from tests.support.pump_rig import Jobs, PumpRig, entries, wait_for
+from tests.support.redis_server import RedisServer, available_servers
+from tests.support.storages import NAMES, Backend, open_backend
+
+
+@pytest.fixture(scope="module", params=[name for name in NAMES if name != "memory"])
+def backend(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Backend]:
+    with open_backend(request.param, tmp_path_factory.mktemp(request.param)) as opened:
+        yield opened
+
+
+@pytest.fixture(params=[0, 4], ids=["process", "thread"])
+def threads(request: pytest.FixtureRequest) -> int:
+    return request.param
+
+
+def test_every_job_runs_once_and_leaves_only_its_answer(backend: Backend, threads: int) -> None:
+    storage = backend.open(backend.namespace())
+    other = backend.open(storage.namespace)
+    storage.enqueue(entries(1000))
+    jobs = Jobs()
+    with PumpRig(storage, jobs=jobs, threads=threads) as rig:
+        wait_for(lambda: rig.row.get(board.DONE) == 1000)
+        assert sorted(jobs.started) == [entry.id for entry in entries(1000)]
+        assert other.answer("job0999", "q") is not None
+    assert list(other.leftovers()) == []
+
+
+def test_an_idle_worker_starts_a_job_at_once(backend: Backend, threads: int) -> None:
+    storage = backend.open(backend.namespace())
+    producer = backend.open(storage.namespace)
+    jobs = Jobs()
+    with PumpRig(storage, jobs=jobs, threads=threads) as rig:
+        rig.hear(Ready)
+        latencies = []
+        for number, entry in enumerate(entries(40)):
+            began = time.monotonic()
+            producer.enqueue([entry])
+            wait_for(lambda number=number: len(jobs.started) > number)
+            latencies.append(time.monotonic() - began)
+            producer.wait([(entry.id, "q")], 5.0)
+        # Only a worker that polls, or that missed its ring, is so slow.
+        assert sorted(latencies)[20] < 0.5
+
+
+def test_two_workers_share_a_short_queue_of_long_jobs(backend: Backend) -> None:
+    storage = backend.open(backend.namespace())
+    jobs = Jobs()
+    for entry in entries(2):
+        jobs.gate(entry.id)
+    storage.enqueue(entries(2))
+    with (
+        PumpRig(storage, jobs=jobs),
+        PumpRig(backend.open(storage.namespace), jobs=jobs, serial=2),
+    ):
+        wait_for(lambda: len(jobs.started) == 2)
+
+
+def test_consumption_resumes_after_redis_was_killed_and_started_again(threads: int) -> None:
+    binary = available_servers().get("redis") or available_servers().get("valkey")
+    if binary is None:
+        pytest.skip("no Redis server on this machine")
+    with RedisServer(binary, appendfsync="always") as server:
+        storage = open_storage(server.url, "outage")
+        jobs = Jobs()
+        jobs.gate("job0000")
+        storage.enqueue(entries(200))
+        with PumpRig(open_storage(server.url, "outage"), jobs=jobs, threads=threads) as rig:
+            wait_for(lambda: "job0000" in jobs.started)
+            server.kill()
+            jobs.gates["job0000"].set()
+            rig.hear(StorageLost)
+            server.start()
+            rig.hear(StorageRestored)
+            wait_for(lambda: rig.row.get(board.DONE) >= 200)
+            storage = open_storage(server.url, "outage")
+            storage.enqueue(entries(50, prefix="late"))
+            wait_for(lambda: storage.answer("late0049", "q") is not None)
+            wait_for(lambda: rig.counts() == (0, 0))
+            assert all(storage.answer(entry.id, "q") for entry in entries(200))
