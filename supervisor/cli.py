@@ -23,7 +23,7 @@ from taskqd.config.cpus import worker_count
 from taskqd.log import Log, configure
 from taskqd.settings import Settings
 
-from . import signals, usage
+from . import process, signals, usage
 from .usage import Fail
 
 NO_APP = (
@@ -77,6 +77,8 @@ def _flags(**flags: Any) -> dict[str, Any]:
 
 def main() -> None:
     """Entry point of `taskqd`."""
+    # First of all, or a pipe of ours could take the place of a standard stream that is closed.
+    process.fill_standard_fds()
     # Before anything that takes time: PID 1 ignores a signal that has no handler.
     signals.install()
     sys.exit(run(sys.argv[1:], os.environ))

@@ -43,6 +43,10 @@ def read_flags(
         raise Fail(USAGE, f"{program}: {_one_line(error)} (see {program} --help)") from None
     except click.exceptions.Exit as stop:
         raise SystemExit(stop.exit_code) from None
+    except BrokenPipeError:
+        # The reader of a help text has gone.
+        _abandon(sys.stdout)
+        raise SystemExit(OK) from None
     except click.Abort:
         raise Fail(130, f"{program}: interrupted") from None
 
@@ -66,6 +70,8 @@ def _write(stream: TextIO | None, lines: Iterable[str]) -> None:
 
 def _put(stream: TextIO | None, line: str) -> bool:
     """Write one line.  False: the stream is closed or its reader has gone (`| head`)."""
+    if stream is None:
+        return False
     try:
         print(line, file=stream, flush=True)
     except (OSError, ValueError):
@@ -75,11 +81,10 @@ def _put(stream: TextIO | None, line: str) -> bool:
     return True
 
 
-def _abandon(stream: TextIO | None) -> None:
+def _abandon(stream: TextIO) -> None:
     """Keep the interpreter from complaining at exit about what it cannot flush."""
-    if stream is not None:
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _one_line(error: click.UsageError) -> str:

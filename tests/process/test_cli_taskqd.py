@@ -196,3 +196,29 @@ def test_two_daemons_may_not_share_a_health_port_and_the_error_says_so(folder: P
     assert done.returncode == 78
     assert f"cannot listen on {bind}" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("closed", ["0", "1", "2", "0 1 2"])
+def test_closed_standard_streams_are_no_trouble(folder: Path, closed: str) -> None:
+    closing = " ".join(f"{number}>&-" for number in closed.split())
+    line = f"exec {closing}; {sys.executable} -m taskqd tasks:app --workers 0; exit $?"
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(["sh", "-c", line], cwd=folder, env=env, timeout=60, check=False)
+    assert done.returncode == 78
+
+
+def test_a_reader_that_leaves_early_is_no_error(folder: Path) -> None:
+    line = (
+        f"{sys.executable} -m taskqd --help | true; {sys.executable} -m taskqd --wrong 2>&1 | true"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        ["sh", "-c", line],
+        cwd=folder,
+        env=env,
+        timeout=60,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stderr == ""
