@@ -51,11 +51,11 @@ def namespaces(url: str) -> list[str]:
     """
     scheme = scheme_of(url)
     if scheme == "sqlite":
-        from taskqd.storage.sqlite import namespaces as in_file
+        from taskqd.storage.sqlite.namespaces import namespaces as in_file
 
         return in_file(_sqlite_path(url))
     if scheme in REDIS_SCHEMES:
-        from taskqd.storage.redis import namespaces as on_server
+        from taskqd.storage.redis.namespaces import namespaces as on_server
 
         return on_server(url)
     raise ConfigError(f"storage {mask_url(url)!r}: cannot be asked for its namespaces")

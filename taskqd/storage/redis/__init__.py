@@ -1,6 +1,5 @@
 """Jobs in Redis or Valkey: for several hosts, with or without an append-only file."""
 
-from taskqd.storage.redis.namespaces import namespaces
 from taskqd.storage.redis.storage import RedisStorage
 
-__all__ = ["RedisStorage", "namespaces"]
+__all__ = ["RedisStorage"]
