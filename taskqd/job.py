@@ -16,6 +16,7 @@ read an envelope without the user's code.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -174,6 +175,10 @@ class Entry(NamedTuple):
     priority: int = 0
     fresh: bool = True
     """False: an id that may be known already (given by the user, a tick, or a repeat)."""
+    unique: str = ""
+    """At most one job of this key at a time in its queue; "": no such limit."""
+    unique_until: str = "done"
+    """"done", or "start": the key is free again when the job first starts."""
 
 
 class Lease(msgspec.Struct, frozen=True, gc=False):
@@ -280,16 +285,9 @@ class Answer(msgspec.Struct, array_like=True, frozen=True, omit_defaults=False):
     failure: Failure | None = None
 
 
-_answer_decoder = msgspec.json.Decoder(Answer)
-
-
-def encode_answer(answer: Answer) -> bytes:
-    return _encode(answer)
-
-
-def decode_answer(data: bytes) -> Answer:
-    """Raises msgspec.DecodeError on damaged bytes."""
-    return _answer_decoder.decode(data)
+encode_answer: Callable[[Answer], bytes] = _encode
+decode_answer: Callable[[bytes], Answer] = msgspec.json.Decoder(Answer).decode
+"""Raises msgspec.DecodeError on damaged bytes."""
 
 
 def clip(text: str, chars: int = 500) -> str:

@@ -81,6 +81,10 @@ class Leased(NamedTuple):
     """Jobs still queued in the queues asked for (a hint for read-ahead)."""
     suspects: int
     """Suspects waiting for a worker that holds nothing."""
+    stops: tuple[str, ...] = ()
+    """Ids of jobs held by this worker that should stop; told again each turn until they have ended."""
+    revocations: bool = False
+    """There are standing orders: look at `revocations()` before running anything."""
 
 
 class Recovered(NamedTuple):
