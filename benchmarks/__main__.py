@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from . import drain as draining
+from . import idle as idling
 from .side import ROOT, huey_side, taskqd_side
 from .versus import compare
 
@@ -34,6 +35,16 @@ def huey(jobs: int, rounds: int, idle_s: float, venv: Path) -> None:
 def drain(jobs: int, storage: str, worker_type: str) -> None:
     """Drain many jobs: the cost of each slice of 10,000, the memory, and what is left."""
     click.echo(draining.run(jobs, storage, worker_type))
+
+
+@main.command()
+@click.option("--workers", default=8, show_default=True)
+@click.option("--storage", type=click.Choice(["redis", "sqlite"]), default="sqlite")
+@click.option("--worker-type", type=click.Choice(["process", "thread"]), default="process")
+@click.option("--seconds", default=20.0, show_default=True)
+def idle(workers: int, storage: str, worker_type: str, seconds: float) -> None:
+    """Measure a daemon with nothing to do: latency of a job that comes, CPU, memory."""
+    click.echo(idling.run(storage, workers, worker_type, seconds))
 
 
 if __name__ == "__main__":
