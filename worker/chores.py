@@ -126,8 +126,14 @@ class Chores:
         wake_s = min(max(wake_s, self._outage.retry_at_s), now_s + TURN_S)
         for fd, _ in self._poll.poll(max(0.0, wake_s - now_s)):
             if self._doorbell.rings(fd):
-                self._doorbell.answer()
-                self._promote.due_s = 0.0
+                self._answer_bell()
+
+    def _answer_bell(self) -> None:
+        self._promote.due_s = 0.0
+        try:
+            self._doorbell.answer()
+        except StorageError as error:
+            self._failed(error)
 
     def _storage(self) -> Storage:
         if self._opened is None:
@@ -144,6 +150,8 @@ class Chores:
         if self._outage.failed(monotonic_s()):
             self._reports.say(StorageLost(str(error)))
         self._doorbell.close()
+        # Its bell is gone: only a look at the delayed jobs arms it again.
+        self._promote.due_s = 0.0
 
     def _close(self) -> None:
         self._doorbell.close()

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 
 from taskqd.errors import TaskqdError
+from taskqd.ids import new_id
 
 _PR_SET_PDEATHSIG = 1
 MIDDLE_WAIT_S = 5.0
@@ -198,11 +199,24 @@ def alive(pid: int) -> bool:
 
 
 def runs(pid: int, started: int) -> bool:
-    """Return whether `pid` runs and is the process that started then, not one that got its number."""
+    """Return whether `pid` runs and is the process that started then, not one that got its number.
+
+    One that exists but cannot be looked at (another user's, under ProtectProc=invisible) runs.
+    """
     try:
         return start_time(pid) == started and alive(pid)
     except OSError:
+        return _exists(pid)
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
         return False
+    except PermissionError:
+        return True
+    return True
 
 
 def start_time(pid: int) -> int:
@@ -217,9 +231,16 @@ def _stat_fields(pid: int) -> list[str]:
 
 
 def host_id() -> str:
-    """Return what names the running kernel and pid namespace: within it a pid can be judged."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        boot = file.read().strip()
+    """Return what names the running kernel and pid namespace: within it a pid can be judged.
+
+    Where the kernel's name is hidden (systemd's ProcSubset=pid) it is one that no other process
+    has, so nobody is judged by a pid.
+    """
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            boot = file.read().strip()
+    except OSError:
+        boot = f"hidden-{new_id()}"
     return f"{boot}/{os.stat('/proc/self/ns/pid').st_ino}"
 
 

@@ -265,6 +265,8 @@ def test_the_node_is_registered_again_after_an_outage_and_in_an_emptied_storage(
 ) -> None:
     with rig_of(server, folder, lease_s=1.0) as rig:
         child = scheduler(rig)
+        with server.client() as client:  # it sleeps in its bell
+            wait_for(lambda: client.info()["blocked_clients"] == 1)
         server.kill()
         child.hear(StorageLost)
         time.sleep(0.5)
