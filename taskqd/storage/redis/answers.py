@@ -93,7 +93,8 @@ class Mailbox:
         self._link.close()
         # A registration that stays behind goes with its job.
         with contextlib.suppress(StorageError):
-            for queue, ids in _by_queue(self._watched).items():
+            watched = self._watched if self._core._link.is_connected else set()
+            for queue, ids in _by_queue(watched).items():
                 self._core.run("unwatch", queue, [self._name, *ids])
         self._watched.clear()
 

@@ -101,8 +101,7 @@ class RedisBell:
             return []
         ring = self._listener.take()
         if ring is None:
-            self.listen()
-            return []
+            return self.disarm()
         queue = self._queue_of[ring[0]]
         if not self._listed.get(queue, True):
             del self._listed[queue]
@@ -138,7 +137,7 @@ class RedisBell:
         self.is_closed = True
         # What was handed over stays in the holdings; recovery takes it back if nobody else does.
         with contextlib.suppress(StorageError):
-            for lease in self.disarm():
+            for lease in self.disarm() if self._core._link.is_connected else ():
                 self._core.run("release", lease.queue, [self._worker, lease.id, lease.token])
         self._listener.close()
 
@@ -172,11 +171,12 @@ class TimerBell:
 
     def close(self) -> None:
         self._listener.close()
-        with contextlib.suppress(StorageError):
+        if self._core._link.is_connected:
             commands: list[Any] = [
                 ("ZREM", self._core.at(queue)["timers"], self._timer) for queue in self._queues
             ]
-            self._core._link.pipeline(commands)
+            with contextlib.suppress(StorageError):
+                self._core._link.pipeline(commands)
 
 
 def _leases(queue: str, elements: Sequence[bytes]) -> list[Lease]:

@@ -12,6 +12,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from redis import exceptions as driver
 from redis.backoff import NoBackoff
 from redis.connection import AbstractConnection, Connection, UnixDomainSocketConnection, parse_url
 from redis.exceptions import NoScriptError, RedisError
@@ -25,7 +26,7 @@ from taskqd.urls import mask_url
 
 CONNECT_S = 2.0
 CALL_S = 5.0
-STALE_S = 1.0
+STALE_S = 0.05
 """A connection unused for so long is looked at before it is trusted with a write."""
 
 Args = Sequence[Any]
@@ -142,13 +143,18 @@ class Link:
     # -- one half at a time ----------------------------------------------------------------
 
     def send(self, commands: Sequence[Args]) -> None:
-        """Send commands without waiting for their replies; nothing has taken effect if it raises."""
+        """Send commands without waiting for their replies."""
+        used = self.is_connected
         self.open()
         connection = self._connection
         try:
             connection.send_packed_command(connection.pack_commands(commands), check_health=False)
         except (RedisError, OSError) as error:
             self.close()
+            if used and len(commands) == 1 and isinstance(error, driver.ConnectionError):
+                # The server had gone before; a command that was not sent whole has no effect.
+                self.send(commands)
+                return
             raise translate(error, self.where, unknown=len(commands) > 1) from error
 
     def read(self, *, write: bool = True) -> Any:

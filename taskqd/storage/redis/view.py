@@ -61,8 +61,8 @@ class View(Core):
                         skip.add(job_id)
                     else:
                         real.append(job_id)
-                for job_id, record in self._records(keys, real):
-                    yield JobRow(job_id, keys.queue, State.QUEUED, record)
+                for name, record in self._records(keys, real):
+                    yield JobRow(name, keys.queue, State.QUEUED, record)
 
     def _scheduled(self, keys: Keys) -> Iterator[JobRow]:
         for rows in self._sorted_pages(keys.later):
