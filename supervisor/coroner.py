@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from taskqd import events
+from taskqd import board, events
 from taskqd.board import SlotView
 
 from . import process, respawn, verdict, watch
@@ -73,6 +73,9 @@ class Coroner:
             self._hands.owe(child, how, verdict.on_jobs(judged, held))
         self._report(child, death, judged, held)
         self._settle_counters(child, judged)
+        if child.ready_s is None and (held or house.board.row(child.number).get(board.READY)):
+            # It served, and a job killed it before it could say so.
+            child.ready_s, fleet.served = house.clock(), True
         post = next(post for post in fleet.posts if post.child is child)
         self._reschedule(post, child, judged)
         child.feel(Event.DIED, house.clock())

@@ -1,8 +1,9 @@
 """A real daemon under test: started in a folder of its own, followed by its log, never left over.
 
 Waiting is for log events, with a deadline.  When a test fails, the log is printed and the folder
-kept.  Every process that the daemon ever had carries a mark in its environment, so a process that
-it leaves behind is found, whoever its parent is by then.
+kept.  Every process of a daemon works in the daemon's own folder, so one that it leaves behind is
+found, whoever its parent is by then (a mark in the environment would not do: process titles are
+written over it).
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import signal
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,18 +36,15 @@ class Daemon:
     def __init__(
         self, folder: Path, argv: Sequence[str], *, env: dict[str, str] | None = None
     ) -> None:
-        self.folder = folder
+        self.folder = folder.resolve()
         folder.mkdir(parents=True, exist_ok=True)
         self.log_path = folder / "log.jsonl"
         self.socket = str(folder / "admin.sock")
         self._argv = list(argv)
-        self._mark = f"TASKQD_TESTMARK={uuid.uuid4().hex}"
-        name, _, value = self._mark.partition("=")
         self._env = {
             **os.environ,
             "PYTHONPATH": f"{ROOT}{os.pathsep}{folder}",
             "PYTHONFAULTHANDLER": "1",
-            name: value,
             **(env or {}),
         }
         self.process: subprocess.Popen[bytes] | None = None
@@ -114,13 +111,12 @@ class Daemon:
 
     def alive(self) -> list[psutil.Process]:
         """Return every living process that this daemon ever started."""
-        mark = self._mark.encode()
         found = []
         for pid in psutil.pids():
             try:
-                environ = Path(f"/proc/{pid}/environ").read_bytes()
                 process = psutil.Process(pid)
-                if mark in environ.split(b"\0") and process.status() != psutil.STATUS_ZOMBIE:
+                ours = os.readlink(f"/proc/{pid}/cwd") == str(self.folder)
+                if ours and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
             except (OSError, psutil.NoSuchProcess):
                 continue

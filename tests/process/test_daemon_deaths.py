@@ -1,0 +1,167 @@
+"""The whole daemon on real storages: whoever is killed, every job completes and nobody is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from taskqd.errors import JobDead
+from tests.support import shop as tasks
+from tests.support.daemon import Daemon, wait_until
+from tests.support.shop_daemon import Shop
+
+SOON_S = 5.0
+"""Held jobs run again in well under one second; only a fault passes this bound."""
+
+
+def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+
+
+def test_the_job_of_a_killed_worker_runs_again_at_once(shop: Shop) -> None:
+    with shop.open() as daemon:
+        results = [tasks.hold(n) for n in range(2)]
+        killed_s = time.monotonic()
+        for pid in shop.begun(2):
+            kill(pid)
+        ended = [result.get(timeout=20) for result in results]
+        assert time.monotonic() - killed_s < SOON_S
+        for history in ended:
+            assert history == {"attempt": 2, "failures": 0, "interruptions": 0, "crashes": 1}
+        assert daemon.stop() == 0
+
+
+def test_jobs_beside_a_killer_in_one_worker_lose_no_retry(shop: Shop) -> None:
+    workers = {"count": 1, "type": "thread", "concurrency": 4}
+    with shop.open(workers=workers) as daemon:
+        innocent = [tasks.hold(n) for n in range(3)]
+        shop.begun(3)
+        killer = tasks.die()
+        for result in innocent:
+            assert result.get(timeout=30)["failures"] == 0
+        with pytest.raises(JobDead, match="poisoned"):
+            killer.get(timeout=30)
+        # Once for all of them together, then alone until the budget is spent.
+        assert shop.notes().count("die") == 3
+        assert daemon.stop() == 0
+
+
+def test_a_job_that_kills_its_worker_each_time_is_buried_with_the_signal(shop: Shop) -> None:
+    with shop.open() as daemon:
+        killer, others = tasks.die(), [tasks.quick(n) for n in range(20)]
+        with pytest.raises(JobDead, match="poisoned.*SIGKILL"):
+            killer.get(timeout=30)
+        assert [result.get(timeout=20) for result in others] == list(range(20))
+        assert shop.notes().count("die") == 3
+        dead = shop.info(killer)
+        assert (dead["state"], dead["reason"], dead["attempts"]) == ("dead", "poisoned", 3)
+        assert len(daemon.events("worker.crashed", signal="SIGKILL")) == 3
+        assert daemon.stop() == 0
+
+
+def test_a_killer_that_waits_at_the_first_start_does_not_end_the_daemon(shop: Shop) -> None:
+    killers = [tasks.die() for _ in range(2)]
+    with shop.daemon(workers={"count": 1}) as daemon:
+        for killer in killers:
+            with pytest.raises(JobDead, match="poisoned"):
+                killer.get(timeout=60)
+        assert tasks.quick(1).get(timeout=30) == 1
+        assert daemon.stop() == 0
+
+
+def test_a_job_past_its_timeout_is_killed_and_its_stack_is_in_the_log(shop: Shop) -> None:
+    with shop.open() as daemon:
+        result = tasks.endless()
+        with pytest.raises(JobDead):
+            result.get(timeout=30)
+        hung = daemon.wait("worker.hung")
+        assert hung["task"].endswith("endless")
+        assert "shop.py" in hung["stack"]
+        assert daemon.stop() == 0
+
+
+def test_a_program_that_a_killed_job_has_started_does_not_go_on(shop: Shop) -> None:
+    with shop.open() as daemon:
+        result = tasks.parent_of_orphans()
+        (program,) = shop.begun(1)
+        kill(worker_of(daemon, result.id))
+        assert result.get(timeout=20)["attempt"] == 2
+        wait_until(lambda: not os.path.exists(f"/proc/{program}"))
+        assert daemon.stop() == 0
+
+
+def worker_of(daemon: Daemon, job_id: str) -> int:
+    for row in daemon.ask("status")["workers"]:
+        if any(job["job_id"] == job_id for job in row.get("running", ())):
+            return int(row["pid"])
+    raise AssertionError(f"nobody runs {job_id}")
+
+
+@pytest.mark.parametrize("who", ["zygote", "scheduler"])
+def test_running_jobs_do_not_notice_that_the_zygote_or_the_scheduler_dies(
+    shop: Shop, who: str
+) -> None:
+    with shop.open() as daemon:
+        running = tasks.nap(1, 2.0)
+        shop.begun(1)
+        if who == "zygote":
+            kill(daemon.events("zygote.spawned")[0]["child_pid"])
+            daemon.wait("zygote.loaded", count=2)
+        else:
+            kill(daemon.ask("status")["scheduler"]["pid"])
+            daemon.wait("scheduler.ready", count=2)
+        assert running.get(timeout=20)["attempt"] == 1
+        held = tasks.hold(2)
+        kill(shop.begun(2)[1])
+        assert held.get(timeout=20)["crashes"] == 1
+        assert daemon.stop() == 0
+
+
+def test_a_frozen_scheduler_is_replaced_and_jobs_go_on(shop: Shop) -> None:
+    with shop.open() as daemon:
+        os.kill(daemon.ask("status")["scheduler"]["pid"], signal.SIGSTOP)
+        daemon.wait("scheduler.ready", count=2)
+        assert tasks.quick(1).get(timeout=20) == 1
+        assert daemon.stop() == 0
+
+
+def test_a_killed_master_leaves_no_process_and_its_successor_finishes_the_jobs(
+    shop: Shop,
+) -> None:
+    with shop.open(shutdown={"grace_s": 2}) as first:
+        results = [tasks.hold(n) for n in range(2)]
+        shop.begun(2)
+        results += [tasks.nap(n, 0.0) for n in range(4)]
+        first.send("SIGKILL")
+        assert first.exit_code() == -signal.SIGKILL
+        with shop.open() as second:
+            for result in results:
+                assert result.get(timeout=30)["failures"] == 0
+            assert second.stop() == 0
+        assert first.no_process_is_left()
+
+
+def test_after_everything_was_killed_at_once_a_fresh_start_loses_nothing(shop: Shop) -> None:
+    with shop.open() as first:
+        results = [tasks.hold(n) for n in range(2)]
+        shop.begun(2)
+        results += [tasks.nap(n, 0.0) for n in range(4)]
+        for process in first.alive():
+            process.kill()
+        first.exit_code()
+        killed_s = time.monotonic()
+        with shop.open() as second:
+            for result in results:
+                assert result.get(timeout=30)["failures"] == 0
+            # At once, and not after the dead node's lease of ten seconds.
+            assert time.monotonic() - killed_s < 9
+            assert second.stop() == 0
+
+
+def test_workers_that_cannot_boot_end_the_daemon_with_the_reason(shop: Shop) -> None:
+    with shop.daemon(env={"SHOP_HOOK": "1"}) as daemon:
+        assert daemon.exit_code(60) == 70
+        assert "SIGSEGV" in daemon.events("master.failed")[0]["error"]

@@ -1,0 +1,83 @@
+"""The app that tests of the whole daemon run.  What its tasks do is written down in $SHOP_LEDGER."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Any
+
+from taskqd import App, current_job
+
+app = App("shop")
+
+if os.environ.get("SHOP_HOOK"):
+
+    @app.on_startup()
+    def crash() -> None:
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def note(word: str) -> None:
+    """Append one line in one write: lines of several processes stay whole."""
+    fd = os.open(os.environ["SHOP_LEDGER"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(fd, f"{word}\n".encode())
+    os.close(fd)
+
+
+def history() -> dict[str, Any]:
+    job = current_job()
+    return {
+        "attempt": job.attempt,
+        "failures": job.failures,
+        "interruptions": job.interruptions,
+        "crashes": job.crashes,
+    }
+
+
+@app.task()
+def quick(n: int) -> int:
+    return n
+
+
+@app.task()
+def hold(n: int) -> dict[str, Any]:
+    """Run for ever at the first attempt, and end at once at any later one."""
+    note(f"begin {n} pid {os.getpid()}")
+    if current_job().attempt == 1:
+        time.sleep(600)
+    note(f"end {n}")
+    return history()
+
+
+@app.task()
+def nap(n: int, seconds: float) -> dict[str, Any]:
+    note(f"begin {n} pid {os.getpid()}")
+    time.sleep(seconds)
+    note(f"end {n}")
+    return history()
+
+
+@app.task(max_crashes=3)
+def die() -> None:
+    note("die")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task(timeout=1.0, max_crashes=1)
+def endless() -> None:
+    note(f"begin endless pid {os.getpid()}")
+    while True:
+        time.sleep(0.1)
+
+
+@app.task()
+def parent_of_orphans() -> dict[str, Any]:
+    """Start a program that outlives its worker, if it is let."""
+    import subprocess
+
+    if current_job().attempt == 1:
+        program = subprocess.Popen(["sleep", "600"])
+        note(f"begin orphan pid {program.pid}")
+        time.sleep(600)
+    return history()
