@@ -192,9 +192,10 @@ class Pump:
         except StorageError as error:
             self._lost(error)
             return
-        # Jobs that were handed over came because the queues were empty; "ask now" came without.
-        self._stock.dry = bool(leases)
         self._desk.accept(leases, monotonic_s())
+        # A job was handed over because the queues had been empty, so with no slot left there is
+        # nothing to read ahead; one slot that is free may serve a job that came with it.
+        self._stock.dry = bool(leases) and not self._stock.free
 
     def _caught(self, numbers: set[int]) -> None:
         if process.TERM in numbers:

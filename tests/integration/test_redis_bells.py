@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from taskqd.job import Lease, State
+from taskqd.job import Lease, Outcome, State
 from taskqd.storage.redis import RedisStorage
 from taskqd.storage.redis.bell import RedisBell
 from tests.support.redis_server import RedisServer, available_servers
@@ -152,7 +152,7 @@ def test_arming_again_and_again_costs_no_connection(rig: Rig, workers: list[Work
     assert one.bell._listener._link.connects == 1
 
 
-def map_ack(worker: Worker) -> list:
+def map_ack(worker: Worker) -> list[Outcome]:
     return [
         ack(lease)
         for row in worker.storage.jobs(State.RUNNING)
@@ -247,12 +247,12 @@ def test_thousands_of_jobs_among_idle_workers_are_run_once_each(
     rig: Rig, server: RedisServer
 ) -> None:
     """Producers and workers race; every worker arms, disarms and sleeps all the time."""
-    total, ran, stop = 3000, [], threading.Event()
-    lock = threading.Lock()
+    total, stop, lock = 3000, threading.Event(), threading.Lock()
+    ran: list[str] = []
 
     def work(number: int) -> None:
         worker = Worker(server, f"n.{10 + number}")
-        outcomes: list = []
+        outcomes: list[Outcome] = []
         while not stop.is_set():
             worker.bell.arm()
             turn = worker.storage.turn(

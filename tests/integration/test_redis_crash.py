@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from taskqd.errors import NodeExpired, OutcomeUnknown, StorageRefused, StorageUnavailable
+from taskqd.job import Outcome
 from taskqd.storage.base import Node
 from taskqd.storage.redis import RedisStorage
 from taskqd.storage.redis.keep import ClockGuard
@@ -99,7 +100,7 @@ class _Run:
 
     def work(self) -> None:
         storage = RedisStorage(self.url, "shop")
-        outcomes = []
+        outcomes: list[Outcome] = []
         lost = True
         while True:
             try:
@@ -150,7 +151,8 @@ def test_a_caller_that_waits_hears_of_the_kill_and_can_wait_on(server: RedisServ
         waiting.wait([("a", "q")], 30)
     server.start()
     threading.Timer(0.1, lambda: rig.settle(*map(ack, rig.lease()))).start()
-    until(lambda: waiting.wait([("a", "q")], 5) or waiting.answer("a", "q"), "answer")
+    while waiting.answer("a", "q") is None:
+        waiting.wait([("a", "q")], 5)
     waiting.close()
 
 

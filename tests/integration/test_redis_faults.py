@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -99,7 +100,8 @@ def test_passwords_are_used_and_never_shown(kind: str) -> None:
 
 def test_a_missing_permission_is_refused(server: RedisServer) -> None:
     user = ["~{shop*", "+@read", "+@connection", "+script|load", "+evalsha"]
-    server.client().execute_command("ACL", "SETUSER", "reader", "on", ">pw", *user)
+    client: Any = server.client()
+    client.execute_command("ACL", "SETUSER", "reader", "on", ">pw", *user)
     storage = RedisStorage(f"unix://reader:pw@{server.socket}", "shop")
     with pytest.raises(StorageRefused, match="NOPERM"):
         storage.enqueue([entry("a")])
@@ -109,7 +111,7 @@ def test_a_missing_permission_is_refused(server: RedisServer) -> None:
 
 
 def test_a_replica_is_unavailable_and_a_promoted_one_serves(server: RedisServer, rig: Rig) -> None:
-    client = server.client()
+    client: Any = server.client()
     client.replicaof("127.0.0.1", 1)
     try:
         for call in _all_kinds(rig):

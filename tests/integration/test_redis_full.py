@@ -66,8 +66,8 @@ def test_what_is_in_runs_to_its_end(rig: Rig) -> None:
     assert rig.counts() == (0, 2, 0, 1)
 
 
-def test_a_daemon_can_start_beat_recover_and_retire(rig: Rig) -> None:
-    storage = RedisStorage(rig.storage._url, "shop")
+def test_a_daemon_can_start_beat_recover_and_retire(rig: Rig, server: RedisServer) -> None:
+    storage = RedisStorage(server.url, "shop")
     storage.register(Node("new"), ["q"], 60)
     assert storage.heartbeat("new", ["q"], 60)
     leases = storage.lease("new.1", ["q"], 3).leases

@@ -57,6 +57,20 @@ def test_an_idle_worker_starts_a_job_at_once(backend: Backend, threads: int) -> 
         assert sorted(latencies)[20] < 0.5
 
 
+def test_jobs_that_come_together_start_together_in_an_idle_worker(backend: Backend) -> None:
+    storage = backend.open(backend.namespace())
+    producer = backend.open(storage.namespace)
+    jobs = Jobs()
+    for entry in entries(6):
+        jobs.gate(entry.id)
+    with PumpRig(storage, jobs=jobs, threads=6) as rig:
+        rig.hear(Ready)
+        producer.enqueue(entries(4))
+        wait_for(lambda: len(jobs.started) == 4)
+        producer.enqueue(entries(6)[4:])
+        wait_for(lambda: len(jobs.started) == 6)
+
+
 def test_two_workers_share_a_short_queue_of_long_jobs(backend: Backend) -> None:
     storage = backend.open(backend.namespace())
     jobs = Jobs()
