@@ -61,14 +61,14 @@ class Checker:
         self.tried: dict[str, Line] = {}
         self.owed: dict[str, Line] = {}
         self.revoked: dict[str, Line] = {}
+        self.revoking: dict[str, Line] = {}
         self.answered: dict[str, Line] = {}
+        books = {"try": self.tried, "ok": self.owed, "revoking": self.revoking}
+        books |= {"revoked": self.revoked, "answered": self.answered}
         for line in evidence.clients:
-            book = {"try": self.tried, "ok": self.owed, "revoked": self.revoked}.get(line.e)
+            book = books.get(line.e, {})
             for job in line.ids or [line.id]:
-                if book is not None:
-                    book.setdefault(job, line)
-                elif line.e == "answered":
-                    self.answered.setdefault(job, line)
+                book.setdefault(job, line)
 
     def judge(self) -> Judgement:
         laws = (
@@ -103,7 +103,7 @@ class Checker:
             elif ended.state == "":
                 ran = any(not self.excuses.forgotten(a.finish.m) for a in self._ends(job))  # type: ignore[union-attr]
                 yield Broken("answer" if ran else "lost", job, f"{ok.kind}: not known any more")
-            elif ended.state == "cancelled" and job not in self.revoked:
+            elif ended.state == "cancelled" and job not in self.revoking:
                 yield Broken("cancelled", job, f"{ok.kind}: nobody revoked it")
 
     def nothing_comes_from_nowhere(self) -> Iterator[Broken]:

@@ -1,0 +1,224 @@
+"""Chaos: a daemon under a seeded nemesis, and the proof that nothing was lost.
+
+    python -m tests.fault.chaos --seconds 60 --seed 1 --storage redis --kind process
+
+The report goes to the folder given by --out (or is printed); the exit code is 1 if any law is
+broken.  What was written down is kept where a run fails, or with --keep.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from tests.fault import collect
+from tests.fault.checker import Broken, Checker
+from tests.fault.ledger import FAULTS, FINAL, Ledger, Rules, read_evidence
+from tests.fault.nemesis import OPERATIONS, Operation
+from tests.fault.plan import Step, make_plan
+from tests.fault.recovery import recovery
+from tests.fault.report import Report, markdown, versions
+from tests.fault.world import GRACE_S, LEASE_S, Broke, World, wait_for
+
+READY_S = 30.0
+DRAIN_S = 120.0
+CLIENTS = 2
+
+
+class Run:
+    def __init__(self, world: World, plan: Sequence[Step], seconds: float, loss: bool) -> None:
+        self.world = world
+        self.plan = plan
+        self.seconds = seconds
+        self.broke: list[str] = []
+        self._rules = Rules(lease_s=LEASE_S, grace_s=GRACE_S, loss=loss)
+        self._book = Ledger(world.folder / FAULTS)
+        self._open: list[Operation] = []
+        """Faults whose consequences go on."""
+
+    def run(self) -> None:
+        world = self.world
+        world.start_daemon().wait("master.ready", timeout_s=READY_S)
+        for _ in range(CLIENTS):
+            world.start_client()
+        try:
+            self._torment()
+        except Broke as error:
+            self.broke.append(str(error))
+        self._come_to_rest()
+
+    # -- faults --------------------------------------------------------------------------------
+
+    def _torment(self) -> None:
+        until_s = time.monotonic() + self.seconds
+        for step in self.plan:
+            time.sleep(max(0.0, min(step.after_s, until_s - time.monotonic())))
+            if time.monotonic() >= until_s:
+                return
+            self._take(step)
+
+    def _take(self, step: Step) -> None:
+        operations = [
+            OPERATIONS[name](self.world, chance)
+            for name, chance in zip(step.names, step.chances, strict=True)
+        ]
+        taken = [operation for operation in operations if operation.begin()]
+        try:
+            for operation in taken:
+                operation.verify()
+            time.sleep(step.hold_s if taken else 0.0)
+        finally:
+            for operation in reversed(taken):
+                operation.heal()
+            self._open += taken
+            self._write_down()
+        self._check_daemon()
+
+    def _write_down(self) -> None:
+        for operation in [operation for operation in self._open if operation.over()]:
+            self._open.remove(operation)
+            self._book.append(operation.close())
+
+    def _check_daemon(self) -> None:
+        daemon = self.world.daemon
+        if daemon and daemon.process and (code := daemon.process.poll()) is not None:
+            self.broke.append(f"the daemon ended by itself with {code}")
+            self.world.start_daemon()
+
+    # -- rest ----------------------------------------------------------------------------------
+
+    def _come_to_rest(self) -> None:
+        """No more faults: everything has to come to its end, without help."""
+        world = self.world
+        world.stop_clients()
+        wait_for(self._all_over, "the consequences of all faults end", READY_S)
+        storage = collect.open_storage(world)
+        try:
+            collect.wait_drained(storage, DRAIN_S)
+        except Broke as error:
+            self.broke.append(str(error))
+        time.sleep(2.5)
+        until_ms = time.time_ns() // 1_000_000 - 1500
+        self._stop()
+        # The ticks that fired while the daemon stopped are still queued.
+        self._run_burst()
+        final = collect.final(world, storage, self._rules, until_ms)
+        storage.close()
+        (world.folder / FINAL).write_bytes(msgspec.json.encode(final))
+
+    def _all_over(self) -> bool:
+        self._write_down()
+        return not self._open
+
+    def _stop(self) -> None:
+        stop = OPERATIONS["stop"](self.world, 0.0)
+        stop.begin()
+        try:
+            stop.verify()
+        except Broke as error:
+            self.broke.append(str(error))
+        self._book.append(stop.close())
+
+    def _run_burst(self) -> None:
+        daemon = self.world.start_daemon("--burst", "--no-scheduler")
+        try:
+            code = daemon.exit_code(READY_S)
+        except Exception as error:
+            self.broke.append(f"a burst daemon on empty queues does not end: {error}")
+        else:
+            if code:
+                self.broke.append(f"a burst daemon on empty queues ended with {code}")
+
+
+def torment(
+    folder: Path,
+    *,
+    seconds: float,
+    seed: int,
+    storage: str,
+    kind: str = "process",
+    fsync: str = "always",
+    workers: int = 4,
+    rate: float = 50.0,
+    only: Sequence[str] = (),
+) -> Report:
+    """Run chaos in `folder` and judge it."""
+    plan = make_plan(seed, seconds, storage, only)
+    world = World(
+        folder, storage=storage, kind=kind, fsync=fsync, workers=workers, rate=rate, seed=seed
+    )
+    began = time.monotonic()
+    with world:
+        run = Run(world, plan, seconds, loss="empty storage" in only)
+        run.run()
+    evidence = read_evidence(folder)
+    judgement = Checker(evidence).judge()
+    return Report(
+        seed=seed,
+        seconds=seconds,
+        took_s=round(time.monotonic() - began, 1),
+        storage=storage,
+        kind=kind,
+        fsync=fsync if storage != "sqlite" else "",
+        workers=workers,
+        versions=versions(world),
+        faults=dict(Counter(fault.kind for fault in evidence.faults)),
+        counts=judgement.counts,
+        recovery=recovery(evidence),
+        broken=[*(Broken("run", "", text) for text in run.broke), *judgement.broken],
+        plan=plan,
+    )
+
+
+def main() -> int:
+    given = _arguments()
+    folder = Path(tempfile.mkdtemp(prefix="chaos-"))
+    report = torment(
+        folder,
+        seconds=given.seconds,
+        seed=given.seed,
+        storage=given.storage,
+        kind=given.kind,
+        fsync=given.fsync,
+        workers=given.workers,
+        rate=given.rate,
+        only=given.only.split(",") if given.only else (),
+    )
+    out = Path(given.out) if given.out else folder
+    out.mkdir(parents=True, exist_ok=True)
+    name = f"chaos-{given.storage}-{given.kind}-{given.seed}"
+    (out / f"{name}.json").write_bytes(msgspec.json.format(msgspec.json.encode(report)))
+    (out / f"{name}.md").write_text(markdown(report))
+    print(markdown(report))
+    if report.broken or given.keep:
+        print(f"kept: {folder}", file=sys.stderr)
+    elif not given.out:
+        shutil.rmtree(folder, ignore_errors=True)
+    return 1 if report.broken else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="chaos", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--storage", choices=["sqlite", "redis", "valkey"], default="redis")
+    parser.add_argument("--kind", choices=["process", "thread"], default="process")
+    parser.add_argument("--fsync", choices=["always", "everysec", "no"], default="always")
+    parser.add_argument("--workers", type=int, default=4)
+    parser.add_argument("--rate", type=float, default=50.0, help="jobs/s of each of two clients")
+    parser.add_argument("--only", default="", help="faults to choose from, by name")
+    parser.add_argument("--out", default="", help="folder for the report")
+    parser.add_argument("--keep", action="store_true", help="keep what was written down")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

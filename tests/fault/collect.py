@@ -1,0 +1,80 @@
+"""What the storage and the processes say after the run: the material for `Final`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from taskqd.errors import StorageError
+from taskqd.job import State, decode_answer
+from taskqd.storage import open_storage as open_url
+from taskqd.storage.base import Storage
+from tests.fault.ledger import CLIENTS, JOBS, Ended, Final, Rules, read_lines
+from tests.fault.workload import NAMESPACE, app
+from tests.fault.world import Broke, World, alive
+
+LOOK_S = 0.25
+FEW = 6
+"""Ticks go on, so the queues are never quite empty."""
+PAGE = 1000
+
+
+def open_storage(world: World) -> Storage:
+    return open_url(world.url, NAMESPACE)
+
+
+def wait_drained(storage: Storage, timeout_s: float) -> None:
+    """Wait until nothing is left to do.  Raises Broke when it takes too long."""
+    until_s = time.monotonic() + timeout_s
+    while (left := _left(storage)) > FEW:
+        if time.monotonic() > until_s:
+            raise Broke(f"not drained {timeout_s:g} s after the last fault: {left} jobs are left")
+        time.sleep(LOOK_S)
+
+
+def _left(storage: Storage) -> int:
+    return sum(row.queued + row.scheduled + row.running for row in storage.queues())
+
+
+def final(world: World, storage: Storage, rules: Rules, ticks_until: int) -> Final:
+    jobs, _ = read_lines(world.folder / JOBS)
+    clients, _ = read_lines(world.folder / CLIENTS)
+    kinds = {job: line.kind for line in clients if line.kind for job in line.ids}
+    kinds |= {line.id: line.kind for line in jobs if line.e == "begin"}
+    ended = dict(_answers(storage, kinds))
+    for state in (State.QUEUED, State.SCHEDULED, State.RUNNING):
+        for row in storage.jobs(state):
+            ended[row.id] = Ended(state.value)
+    for row in storage.jobs(State.DEAD):
+        dead = ended.setdefault(row.id, Ended("dead", reason=row.reason))
+        dead.dead_letter = bool(row.record) and row.reason == dead.reason
+    return Final(
+        jobs=ended,
+        queues={
+            row.name: [row.queued, row.scheduled, row.running]
+            for row in storage.queues()
+            if row.queued or row.scheduled or row.running
+        },
+        nodes=[row.node.id for row in storage.nodes()],
+        leftovers=list(storage.leftovers()),
+        processes=[f"{pid}" for pid in world.pids() if alive(pid)],
+        deaths=[event["child_pid"] for event in world.events("worker.crashed")],
+        ticks_until=ticks_until // 1000 * 1000,
+        rules=rules,
+    )
+
+
+def _answers(storage: Storage, kinds: dict[str, str]) -> Iterator[tuple[str, Ended]]:
+    asked = [(job, app.registry[kind].settings.queue) for job, kind in kinds.items()]
+    for start in range(0, len(asked), PAGE):
+        part = asked[start : start + PAGE]
+        for (job, _), data in zip(part, storage.answers(part), strict=True):
+            if data is not None:
+                answer = decode_answer(data)
+                yield (
+                    job,
+                    Ended(answer.state, answer.token, answer.attempts, answer.reason),
+                )
+
+
+__all__ = ["StorageError", "final", "open_storage", "wait_drained"]

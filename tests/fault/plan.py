@@ -1,0 +1,86 @@
+"""Which faults, when and to whom: a plan that a seed makes.  Pure.
+
+The same seed and storage give the same plan; it is kept in the report, so that a run can be
+repeated and cut down.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import msgspec
+
+WEIGHTS: dict[str, float] = {
+    "kill worker": 44,
+    "freeze worker": 5,
+    "kill zygote": 4,
+    "freeze zygote": 2,
+    "kill scheduler": 5,
+    "freeze scheduler": 3,
+    "freeze master": 3,
+    "kill master": 5,
+    "kill tree": 5,
+    "stop": 4,
+    "stop now": 1,
+    "stop hard": 1,
+    "kill storage": 8,
+    "freeze storage": 3,
+    "lock storage": 6,
+    "kill client": 4,
+}
+ONLY_FOR: dict[str, tuple[str, ...]] = {
+    "kill storage": ("redis", "valkey"),
+    "freeze storage": ("redis", "valkey"),
+    "lock storage": ("sqlite",),
+}
+HOLD_S: dict[str, tuple[float, float]] = {
+    "freeze worker": (0.2, 4.0),
+    "freeze zygote": (0.2, 3.0),
+    "freeze scheduler": (0.5, 5.0),
+    "freeze master": (0.5, 6.0),
+    "kill storage": (0.1, 2.0),
+    "freeze storage": (0.5, 8.0),
+    "lock storage": (0.5, 7.0),
+}
+"""How long a fault lasts before it is healed; others are healed at once."""
+TOGETHER = 0.15
+"""The share of steps in which a second fault comes on top of the first."""
+ALONE = {"kill master", "kill tree", "stop", "stop now", "stop hard"}
+"""At most one of these in a step."""
+
+
+class Step(msgspec.Struct, frozen=True):
+    after_s: float
+    """Since the end of the step before."""
+    names: tuple[str, ...]
+    chances: tuple[float, ...]
+    """For each name: who is the victim, as a share of those there are."""
+    hold_s: float
+
+
+def make_plan(seed: int, seconds: float, storage: str, only: Sequence[str] = ()) -> list[Step]:
+    """Return steps for about `seconds`; `only`: choose among these faults."""
+    dice = random.Random(f"{seed} {storage}")
+    names = [name for name in only or WEIGHTS if storage in ONLY_FOR.get(name, (storage,))]
+    steps, left_s = [], seconds
+    while left_s > 0:
+        step = _step(dice, names)
+        steps.append(step)
+        left_s -= step.after_s + step.hold_s
+    return steps
+
+
+def _step(dice: random.Random, names: Sequence[str]) -> Step:
+    weights = [WEIGHTS.get(name, 1.0) for name in names]
+    chosen = [dice.choices(names, weights)[0]]
+    if dice.random() < TOGETHER:
+        others = [n for n in names if n != chosen[0] and not (chosen[0] in ALONE and n in ALONE)]
+        chosen += dice.sample(others, min(1, len(others)))
+    low_s, high_s = max(HOLD_S.get(name, (0.0, 0.0)) for name in chosen)
+    return Step(
+        after_s=round(min(5.0, dice.expovariate(1.2)), 3),
+        names=tuple(chosen),
+        chances=tuple(round(dice.random(), 4) for _ in chosen),
+        hold_s=round(dice.uniform(low_s, high_s), 3),
+    )

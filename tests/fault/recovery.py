@@ -1,0 +1,82 @@
+"""How long recovery took, read from the ledger: from the fault to the job's next start.  Pure."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from tests.fault.ledger import Evidence, Fault, Line
+
+MS = 1_000_000
+
+
+class Times(msgspec.Struct, frozen=True):
+    """Milliseconds."""
+
+    count: int
+    p50: float = 0.0
+    p99: float = 0.0
+    max: float = 0.0
+
+
+def times(samples: Sequence[float]) -> Times:
+    if not samples:
+        return Times(0)
+    ordered = sorted(samples)
+
+    def at(share: float) -> float:
+        return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))], 1)
+
+    return Times(len(ordered), at(0.5), at(0.99), round(ordered[-1], 1))
+
+
+def recovery(evidence: Evidence) -> dict[str, Times]:
+    """Return for each kind of recovery how long it took.
+
+    Faults that overlap another one are left out: what took so long would not be known.
+    """
+    begins = sorted((x for x in evidence.jobs if x.e == "begin"), key=lambda line: line.m)
+    alone = [fault for fault in evidence.faults if _is_alone(fault, evidence.faults)]
+    dead = [fault for fault in alone if fault.kind == "kill worker"]
+    down = [fault for fault in alone if fault.kind in ("kill master", "kill tree")]
+    away = [fault for fault in alone if fault.kind == "kill storage"]
+    return {
+        "worker killed -> its job starts again": times([*_cut_short(evidence, begins, dead)]),
+        "daemon killed -> its job starts again": times([*_cut_short(evidence, begins, down)]),
+        "daemon killed -> any job starts": times([*_resumed(begins, down, "begin")]),
+        "storage back -> any job starts": times([*_resumed(begins, away, "end")]),
+    }
+
+
+def _is_alone(fault: Fault, faults: Sequence[Fault]) -> bool:
+    def touches(other: Fault) -> bool:
+        return other.begin <= fault.end + 1000 * MS and other.end >= fault.begin
+
+    return not any(other is not fault and touches(other) for other in faults)
+
+
+def _cut_short(
+    evidence: Evidence, begins: Sequence[Line], faults: Sequence[Fault]
+) -> Iterator[float]:
+    """Yield for each attempt that such a fault cut short how long the next one took to start."""
+    finished = {(x.id, x.token) for x in evidence.jobs if x.e != "begin"}
+    killer = {pid: fault for fault in faults for pid in fault.killed}
+    later: dict[str, Line] = {}
+    for line in reversed(begins):
+        fault = killer.get(line.pid)
+        if fault is not None and (line.id, line.token) not in finished and line.id in later:
+            yield (later[line.id].m - fault.begin) / MS
+        later[line.id] = line
+
+
+def _resumed(begins: Sequence[Line], faults: Sequence[Fault], since: str) -> Iterator[float]:
+    """Yield how long it took from each fault until a process that it left alive started a job."""
+    moments = [line.m for line in begins]
+    for fault in faults:
+        at = getattr(fault, since)
+        for line in begins[bisect_right(moments, at) :]:
+            if line.pid not in fault.killed:
+                yield (line.m - at) / MS
+                break

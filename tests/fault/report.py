@@ -1,0 +1,96 @@
+"""The report of one run, as JSON and as Markdown."""
+
+from __future__ import annotations
+
+import platform
+import sqlite3
+import subprocess
+from collections import Counter
+
+import msgspec
+
+import taskqd
+from tests.fault.checker import Broken
+from tests.fault.plan import Step
+from tests.fault.recovery import Times
+from tests.fault.world import World
+from tests.support.daemon import ROOT
+
+SHOWN_MAX = 20
+
+
+class Report(msgspec.Struct):
+    seed: int
+    seconds: float
+    took_s: float
+    storage: str
+    kind: str
+    fsync: str
+    workers: int
+    versions: dict[str, str]
+    faults: dict[str, int]
+    counts: dict[str, int]
+    recovery: dict[str, Times]
+    broken: list[Broken]
+    plan: list[Step]
+
+
+def versions(world: World) -> dict[str, str]:
+    found = {
+        "taskqd": taskqd.__version__,
+        "commit": _said(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]),
+        "python": platform.python_version(),
+        "kernel": platform.release(),
+    }
+    if world.server:
+        found[world.storage] = _said([world.server.binary, "--version"]).partition(" sha")[0]
+    else:
+        found["sqlite of the nemesis"] = sqlite3.sqlite_version
+    return found
+
+
+def _said(argv: list[str]) -> str:
+    return subprocess.run(argv, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def markdown(report: Report) -> str:
+    fsync = f", appendfsync {report.fsync}" if report.fsync else ""
+    lines = [
+        (
+            f"# Chaos: {report.storage}{fsync}, {report.workers} {report.kind} workers,"
+            f" seed {report.seed}"
+        ),
+        "",
+        ", ".join(f"{name} {version}" for name, version in report.versions.items()),
+        "",
+        (
+            f"{report.counts.get('jobs', 0)} jobs in {report.took_s:g} s, {sum(report.faults.values())}"
+            f" faults; **lost {report.counts.get('lost', 0)}**, laws broken {len(report.broken)}."
+        ),
+        "",
+        *_table("fault", "times", sorted(report.faults.items())),
+        *_table("counted", "", sorted(report.counts.items())),
+        "| recovery, ms | n | p50 | p99 | max |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for name, t in report.recovery.items():
+        lines.append(f"| {name} | {t.count} | {t.p50:g} | {t.p99:g} | {t.max:g} |")
+    return "\n".join([*lines, "", *_broken(report), ""])
+
+
+def _table(first: str, second: str, rows: list[tuple[str, int]]) -> list[str]:
+    head = [f"| {first} | {second} |", "| --- | ---: |"]
+    return [*head, *(f"| {name} | {count} |" for name, count in rows), ""]
+
+
+def _broken(report: Report) -> list[str]:
+    if not report.broken:
+        return ["No law was broken."]
+    by_law = Counter(broken.law for broken in report.broken)
+    lines = [f"- **{law}**: {count}" for law, count in by_law.most_common()]
+    shown: Counter[str] = Counter()
+    for broken in report.broken:
+        shown[broken.law] += 1
+        if shown[broken.law] <= SHOWN_MAX // len(by_law) + 1:
+            lines.append(f"  - {broken.law}: {broken.id} {broken.what}")
+    return lines

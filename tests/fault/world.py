@@ -1,0 +1,204 @@
+"""The world of one run: a storage, a daemon, clients, and what can be seen of them from outside.
+
+Everything lives in one private folder.  Processes of the daemon are found by the log that they all
+write to, because titles overwrite their environment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tests.fault.ledger import CLIENTS, JOBS
+from tests.fault.workload import LEDGER_ENV, NAMESPACE
+from tests.support.daemon import ROOT, Daemon
+from tests.support.redis_server import RedisServer, available_servers
+
+LEASE_S = 5.0
+GRACE_S = 6.0
+WAIT_S = 30.0
+
+
+class Broke(Exception):
+    """The system under test did what no fault excuses, or a fault could not be injected."""
+
+
+class World:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        storage: str = "sqlite",
+        kind: str = "process",
+        workers: int = 4,
+        fsync: str = "always",
+        rate: float = 50.0,
+        seed: int = 0,
+    ) -> None:
+        """`storage`: "sqlite", "redis" or "valkey"; `kind`: of the workers; `rate`: jobs that each
+        client enqueues in a second.
+        """
+        self.folder = folder
+        self.storage = storage
+        self.kind = kind
+        self.fsync = fsync
+        self.workers = workers
+        self.rate = rate
+        self.server = self._server() if storage != "sqlite" else None
+        self.url = self.server.url if self.server else f"sqlite:///{folder}/chaos.db"
+        self.daemon: Daemon | None = None
+        self.clients: list[subprocess.Popen[bytes]] = []
+        self._client_seed = seed * 1000
+        self._log = folder / "daemon" / "log.jsonl"
+        os.environ["TASKQD_STORAGE"] = self.url
+
+    def _server(self) -> RedisServer:
+        binary = available_servers().get(self.storage)
+        if binary is None:
+            raise Broke(f"no {self.storage} server on this machine")
+        return RedisServer(binary, self.folder / "server", appendfsync=self.fsync)
+
+    # -- life ----------------------------------------------------------------------------------
+
+    def __enter__(self) -> World:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self.server:
+            self.server.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End what is left, whatever happened."""
+        for process in self.clients:
+            process.kill()
+            process.wait()
+        for pid in self.pids():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if self.daemon and self.daemon.process:
+            self.daemon.process.wait()
+        if self.server:
+            self.server.stop()
+
+    def start_daemon(self, *flags: str) -> Daemon:
+        """Start a daemon; its log goes on where the last one's ended."""
+        argv = [sys.executable, "-m", "taskqd", "tests.fault.workload:app"]
+        argv += ["--workers", str(self.workers), "--worker-type", self.kind]
+        argv += ["--grace", str(GRACE_S), "--health", "off", "--log-format", "json", *flags]
+        if self.kind == "thread":
+            argv += ["--concurrency", "8"]
+        env = {
+            "TASKQD_STORAGE": self.url,
+            "TASKQD_STORAGE__NODE_LEASE_S": str(LEASE_S),
+            "TASKQD_LOG__LEVEL": "debug",
+            "TASKQD_ADMIN__SOCKET": str(self.folder / "admin.sock"),
+            LEDGER_ENV: str(self.folder / JOBS),
+        }
+        self.daemon = Daemon(self._log.parent, argv, env=env)
+        return self.daemon.start()
+
+    def start_client(self) -> None:
+        self._client_seed += 1
+        argv = [sys.executable, "-m", "tests.fault.client", "--rate", str(self.rate)]
+        argv += ["--seed", str(self._client_seed), "--ledger", str(self.folder / CLIENTS)]
+        env = {**os.environ, "TASKQD_STORAGE": self.url, "PYTHONPATH": str(ROOT)}
+        with (self.folder / "clients.log").open("ab") as log:
+            self.clients.append(subprocess.Popen(argv, env=env, cwd=self.folder, stderr=log))
+
+    def stop_clients(self) -> None:
+        for process in self.clients:
+            process.terminate()
+        for process in self.clients:
+            process.wait(60)
+        codes = [process.returncode for process in self.clients]
+        self.clients = []
+        if any(code not in (0, -signal.SIGTERM) for code in codes):
+            raise Broke(f"clients ended with {codes}; see {self.folder}/clients.log")
+
+    # -- what can be seen ----------------------------------------------------------------------
+
+    @property
+    def master(self) -> int:
+        if self.daemon is None:
+            raise Broke("there is no daemon")
+        return self.daemon.pid
+
+    def pids(self) -> list[int]:
+        """Return every living process that writes to the daemon's log, jobs' children included."""
+        return [pid for pid in psutil.pids() if self._writes_the_log(pid) and alive(pid)]
+
+    def _writes_the_log(self, pid: int) -> bool:
+        try:
+            return os.readlink(f"/proc/{pid}/fd/2") == str(self._log)
+        except OSError:
+            return False
+
+    def role(self, role: str) -> list[int]:
+        """Return the living children of the master that have this role, by their titles."""
+        try:
+            children = psutil.Process(self.master).children()
+        except psutil.NoSuchProcess:
+            return []
+        return sorted(
+            child.pid for child in children if _title(child).startswith(f"taskqd: {role}")
+        )
+
+    def log_lines(self) -> int:
+        return self._log.read_bytes().count(b"\n") if self._log.exists() else 0
+
+    def events(self, *names: str) -> list[dict[str, Any]]:
+        assert self.daemon is not None
+        return [event for event in self.daemon.events() if event["event"] in names]
+
+
+def _title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+def state(pid: int) -> str:
+    """Return the process's state as in /proc: R, S, D, T, Z...; "" if it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return ""
+    return text.rpartition(")")[2].split()[0]
+
+
+def alive(pid: int) -> bool:
+    return state(pid) not in ("", "Z", "X")
+
+
+def wait_for(true: Callable[[], object], what: str, timeout_s: float = WAIT_S) -> None:
+    until_s = time.monotonic() + timeout_s
+    while not true():
+        if time.monotonic() > until_s:
+            raise Broke(f"not within {timeout_s:g} s: {what}")
+        time.sleep(0.005)
+
+
+def all_dead(pids: Sequence[int]) -> bool:
+    return not any(map(alive, pids))
+
+
+__all__ = [
+    "GRACE_S",
+    "LEASE_S",
+    "NAMESPACE",
+    "Broke",
+    "World",
+    "alive",
+    "all_dead",
+    "state",
+    "wait_for",
+]
