@@ -1,0 +1,65 @@
+"""Answers, and sleeping until there is one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from taskqd.clock import now_ms
+from taskqd.storage.sqlite.base import Base
+from taskqd.storage.sqlite.bell import wait_fd
+from taskqd.storage.sqlite.wake import POLL_S, POLL_WITHOUT_FIFO_S, Ear, waiter_place, waiter_prefix
+
+NAMES_MAX = 16
+"""A waiter for more jobs than these is rung by every answer."""
+BREATH_S = 0.02
+"""Such a waiter looks again after a ring, but not more often than this."""
+
+_FIND = """
+SELECT answer FROM job WHERE queue=? AND id=?
+AND (state=6 AND rank>?3 OR state=5 AND pos>?3) AND answer<>x''"""
+
+
+class Answers(Base):
+    def answer(self, job_id: str, queue: str | None = None) -> bytes | None:
+        return self.answers([(job_id, queue)])[0]
+
+    def answers(self, jobs: Sequence[tuple[str, str | None]]) -> list[bytes | None]:
+        ids = self._queue_ids()
+        now = now_ms()
+        return [self._answer(ids, job_id, queue, now) for job_id, queue in jobs]
+
+    def _answer(
+        self, ids: dict[str, int], job_id: str, queue: str | None, now: int
+    ) -> bytes | None:
+        places = ids.values() if queue is None else [ids[queue]] if queue in ids else []
+        for queue_id in places:
+            row = self._db.row(_FIND, (queue_id, job_id, now))
+            if row is not None:
+                answer: bytes = row[0]
+                return answer
+        return None
+
+    def wait(self, jobs: Sequence[tuple[str, str | None]], timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        few = len(jobs) <= NAMES_MAX
+        prefixes = {waiter_prefix(job_id) for job_id, _ in jobs} if few else {"~"}
+        ear = Ear(self._wake)
+        try:
+            heard = ear.listen([waiter_place(self._space)], sorted(prefixes))
+            poll_s = POLL_S if heard else POLL_WITHOUT_FIFO_S
+            while not any(self.answers(jobs)):
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return
+                self._sleep(ear, min(left, poll_s))
+                if not few:
+                    time.sleep(min(left, BREATH_S))
+        finally:
+            ear.remove()
+
+    def _sleep(self, ear: Ear, timeout_s: float) -> None:
+        if ear.fd < 0:
+            time.sleep(timeout_s)
+        elif wait_fd(ear.fd, timeout_s):
+            ear.drain()

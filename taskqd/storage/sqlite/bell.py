@@ -1,0 +1,59 @@
+"""Bells of the SQLite storage: one descriptor to select on, silent unless armed."""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable, Collection
+
+from taskqd.job import Lease
+from taskqd.storage.sqlite.wake import POLL_S, POLL_WITHOUT_FIFO_S, Ear, Wake
+
+
+class SqliteBell:
+    """`arm` opens the FIFO that rings it, `disarm` closes it; `fileno` stays the same."""
+
+    def __init__(
+        self, wake: Wake, places: Callable[[], Collection[str]], missed: Callable[[], None]
+    ) -> None:
+        """`missed` is called after disarming: it rings somebody else if there is work."""
+        self._places = places
+        self._missed = missed
+        self._ear = Ear(wake)
+        self._epoll = select.epoll()
+        self._deaf = False
+
+    def fileno(self) -> int:
+        return -1 if self._deaf else self._epoll.fileno()
+
+    @property
+    def poll_s(self) -> float:
+        return POLL_WITHOUT_FIFO_S if self._deaf else POLL_S
+
+    def arm(self) -> None:
+        self._deaf = not self._ear.listen(self._places())
+        if not self._deaf:
+            self._epoll.register(self._ear.fd, select.EPOLLIN)
+
+    def answer(self) -> list[Lease]:
+        self._ear.drain()
+        return []
+
+    def disarm(self) -> list[Lease]:
+        """A ring that comes between the last turn and this call is passed on, not lost."""
+        if self._ear.fd >= 0:
+            self._ear.ignore()
+            self._missed()
+        return []
+
+    def close(self) -> None:
+        if not self._epoll.closed:
+            self.disarm()
+            self._ear.remove()
+            self._epoll.close()
+
+
+def wait_fd(fd: int, timeout_s: float) -> bool:
+    """Sleep until `fd` is readable; False at the timeout."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(max(0, timeout_s) * 1000))

@@ -1,0 +1,233 @@
+"""The only file that knows the SQLite driver: open, check, run, and say what went wrong."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from importlib import resources
+from typing import Any, TypeVar
+
+import apsw
+
+from taskqd.errors import (
+    QueueFull,
+    StorageCorrupt,
+    StorageError,
+    StorageRefused,
+    StorageUnavailable,
+)
+from taskqd.storage.sqlite import disk
+
+T = TypeVar("T")
+APPLICATION_ID = 0x74617371
+"""Marks the file as taskqd's ("tasq")."""
+VERSION = 1
+BUSY_S = 30.0
+WAL_PAGES = 1000
+WAL_BYTES_MAX = 64 * 1024 * 1024
+CACHE_KIB = 4096
+SAFE_VERSION = (3, 51, 3)
+"""The first SQLite in which a reset of the write-ahead log cannot damage the file."""
+
+
+class DiskFull(StorageError):
+    """Raised inside the package; becomes QueueFull, or the reserve is spent."""
+
+
+class Connection:
+    """One connection of one process.  After a fork the child opens its own."""
+
+    def __init__(self, path: str, *, synchronous: str, busy_s: float = BUSY_S) -> None:
+        self.path = path
+        self._busy_s = busy_s
+        self._busy_since = 0.0
+        self._pid = os.getpid()
+        disk.prepare(path)
+        self._db = self._translated(lambda: self._open(synchronous))
+
+    @property
+    def is_mine(self) -> bool:
+        return self._pid == os.getpid()
+
+    # -- running -----------------------------------------------------------------------------
+
+    def rows(self, sql: str, args: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run one statement and return all its rows."""
+        return self._translated(lambda: list(self._db.execute(sql, args)))
+
+    def row(self, sql: str, args: Sequence[Any] = ()) -> tuple[Any, ...] | None:
+        found = self.rows(sql, args)
+        return found[0] if found else None
+
+    def many(self, sql: str, args: Iterable[Sequence[Any]]) -> list[tuple[Any, ...]]:
+        """Run one statement for each of `args` and return the rows of all."""
+        return self._translated(lambda: list(self._db.executemany(sql, args)))
+
+    def count(self, sql: str, args: Sequence[Any] = ()) -> int:
+        """Run one statement and return how many rows it changed."""
+        self.rows(sql, args)
+        changes: int = self._db.changes()
+        return changes
+
+    def transaction(self, body: Callable[[], T]) -> T:
+        """Run `body` with the write lock; all of it happens, or nothing and an error is raised."""
+        self.rows("BEGIN IMMEDIATE")
+        try:
+            result = body()
+            self.rows("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+        return result
+
+    def checkpoint(self, *, truncate: bool = False) -> None:
+        """Move the write-ahead log into the file, as far as readers allow."""
+        mode = apsw.SQLITE_CHECKPOINT_TRUNCATE if truncate else apsw.SQLITE_CHECKPOINT_PASSIVE
+        try:
+            self._db.wal_checkpoint(mode=mode)
+        except (apsw.BusyError, apsw.LockedError):
+            return  # Somebody reads or checkpoints: the next one does it.
+        except apsw.Error as error:
+            raise self._meaning(error) from error
+
+    def close(self) -> None:
+        if self.is_mine:
+            self._db.close()
+
+    # -- opening -----------------------------------------------------------------------------
+
+    def _open(self, synchronous: str) -> apsw.Connection:
+        db = apsw.Connection(self.path, statementcachesize=200)
+        db.set_busy_handler(self._wait_busy)
+        self._db = db
+        self._patiently(lambda: self._set_up(db, synchronous))
+        return db
+
+    def _set_up(self, db: apsw.Connection, synchronous: str) -> None:
+        db.execute(f"PRAGMA synchronous={synchronous}")
+        db.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+        db.execute("PRAGMA temp_store=MEMORY")
+        db.execute(f"PRAGMA journal_size_limit={WAL_BYTES_MAX}")
+        db.wal_autocheckpoint(WAL_PAGES)
+        if self._is_new(db):
+            self._create(db)
+        if db.pragma("journal_mode", "wal") != "wal":
+            raise StorageRefused(
+                f"sqlite storage {self.path}: its file system has no shared memory, which the "
+                "write-ahead log needs; put the file on a local disk"
+            )
+        self._check(db)
+
+    def _is_new(self, db: apsw.Connection) -> bool:
+        tables = db.execute("SELECT count(*) FROM sqlite_master").fetchall()[0][0]
+        marked = db.pragma("application_id")
+        return tables == 0 and marked in (0, APPLICATION_ID)
+
+    def _create(self, db: apsw.Connection) -> None:
+        db.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        db.pragma("journal_mode", "wal")
+        schema = resources.files("taskqd.storage.sqlite").joinpath("schema.sql").read_text()
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            if self._is_new(db):
+                db.execute(schema)
+                db.execute("INSERT INTO store VALUES (1, ?, 0)", (uuid.uuid4().hex,))
+                db.execute(f"PRAGMA application_id={APPLICATION_ID}")
+                db.execute(f"PRAGMA user_version={VERSION}")
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+
+    def _check(self, db: apsw.Connection) -> None:
+        if db.pragma("application_id") != APPLICATION_ID:
+            raise StorageCorrupt(
+                f"sqlite storage {self.path}: is a SQLite database of something else; it was left "
+                "untouched: give taskqd a file of its own"
+            )
+        version = db.pragma("user_version")
+        if version != VERSION:
+            raise StorageRefused(
+                f"sqlite storage {self.path}: has layout {version}, this taskqd knows {VERSION}; "
+                "run the taskqd that wrote it, or drain it there first"
+            )
+        if len(db.execute("SELECT epoch FROM store").fetchall()) != 1:
+            raise StorageCorrupt(f"sqlite storage {self.path}: its first row is missing")
+
+    def _patiently(self, action: Callable[[], None]) -> None:
+        """Repeat while another process creates or recovers the file, which ignores busy handlers."""
+        deadline = time.monotonic() + self._busy_s
+        while True:
+            try:
+                return action()
+            except (apsw.BusyError, apsw.LockedError, apsw.ProtocolError):
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(random.uniform(0.001, 0.01))
+
+    def _wait_busy(self, calls: int) -> bool:
+        """Sleep a random moment while another process writes, up to the deadline.
+
+        Short and random, because each release is a lottery: nobody falls back behind newcomers.
+        """
+        now = time.monotonic()
+        if calls == 0:
+            self._busy_since = now
+        if now - self._busy_since > self._busy_s:
+            return False
+        time.sleep(random.uniform(0.0001, 0.0005 if calls < 4 else 0.004))
+        return True
+
+    # -- errors ------------------------------------------------------------------------------
+
+    def _translated(self, action: Callable[[], T]) -> T:
+        try:
+            return action()
+        except apsw.Error as error:
+            raise self._meaning(error) from error
+
+    def _meaning(self, error: apsw.Error) -> StorageError:
+        where = f"sqlite storage {self.path}"
+        text = str(error)
+        if isinstance(error, apsw.FullError) or _is_full_disk(error):
+            return DiskFull(f"{where}: no room on its disk")
+        if isinstance(error, apsw.BusyError | apsw.LockedError | apsw.ProtocolError):
+            return StorageUnavailable(
+                f"{where}: another process has kept it locked for {self._busy_s:g} s ({text})"
+            )
+        if isinstance(error, apsw.NotADBError | apsw.CorruptError | apsw.FormatError):
+            return StorageCorrupt(
+                f"{where}: is not a database, or is damaged ({text}); it was left untouched: "
+                "move it away, or restore a copy"
+            )
+        if isinstance(
+            error, apsw.ReadOnlyError | apsw.CantOpenError | apsw.PermissionsError | apsw.AuthError
+        ):
+            return StorageRefused(
+                f"{where}: cannot be written ({text}); give this user the right to write the "
+                "file, the files beside it and their folder"
+            )
+        if isinstance(error, apsw.SQLError | apsw.ConstraintError | apsw.MismatchError):
+            return StorageCorrupt(f"{where}: does not have the tables expected ({text})")
+        return StorageUnavailable(f"{where}: {type(error).__name__}: {text}")
+
+
+def _is_full_disk(error: apsw.Error) -> bool:
+    """Return whether an I/O error means that the shared-memory file could not grow."""
+    return getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE
+
+
+def queue_full(path: str) -> QueueFull:
+    return QueueFull(
+        f"sqlite storage {path}: no room for new jobs; those it holds can still run and end: "
+        "free some disk space"
+    )
+
+
+def library_version() -> tuple[int, ...]:
+    return tuple(int(part) for part in apsw.sqlite_lib_version().split("."))

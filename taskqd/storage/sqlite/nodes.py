@@ -1,0 +1,161 @@
+"""Nodes and recovery."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import msgspec
+
+from taskqd.clock import now_ms
+from taskqd.job import Reason
+from taskqd.storage.base import Node, NodeRow, Recovered
+from taskqd.storage.rules import Held, TakenBack, node_of, take_back
+from taskqd.storage.sqlite.base import Base
+from taskqd.storage.sqlite.hostclock import clock_name, monotonic_ms
+from taskqd.storage.sqlite.unit import Line, Unit
+
+_REGISTER = """
+INSERT INTO node (space, id, node, clock, expires_ms, wall_ms) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET node=excluded.node, clock=excluded.clock,
+  expires_ms=excluded.expires_ms, wall_ms=excluded.wall_ms"""
+_RENEW = "UPDATE node SET clock=?, expires_ms=?, wall_ms=? WHERE space=? AND id=?"
+_EXPIRED = """
+SELECT DISTINCT node.id FROM node JOIN member ON member.node = node.id
+JOIN queue ON queue.id = member.queue AND queue.space = node.space
+WHERE node.space=? AND iif(clock=?, expires_ms<?, wall_ms<?) AND queue.name IN
+  (SELECT value FROM json_each(?))"""
+_WORKERS = """
+SELECT DISTINCT rank FROM job WHERE queue=? AND state=4 AND rank>=? AND rank<?"""
+_HELD = """
+SELECT n, id, pos, priority, suspect, record FROM job
+WHERE queue=? AND state=4 AND rank=? ORDER BY pos"""
+_MEMBERSHIPS = """
+SELECT count(*) FROM member JOIN queue ON queue.id = member.queue
+WHERE member.node=? AND queue.space=?"""
+_COUNTS = """
+SELECT rank, count(*) FROM job JOIN queue ON queue.id = job.queue
+WHERE queue.space=? AND job.state=4 GROUP BY rank"""
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Node).decode
+
+
+class Nodes(Base):
+    def register(self, node: Node, queues: Sequence[str], lease_s: float) -> None:
+        def body(unit: Unit) -> None:
+            times = _times(lease_s)
+            unit.db.rows(_REGISTER, (unit.space, node.id, _encode(node), *times))
+            unit.db.many(
+                "INSERT INTO member (queue, node) VALUES (?, ?) ON CONFLICT DO NOTHING",
+                [(unit.made_line(queue).id, node.id) for queue in queues],
+            )
+
+        self._write(body)
+
+    def heartbeat(self, node: str, queues: Sequence[str], lease_s: float) -> bool:
+        def body(unit: Unit) -> bool:
+            served = [line.name for line in unit.some(queues) if line.is_served]
+            if len(served) < len(set(queues)):
+                return False
+            return unit.db.count(_RENEW, (*_times(lease_s), unit.space, node)) == 1
+
+        return self._write(body, node=node)
+
+    def retire(self, node: str, queues: Sequence[str]) -> None:
+        self._write(lambda unit: _take_node(unit, node, queues, "released"))
+        self._forget_effects(lambda worker: node_of(worker) == node)
+
+    def recover(self, queues: Sequence[str]) -> list[Recovered]:
+        if not self._expired(self._db_unit(), queues):
+            return []
+        return self._write(
+            lambda unit: [
+                row
+                for node in self._expired(unit, queues)
+                for row in _take_node(unit, node, queues, Reason.ORPHANED)
+            ]
+        )
+
+    def _expired(self, unit: Unit, queues: Sequence[str]) -> list[str]:
+        args = (unit.space, clock_name(), monotonic_ms(), now_ms(), _encode(list(queues)).decode())
+        return [node for (node,) in unit.db.rows(_EXPIRED, args)]
+
+    def recover_node(self, node: str, queues: Sequence[str]) -> list[Recovered]:
+        return self._write(lambda unit: _take_node(unit, node, queues, Reason.ORPHANED))
+
+    def recover_worker(
+        self,
+        worker: str,
+        queues: Sequence[str],
+        *,
+        running: Sequence[int],
+        how: str,
+        verdict: str = "",
+    ) -> list[Recovered]:
+        self._forget_effects(lambda known: known == worker)
+        started = set(running)
+        return self._write(
+            lambda unit: _take_worker(unit, worker, unit.some(queues), started, how, verdict)
+        )
+
+    def nodes(self) -> list[NodeRow]:
+        workers: dict[str, dict[str, int]] = {}
+        for worker, count in self._db.rows(_COUNTS, (self._space,)):
+            workers.setdefault(node_of(worker), {})[worker] = count
+        rows = self._db.rows(
+            "SELECT node, clock, expires_ms, wall_ms FROM node WHERE space=?", (self._space,)
+        )
+        found = []
+        for data, clock, expires_ms, wall_ms in rows:
+            node = _decode(data)
+            left = expires_ms - monotonic_ms() if clock == clock_name() else wall_ms - now_ms()
+            found.append(NodeRow(node, left / 1000, workers.get(node.id, {})))
+        return found
+
+
+def _times(lease_s: float) -> tuple[str, int, int]:
+    """Return the clock and the end of a lease that begins now, by it and by the wall clock."""
+    lease_ms = int(lease_s * 1000)
+    return clock_name(), monotonic_ms() + lease_ms, now_ms() + lease_ms
+
+
+def _take_node(unit: Unit, node: str, queues: Sequence[str], how: str) -> list[Recovered]:
+    """Take back what all workers of a node hold, and forget the node for these queues."""
+    lines = unit.some(queues)
+    workers = {
+        worker: None
+        for line in lines
+        for (worker,) in unit.db.rows(_WORKERS, (line.id, f"{node}.", f"{node}/"))
+        if node_of(worker) == node
+    }
+    recovered = [
+        row for worker in workers for row in _take_worker(unit, worker, lines, None, how, "")
+    ]
+    unit.db.many("DELETE FROM member WHERE queue=? AND node=?", [(line.id, node) for line in lines])
+    if unit.db.rows(_MEMBERSHIPS, (node, unit.space)) == [(0,)]:
+        unit.db.rows("DELETE FROM node WHERE space=? AND id=?", (unit.space, node))
+    return recovered
+
+
+def _take_worker(
+    unit: Unit,
+    worker: str,
+    lines: Sequence[Line],
+    running: Collection[int] | None,
+    how: str,
+    verdict: str,
+) -> list[Recovered]:
+    held: list[Held] = []
+    places: list[tuple[Line, int, int]] = []
+    for line in lines:
+        for n, job_id, token, priority, suspect, record in unit.db.rows(_HELD, (line.id, worker)):
+            held.append(Held(job_id, token, bool(suspect), record))
+            places.append((line, n, priority))
+    taken = take_back(held, running, how, verdict)
+    for item, (line, n, priority) in reversed(list(zip(taken, places, strict=True))):
+        unit.to_head(line, n, priority, item.record, suspect=item.suspect)
+    return [_fact(item, line, worker) for item, (line, _, _) in zip(taken, places, strict=True)]
+
+
+def _fact(item: TakenBack, line: Line, worker: str) -> Recovered:
+    return Recovered(item.held.id, line.name, worker, item.how, item.marks, item.suspect)

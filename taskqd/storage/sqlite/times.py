@@ -1,0 +1,170 @@
+"""Delayed jobs, ticks, and the end of lifetimes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+from taskqd.clock import now_ms
+from taskqd.job import Entry
+from taskqd.storage.base import Due
+from taskqd.storage.rules import split_tick
+from taskqd.storage.sqlite.base import Base
+from taskqd.storage.sqlite.connection import WAL_BYTES_MAX
+from taskqd.storage.sqlite.unit import DEAD, ENDED, Line, Unit
+from taskqd.storage.sqlite.wake import queue_place, timer_place, waiter_place
+from taskqd.storage.sqlite.work import add
+
+ROWS_AT_ONCE = 2000
+FREE_PAGES_MAX = 2048
+"""Free pages beyond these go back to the disk, some at each purge."""
+
+_DUE = (
+    "SELECT n, priority FROM job WHERE queue=? AND state=3 AND rank<=? ORDER BY rank, pos LIMIT ?"
+)
+_QUEUE_DUE = "UPDATE job SET state=1, rank=9-priority, pos=? WHERE n=?"
+_NEXT = "SELECT rank FROM job WHERE queue=? AND state=3 ORDER BY rank LIMIT 1"
+_PURGE_ENDED = """
+DELETE FROM job WHERE n IN (SELECT n FROM job WHERE queue=? AND state=6 AND rank<=? LIMIT ?)"""
+_OLD_DEAD = "SELECT n FROM job WHERE queue=? AND state=5 AND rank<=? ORDER BY rank, pos LIMIT ?"
+_FIRST_DEAD = "SELECT n FROM job WHERE queue=? AND state=5 ORDER BY rank, pos LIMIT ?"
+_DROP_DEAD = "DELETE FROM job WHERE n=? AND (pos<=? OR answer=x'')"
+_END_DEAD = "UPDATE job SET state=6, rank=pos, pos=0, reason='', record=x'' WHERE n=? AND state=5"
+_TICK = """
+INSERT INTO tick (space, name, ms, until_ms) VALUES (?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET until_ms=excluded.until_ms WHERE until_ms<=?"""
+
+
+class Times(Base):
+    def promote(self, queues: Sequence[str], limit: int = 1000) -> Due:
+        unit = self._db_unit()
+        next_in_s = _next_in_s(unit, queues)
+        promoted = 0
+        if next_in_s == 0:
+            promoted = self._write(lambda unit: _promote(unit, queues, limit))
+            next_in_s = _next_in_s(unit, queues)
+        return Due(promoted, next_in_s)
+
+    def fire(self, tick: str, jobs: Sequence[Entry], ttl_s: int = 86400 * 7) -> bool:
+        name, ms = split_tick(tick)
+
+        def body(unit: Unit) -> bool:
+            now = now_ms()
+            if unit.db.count(_TICK, (unit.space, name, ms, now + ttl_s * 1000, now)) == 0:
+                return False
+            add(unit, jobs)
+            return True
+
+        return self._write(body, grows=True)
+
+    def last_tick(self, name: str) -> int | None:
+        newest: int | None = self._only(
+            "SELECT max(ms) FROM tick WHERE space=? AND name=? AND until_ms>?",
+            (self._space, name, now_ms()),
+        )[0]
+        return newest
+
+    def purge(self, queues: Sequence[str], *, dead_ttl_s: int, dead_max: int) -> int:
+        now = now_ms()
+        dropped = self._repeat(
+            lambda unit: unit.db.count(
+                "DELETE FROM tick WHERE space=? AND until_ms<=?", (unit.space, now)
+            ),
+            len(
+                self._db.rows(
+                    "SELECT 1 FROM tick WHERE space=? AND until_ms<=?", (self._space, now)
+                )
+            ),
+        )
+        for line in self._db_unit().some(queues):
+            dropped += self._purge_dead_letters(line, now, dead_ttl_s, dead_max)
+            dropped += self._purge_answers(line, now)
+        self._tidy(queues)
+        return dropped
+
+    def _purge_answers(self, line: Line, now: int) -> int:
+        old = _size(self._db_unit(), line, ENDED, now)
+        return self._repeat(
+            lambda unit: unit.db.count(_PURGE_ENDED, (line.id, now, ROWS_AT_ONCE)), old
+        )
+
+    def _purge_dead_letters(self, line: Line, now: int, dead_ttl_s: int, dead_max: int) -> int:
+        unit = self._db_unit()
+        oldest = now - dead_ttl_s * 1000
+        old = _size(unit, line, DEAD, oldest)
+        over = _size(unit, line, DEAD) - old - dead_max
+        return self._repeat(
+            lambda unit: end_dead(unit, unit.db.rows(_OLD_DEAD, (line.id, oldest, ROWS_AT_ONCE))),
+            old,
+        ) + (
+            self._write(lambda unit: end_dead(unit, unit.db.rows(_FIRST_DEAD, (line.id, over))))
+            if over > 0
+            else 0
+        )
+
+    def _repeat(self, body: Callable[[Unit], int], expected: int) -> int:
+        """Call `body` in short transactions until `expected` rows are done or none is left."""
+        done = 0
+        while done < expected and (some := self._write(body)):
+            done += some
+        return done
+
+    def _tidy(self, queues: Sequence[str]) -> None:
+        """Give room back to the disk, and remove what dead processes left beside the file."""
+        places = [queue_place(line.id) for line in self._db_unit().some(queues)]
+        self._wake.sweep([*places, timer_place(self._space), waiter_place(self._space)])
+        if self._only("SELECT freelist_count FROM pragma_freelist_count")[0] > FREE_PAGES_MAX:
+            self._give_back()
+        elif _bytes(f"{self.path}-wal") > WAL_BYTES_MAX:
+            self._shrink()
+
+
+def end_dead(unit: Unit, rows: Sequence[tuple[int]]) -> int:
+    """Drop dead letters; an answer within its lifetime stays until its end."""
+    now = now_ms()
+    unit.db.many(_DROP_DEAD, [(n, now) for (n,) in rows])
+    unit.db.many(_END_DEAD, rows)
+    return len(rows)
+
+
+def _promote(unit: Unit, queues: Sequence[str], limit: int) -> int:
+    promoted = 0
+    for line in unit.some(queues):
+        due = unit.db.rows(_DUE, (line.id, now_ms(), limit - promoted))
+        unit.db.many(_QUEUE_DUE, [(line.tail + i, n) for i, (n, _) in enumerate(due, 1)])
+        line.tail += len(due)
+        line.ready += len(due)
+        unit.ring(line, len(due))
+        promoted += len(due)
+    return promoted
+
+
+def _next_in_s(unit: Unit, queues: Sequence[str]) -> float | None:
+    due = [
+        row[0]
+        for (queue_id,) in _queue_ids(unit, queues)
+        for row in unit.db.rows(_NEXT, (queue_id,))
+    ]
+    return max(0, min(due) - now_ms()) / 1000 if due else None
+
+
+def _queue_ids(unit: Unit, queues: Sequence[str]) -> list[tuple[int]]:
+    return [(line.id,) for line in unit.some(queues)]
+
+
+def _size(unit: Unit, line: Line, state: int, until: int | None = None) -> int:
+    """Return how many jobs of a state there are, or how many with a rank up to `until`."""
+    sql = "SELECT count(*) FROM job WHERE queue=? AND state=?"
+    if until is None:
+        [(count,)] = unit.db.rows(sql, (line.id, state))
+    else:
+        [(count,)] = unit.db.rows(f"{sql} AND rank<=?", (line.id, state, until))
+    found: int = count
+    return found
+
+
+def _bytes(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return 0

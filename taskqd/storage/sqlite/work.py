@@ -1,0 +1,295 @@
+"""What producers and workers ask of the SQLite storage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from taskqd.clock import now_ms
+from taskqd.errors import NodeExpired
+from taskqd.job import Entry, Lease, Outcome
+from taskqd.storage.base import Bell, Leased
+from taskqd.storage.rules import grant, heads_last, key_of, node_of, rewrite, to_head
+from taskqd.storage.sqlite.base import Base
+from taskqd.storage.sqlite.bell import SqliteBell
+from taskqd.storage.sqlite.unit import ENDED, LATER, READY, SUSPECT, Line, Unit
+from taskqd.storage.sqlite.wake import queue_place, timer_place
+
+JOBS_AT_ONCE = 5000
+"""Jobs written by one transaction, so that a large `enqueue` does not lock others out."""
+
+_FORGET = "DELETE FROM job WHERE queue=? AND id=? AND state=? AND rank<=?"
+_ADD = """
+INSERT INTO job (queue, id, state, rank, pos, priority, record) VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO NOTHING RETURNING queue, id, state"""
+_END = """
+UPDATE job SET state=6, rank=?7, pos=0, suspect=0, answer=?6, record=x''
+WHERE queue=?1 AND id=?2 AND state=4 AND rank=?3 AND pos=?4 RETURNING ?5, id, ?4"""
+_DROP = """
+DELETE FROM job
+WHERE queue=?1 AND id=?2 AND state=4 AND rank=?3 AND pos=?4 RETURNING ?5, id, ?4"""
+_HELD = """
+SELECT n, priority, suspect, record FROM job
+WHERE queue=? AND id=? AND state=4 AND rank=? AND pos=?"""
+_BURY = """
+UPDATE job SET state=5, rank=?, pos=?, suspect=0, reason=?, answer=?, record=? WHERE n=?"""
+_FIRST = """
+SELECT n, id, record FROM job WHERE queue=? AND state=? ORDER BY rank, pos LIMIT ?"""
+_HOLD = "UPDATE job SET state=4, rank=?, pos=? WHERE n=?"
+_HOLDINGS = """
+SELECT id, pos, record, suspect FROM job WHERE queue=? AND state=4 AND rank=?"""
+
+Effects = set[tuple[str, str, int]]
+
+
+class Work(Base):
+    """Enqueue, turn, release; bells."""
+
+    def enqueue(self, jobs: Sequence[Entry]) -> list[bool]:
+        added: list[bool] = []
+        for start in range(0, len(jobs), JOBS_AT_ONCE):
+            part = jobs[start : start + JOBS_AT_ONCE]
+            added += self._write(lambda unit, part=part: add(unit, part), grows=True)  # type: ignore[misc]
+        return added
+
+    def lease(
+        self, worker: str, queues: Sequence[str], limit: int, *, alone: bool = False
+    ) -> Leased:
+        return self.turn(worker, (), queues, limit, alone=alone)
+
+    def settle(self, worker: str, outcomes: Sequence[Outcome]) -> list[bool]:
+        return self.turn(worker, outcomes, (), 0).settled
+
+    def turn(
+        self,
+        worker: str,
+        outcomes: Sequence[Outcome],
+        queues: Sequence[str],
+        limit: int,
+        *,
+        alone: bool = False,
+        idle: bool = False,
+        share: int = 1,
+    ) -> Leased:
+        node = node_of(worker)
+        if not outcomes:
+            nothing = self._look(worker, node, queues, limit)
+            if nothing is not None:
+                return nothing
+        effects: Effects = set()
+
+        def body(unit: Unit) -> Leased:
+            effects.clear()
+            lines = unit.some(queues)
+            if limit > 0:
+                _check_node(worker, queues, lines)
+            settle(unit, worker, outcomes, effects)
+            leases = _lease(unit, worker, lines, limit, alone, share)
+            for line in lines:
+                unit.pass_on(line)
+            known = self._effects.get(worker, effects)
+            settled = [key_of(one) in effects or key_of(one) in known for one in outcomes]
+            return _leased(settled, leases, lines)
+
+        result = self._write(body, node=node)
+        self._remember(worker, effects)
+        return result
+
+    def _look(self, worker: str, node: str, queues: Sequence[str], limit: int) -> Leased | None:
+        """Return an empty turn where there is nothing to do, without taking the write lock."""
+        lines = Unit(self._db, self._space, node).some(queues)
+        if limit > 0:
+            _check_node(worker, queues, lines)
+            if any(line.waiting() for line in lines):
+                return None
+        return _leased([], [], lines)
+
+    def release(self, worker: str, leases: Sequence[tuple[str, str, int]]) -> list[bool]:
+        effects: Effects = set()
+
+        def body(unit: Unit) -> list[bool]:
+            effects.clear()
+            for job_id, queue, token in sorted(leases, key=lambda lease: lease[2], reverse=True):
+                line = unit.line(queue)
+                row = line and unit.db.row(_HELD, (line.id, job_id, worker, token))
+                if line and row:
+                    n, priority, suspect, _ = row
+                    unit.to_head(line, n, priority, None, suspect=bool(suspect))
+                    effects.add((queue, job_id, token))
+            known = self._effects.get(worker, effects)
+            return [
+                (queue, job_id, token) in effects or (queue, job_id, token) in known
+                for job_id, queue, token in leases
+            ]
+
+        result = self._write(body)
+        self._remember(worker, effects)
+        return result
+
+    def _remember(self, worker: str, effects: Effects) -> None:
+        if effects:
+            self._effects[worker] = effects
+
+    def holdings(self, worker: str, queues: Sequence[str]) -> list[Lease]:
+        found = [
+            Lease(job_id, line.name, token, record, alone=bool(suspect))
+            for line in Unit(self._db, self._space).some(queues)
+            for job_id, token, record, suspect in self._db.rows(_HOLDINGS, (line.id, worker))
+        ]
+        return sorted(found, key=lambda lease: lease.token)
+
+    # -- bells -------------------------------------------------------------------------------
+
+    def bell(self, worker: str, queues: Sequence[str]) -> Bell:
+        return SqliteBell(self._wake, lambda: self._places(queues), lambda: self._pass_on(queues))
+
+    def _places(self, queues: Sequence[str]) -> list[str]:
+        return [queue_place(line.id) for line in Unit(self._db, self._space).some(queues)]
+
+    def _pass_on(self, queues: Sequence[str]) -> None:
+        unit = Unit(self._db, self._space)
+        for line in unit.some(queues):
+            unit.pass_on(line)
+        unit.wake(self._wake)
+
+    def timer_bell(self, queues: Sequence[str]) -> Bell:
+        return SqliteBell(self._wake, lambda: [timer_place(self._space)], lambda: None)
+
+
+def add(unit: Unit, jobs: Sequence[Entry]) -> list[bool]:
+    """Write jobs whose ids are not known."""
+    now = now_ms()
+    db = unit.db
+    lines = {queue: unit.made_line(queue) for queue in {job.queue for job in jobs}}
+    db.many(_FORGET, [(lines[job.queue].id, job.id, ENDED, now) for job in jobs if not job.fresh])
+    for queue, line in lines.items():
+        later = [job.run_at_ms for job in jobs if job.run_at_ms > now and job.queue == queue]
+        if later:
+            unit.look_earlier(line, min(later))
+    added = db.many(_ADD, [_row(lines[job.queue], job, now) for job in jobs])
+    by_id = {line.id: line for line in lines.values()}
+    ready: dict[int, int] = {}
+    for queue_id, _, state in added:
+        if state == READY:
+            ready[queue_id] = ready.get(queue_id, 0) + 1
+    for queue_id, count in ready.items():
+        by_id[queue_id].ready += count
+        unit.ring(by_id[queue_id], count)
+    if len(added) == len(jobs):
+        return [True] * len(jobs)
+    new = {(queue_id, job_id) for queue_id, job_id, _ in added}
+    return [_take(new, (lines[job.queue].id, job.id)) for job in jobs]
+
+
+def _row(line: Line, job: Entry, now: int) -> tuple[int, str, int, int, int, int, bytes]:
+    line.tail += 1
+    if job.run_at_ms > now:
+        return line.id, job.id, LATER, job.run_at_ms, line.tail, job.priority, job.payload
+    return line.id, job.id, READY, 9 - job.priority, line.tail, job.priority, job.payload
+
+
+def _take(new: set[tuple[int, str]], key: tuple[int, str]) -> bool:
+    """Return whether `key` is new; the second one of a batch is not."""
+    if key in new:
+        new.remove(key)
+        return True
+    return False
+
+
+def settle(unit: Unit, worker: str, outcomes: Sequence[Outcome], effects: Effects) -> None:
+    """End the leases whose tokens are current, and add them to `effects`."""
+    now = now_ms()
+    ends: list[tuple[object, ...]] = []
+    drops: list[tuple[object, ...]] = []
+    for outcome in heads_last(outcomes):
+        line = unit.line(outcome.queue)
+        if line is None:
+            continue
+        if outcome.kind not in ("ack", "cancel"):
+            _end_lease(unit, worker, line, outcome, now, effects)
+            continue
+        key = (line.id, outcome.id, worker, outcome.token, outcome.queue)
+        if outcome.answer and outcome.answer_ttl_s > 0:
+            ends.append((*key, outcome.answer, now + outcome.answer_ttl_s * 1000))
+        else:
+            drops.append(key)
+    ended = unit.db.many(_END, ends) if ends else []
+    effects.update(ended)
+    unit.ended += [job_id for _, job_id, _ in ended]
+    if drops:
+        effects.update(unit.db.many(_DROP, drops))
+
+
+def _end_lease(
+    unit: Unit, worker: str, line: Line, outcome: Outcome, now: int, effects: Effects
+) -> None:
+    row = unit.db.row(_HELD, (line.id, outcome.id, worker, outcome.token))
+    if row is None:
+        return
+    n, priority, _, record = row
+    resume = outcome.resume if outcome.kind != "bury" else None
+    record = rewrite(record, outcome.marks, resume)
+    if to_head(outcome):
+        unit.to_head(line, n, priority, record)
+    elif outcome.kind in ("retry", "requeue") and outcome.delay_ms <= 0:
+        unit.to_tail(line, n, priority, record)
+    elif outcome.kind in ("retry", "requeue"):
+        unit.to_later(line, n, now + outcome.delay_ms, record)
+    elif outcome.kind == "bury":
+        until = now + outcome.answer_ttl_s * 1000 if outcome.answer else 0
+        unit.db.rows(_BURY, (now, until, outcome.reason, outcome.answer, record, n))
+        unit.ended.append(outcome.id)
+    else:
+        raise ValueError(f"outcome of job {outcome.id!r}: unknown kind {outcome.kind!r}")
+    effects.add(key_of(outcome))
+
+
+def _check_node(worker: str, queues: Sequence[str], lines: Sequence[Line]) -> None:
+    served = {line.name for line in lines if line.is_served}
+    missing = [name for name in queues if name not in served]
+    if missing:
+        raise NodeExpired(
+            f"node of worker {worker!r} is not registered for {', '.join(missing)}: its lease "
+            "ran out and its jobs were recovered, or it never registered"
+        )
+
+
+def _lease(
+    unit: Unit, worker: str, lines: Sequence[Line], limit: int, alone: bool, share: int
+) -> list[Lease]:
+    leases: list[Lease] = []
+    for line in lines:
+        count = limit - len(leases)
+        if count <= 0:
+            break
+        if line.paused:
+            continue
+        if alone and not leases and line.suspects:
+            line.suspects -= 1
+            return _hold(unit, worker, line, SUSPECT, 1)
+        count = min(grant(count, line.ready, share), line.ready)
+        if count:
+            line.ready -= count
+            leases += _hold(unit, worker, line, READY, count)
+    return leases
+
+
+def _hold(unit: Unit, worker: str, line: Line, state: int, count: int) -> list[Lease]:
+    rows = unit.db.rows(_FIRST, (line.id, state, count))
+    [(token,)] = unit.db.rows("UPDATE store SET token=token+? RETURNING token", (len(rows),))
+    first = token - len(rows) + 1
+    unit.db.many(_HOLD, [(worker, first + i, row[0]) for i, row in enumerate(rows)])
+    alone = state == SUSPECT
+    return [
+        Lease(job_id, line.name, first + i, record, alone=alone)
+        for i, (_, job_id, record) in enumerate(rows)
+    ]
+
+
+def _leased(settled: list[bool], leases: list[Lease], lines: Sequence[Line]) -> Leased:
+    active = [line for line in lines if not line.paused]
+    return Leased(
+        settled,
+        leases,
+        sum(line.ready for line in active),
+        sum(line.suspects for line in active),
+    )
