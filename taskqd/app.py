@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import tzinfo
 from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
 from taskqd import delivery
-from taskqd.clock import now_ms
+from taskqd.control import Control
 from taskqd.cron import Rule, zone_of
-from taskqd.envelope import moment_ms, pack
+from taskqd.envelope import pack
 from taskqd.errors import ConfigError, UnknownTask
-from taskqd.job import NAME_PATTERN, Answer, Entry, Reason, State, encode_answer
+from taskqd.job import NAME_PATTERN, Entry
 from taskqd.options import TaskKwargs, TaskOptions, task_options
 from taskqd.periodic import PeriodicTask
 from taskqd.result import Result, ResultGroup
@@ -22,7 +22,8 @@ from taskqd.settings import Durability, LimitSettings
 from taskqd.signals import Listeners, Listening
 from taskqd.signing import Signer
 from taskqd.storage import mask_url, open_storage
-from taskqd.storage.base import JobRow, NodeRow, QueueRow, Storage
+from taskqd.storage.base import Storage
+from taskqd.storage.features import Features
 from taskqd.task import Signature, Task, module_name
 from taskqd.threads import StoragePerThread
 
@@ -42,7 +43,7 @@ class TaskDecorator(Protocol):
     def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
 
 
-class App(Listening):
+class App(Control, Listening):
     """A namespace of tasks and the storage that keeps their jobs."""
 
     def __init__(
@@ -166,6 +167,11 @@ class App(Listening):
         options.setdefault("durability", self.durability)
         return open_storage(url or self.storage_url, self.name, **options)
 
+    @property
+    def features(self) -> Features:
+        """This thread's storage, as the second half of its contract."""
+        return cast("Features", self.storage)
+
     def _immediate_storage(self) -> Storage:
         if self._memory is None:
             self._memory = open_storage("memory://", self.name)
@@ -222,68 +228,7 @@ class App(Listening):
         with self._immediate_lock:
             run_queued(self)
 
-    # -- results and control -----------------------------------------------------------------
-
-    def result(self, job_id: str, queue: str | None = None) -> Result[Any]:
-        """Return a handle on the job's result, by its id."""
-        return Result(self, job_id, queue, _plain)
-
-    def revoke_by_id(
-        self, job_id: str, *, queue: str | None = None, revoke_once: bool = True
-    ) -> bool:
-        """Keep a job from running: a waiting one is removed at once.  False: it was not waiting."""
-        answer = Answer(
-            State.CANCELLED, 0, now_ms(), self.result_ttl, attempts=0, reason=Reason.REVOKED
-        )
-        return self.storage.cancel(job_id, queue, encode_answer(answer), self.result_ttl)
-
-    def reschedule_by_id(
-        self, job_id: str, *, queue: str | None, delay: float | None, eta: object | None
-    ) -> bool:
-        now = now_ms()
-        run_at_ms = 0
-        if delay is not None:
-            run_at_ms = moment_ms(delay, now, self.zone)
-        elif eta is not None:
-            run_at_ms = moment_ms(eta, now, self.zone, absolute=True)
-        return self.storage.reschedule(job_id, queue, run_at_ms)
-
-    def pause(self, queue: str) -> None:
-        """Give out no more jobs of this queue, on all daemons, until `resume`."""
-        self.storage.pause(queue)
-
-    def resume(self, queue: str) -> None:
-        self.storage.resume(queue)
-
-    def purge(self, queue: str) -> int:
-        """Drop all waiting jobs of a queue; returns how many."""
-        return self.storage.purge_queue(queue)
-
-    # -- introspection -----------------------------------------------------------------------
-
-    def counts(self) -> dict[str, QueueRow]:
-        """Return the counts of each queue."""
-        return {row.name: row for row in self.storage.queues()}
-
-    def jobs(
-        self, state: State | str = State.QUEUED, queue: str | None = None, task: str | None = None
-    ) -> Iterator[JobRow]:
-        """Iterate lazily over jobs in one state."""
-        from taskqd.inspect import task_of
-
-        rows = self.storage.jobs(State(state), queue)
-        return (row for row in rows if task is None or task_of(row) == task)
-
-    @property
-    def dead(self) -> Iterator[JobRow]:
-        """The dead letters."""
-        return self.storage.jobs(State.DEAD)
-
-    def nodes(self) -> list[NodeRow]:
-        return self.storage.nodes()
-
-    def periodic(self) -> list[PeriodicTask]:
-        return list(self.periodic_tasks)
+    # -- looking up ---------------------------------------------------------------------------
 
     def find_task(self, name: str) -> Task[Any, Any]:
         """Raises UnknownTask, with the names that are known."""
@@ -292,9 +237,3 @@ class App(Listening):
             known = ", ".join(sorted(self.registry)) or "none"
             raise UnknownTask(f"no task named {name!r} in app {self.name!r}; declared: {known}")
         return task
-
-
-def _plain(data: bytes) -> Any:
-    import msgspec
-
-    return msgspec.json.decode(data)

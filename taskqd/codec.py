@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from taskqd.errors import BadArguments, DecodeError, EncodeError
+from taskqd.errors import BadArguments, ConfigError, DecodeError, EncodeError
 
 _INJECTED = ("task", "job")
 """Parameter names that `context=True` fills in: Huey's spelling, and ours."""
@@ -134,6 +134,23 @@ class CallCodec:
             raise DecodeError(f"{self._label}{self._signature}: {error}") from None
         return args, kwargs
 
+    def fill(self, template: str, args: Any, kwargs: dict[str, Any]) -> str:
+        """Return `template` with the arguments of a call in it: "user:{user_id}".
+
+        Raises ConfigError for a name that is no parameter.
+        """
+        if "{" not in template:
+            return template
+        bound = self._signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        try:
+            return template.format_map(bound.arguments)
+        except (KeyError, IndexError, AttributeError, ValueError) as error:
+            raise ConfigError(
+                f"{self._label}: template {template!r}: {error!r}; the parameters are"
+                f" {', '.join(bound.arguments)}"
+            ) from None
+
     def fits(self, args: list[Any] | tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
         """Return why decoded arguments cannot be passed (the function has changed), None if they can."""
         if not kwargs and self._args_min <= len(args) <= self._args_max:
@@ -219,6 +236,6 @@ def _keywords_decoder(fields: dict[str, Any]) -> Callable[[bytes], Any]:
     return decode
 
 
-_plain = msgspec.json.Decoder().decode
+decode_plain = _plain = msgspec.json.Decoder().decode
 _plain_raw = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _raw_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode

@@ -5,22 +5,30 @@ Kept in a context variable, so each thread, greenlet and coroutine sees its own.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Protocol
+from datetime import UTC, datetime
+from typing import Any, Protocol
 
+from taskqd.clock import monotonic_s
+from taskqd.codec import decode_plain, encode_checked
 from taskqd.errors import JobInterrupted, TaskTimeout
 from taskqd.job import Envelope, Lease, Marks
-
-if TYPE_CHECKING:
-    import asyncio
+from taskqd.storage.features import Features, Hold
 
 
 class Place(Protocol):
     """What a slot offers to the job that it runs."""
 
     @property
+    def worker(self) -> str:
+        """The worker's id, "" where no worker runs the job (immediate mode)."""
+        ...
+
+    @property
     def stopping(self) -> bool:
-        """The worker drains: the job should come to an end."""
+        """The worker drains, or the job was asked to stop: it should come to an end."""
         ...
 
     def seconds_left(self) -> float:
@@ -40,11 +48,28 @@ class Place(Protocol):
 class CurrentJob:
     """One attempt of one job, seen from inside its task."""
 
-    __slots__ = ("_envelope", "_lease", "_marks", "_place", "_soft_deadline", "_started")
+    __slots__ = (
+        "_envelope",
+        "_features",
+        "_lease",
+        "_marks",
+        "_notes",
+        "_place",
+        "_soft_deadline",
+        "_started",
+    )
 
     def __init__(
-        self, lease: Lease, envelope: Envelope, marks: Marks, place: Place, started: float
+        self,
+        lease: Lease,
+        envelope: Envelope,
+        marks: Marks,
+        place: Place,
+        started: float,
+        features: Callable[[], Features],
     ) -> None:
+        self._features = features
+        self._notes: dict[str, bytes] | None = None
         self._lease = lease
         self._envelope = envelope
         self._marks = marks
@@ -67,6 +92,11 @@ class CurrentJob:
     @property
     def queue(self) -> str:
         return self._lease.queue
+
+    @property
+    def worker(self) -> str:
+        """The id of the worker that runs it, "" in immediate mode."""
+        return self._place.worker
 
     @property
     def token(self) -> int:
@@ -100,8 +130,6 @@ class CurrentJob:
     @property
     def scheduled_at(self) -> Any:
         """The tick of a periodic task as an aware datetime in UTC, None for other jobs."""
-        from datetime import UTC, datetime
-
         tick_ms = self._envelope.s
         return None if tick_ms is None else datetime.fromtimestamp(tick_ms / 1000, UTC)
 
@@ -127,14 +155,53 @@ class CurrentJob:
         """
         if self._place.stopping:
             raise JobInterrupted
-        if self._soft_deadline is not None:
-            from taskqd.clock import monotonic_s
+        if self._soft_deadline is not None and monotonic_s() > self._soft_deadline:
+            raise TaskTimeout(f"{self.task}: soft_timeout is over")
 
-            if monotonic_s() > self._soft_deadline:
-                raise TaskTimeout(f"{self.task}: soft_timeout is over")
+    # -- what is kept with the job -----------------------------------------------------------
+
+    def checkpoint(self, state: Any) -> None:
+        """Keep `state` (JSON types, dataclass, ...) for the next attempt, if there is one.
+
+        It survives interruption, crash and change of host.  Raises JobInterrupted where the job
+        is not this worker's any more, EncodeError, StorageError.
+        """
+        self._note("checkpoint", encode_checked(state, f"{self.task}: checkpoint"))
+
+    @property
+    def checkpointed(self) -> Any:
+        """The state of the last checkpoint, of this attempt or an earlier one; None: none yet."""
+        data = self._read_notes().get("checkpoint")
+        return None if data is None else decode_plain(data)
+
+    def progress(self, done: float, total: float | None = None) -> None:
+        """Tell how far the job has come; `Result.info()` shows it."""
+        self._note("progress", encode_checked([done, total], f"{self.task}: progress"))
+
+    def once(self, key: str) -> bool:
+        """Return True once per job and key, over all attempts: guard an effect with it."""
+        return self._note(f"once:{key}", b"true", once=True)
+
+    def _note(self, key: str, value: bytes, *, once: bool = False) -> bool:
+        hold = Hold(self._place.worker, self.id, self.queue, self.token)
+        noted = self._features().note(hold, key, value, once=once)
+        if noted == "fenced":
+            raise JobInterrupted(f"job {self.id} is not this worker's any more")
+        if self._notes is not None and noted == "kept":
+            self._notes[key] = value
+        return noted == "kept"
+
+    def _read_notes(self) -> dict[str, bytes]:
+        if self._notes is None:
+            self._notes = self._features().notes(self.id, self.queue)
+        return self._notes
 
 
 _current: ContextVar[CurrentJob | None] = ContextVar("taskqd_current_job", default=None)
+
+
+def peek_current() -> CurrentJob | None:
+    return _current.get()
 
 
 def current_job() -> CurrentJob:

@@ -5,7 +5,6 @@ One place for each ending, so that storage, log and signals always say the same.
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
 import msgspec
@@ -15,7 +14,7 @@ from taskqd.clock import monotonic_s, now_ms
 from taskqd.codec import encode_checked
 from taskqd.current import CurrentJob
 from taskqd.envelope import moment_ms
-from taskqd.errors import PayloadTooLarge, RetryTask
+from taskqd.errors import ConfigError, PayloadTooLarge, RetryTask
 from taskqd.failures import describe, message_of, trace_of, type_name_of
 from taskqd.job import (
     NO_MARKS,
@@ -37,8 +36,6 @@ from taskqd.settings import LimitSettings
 _SKIPPED_TTL_S = 300
 """An outcome without a value (skipped, or `store_result=False`) is kept this long: enough to answer
 who waits, and to recognise a repeated enqueue."""
-_LOCKED_MS = (500, 1500)
-"""A job whose lock is held comes back after a random time between these."""
 
 
 class Endings:
@@ -83,7 +80,10 @@ class Endings:
             delay_s = max(0.0, float(error.delay))
         elif error.eta is not None:
             now = now_ms()
-            eta_ms = moment_ms(error.eta, now, self._app.zone, absolute=True)
+            try:
+                eta_ms = moment_ms(error.eta, now, self._app.zone, absolute=True)
+            except ConfigError as problem:
+                return self.fail(opened, job, problem, started, Reason.FAILED)
             delay_s = max(0.0, (eta_ms - now) / 1000)
         else:
             delay_s = opened.options.retry_delay
@@ -217,7 +217,7 @@ class Endings:
             attempt=marks.attempts + started,
             reason=reason,
         )
-        signal = "expired" if reason == Reason.EXPIRED else "canceled"
+        signal = _SIGNAL_OF.get(reason, "canceled")
         if signal in self._handlers:
             self._app.listeners.tell(signal, view)
         ttl_s = min(self.ttl_s(options), _SKIPPED_TTL_S)
@@ -252,23 +252,25 @@ class Endings:
             lease.id, lease.queue, lease.token, "requeue", marks=marks, reason=Reason.INTERRUPTED
         )
 
-    def come_back(self, opened: Opened) -> Outcome:
-        """The lock is held: back to the queue a little later, no retry and no attempt counted."""
-        lease = opened.lease
+    def come_back(self, lease: Lease, marks: Marks, reason: Reason, delay_ms: int) -> Outcome:
+        """A gate is closed: back, not before `delay_ms`; no retry and no attempt is counted."""
         return Outcome(
             lease.id,
             lease.queue,
             lease.token,
             "retry",
-            delay_ms=round(random.uniform(*_LOCKED_MS)),
-            marks=opened.marks,
-            reason=Reason.LOCKED,
+            delay_ms=delay_ms,
+            marks=marks,
+            reason=reason,
         )
 
     def ttl_s(self, options: TaskOptions) -> int:
         if not options.store_result:
             return _SKIPPED_TTL_S
         return self._app.result_ttl if options.result_ttl is None else options.result_ttl
+
+
+_SIGNAL_OF: dict[str, str] = {Reason.EXPIRED: "expired", Reason.REVOKED: "revoked"}
 
 
 def call_options(settings: TaskOptions, envelope: Envelope) -> TaskOptions:

@@ -11,41 +11,33 @@ import asyncio
 import random
 from typing import Any
 
-import msgspec
-
-from taskqd import events
-from taskqd.clock import monotonic_s, now_ms
+from taskqd import events, gates
+from taskqd.clock import monotonic_s
 from taskqd.current import CurrentJob, Place, _current
-from taskqd.endings import Endings, call_options, facts_of
-from taskqd.envelope import unpack
+from taskqd.endings import Endings, facts_of
 from taskqd.errors import (
     CancelExecution,
-    DecodeError,
+    ConfigError,
     EncodeError,
     JobInterrupted,
     PayloadTooLarge,
     RetryTask,
-    SignatureError,
     TaskLockedException,
     TaskTimeout,
 )
 from taskqd.failures import describe, trace_of
 from taskqd.job import (
-    NO_MARKS,
-    BadRecord,
-    Envelope,
     Lease,
-    Marks,
     Outcome,
     Reason,
     clip,
-    split_record,
 )
 from taskqd.log import Log
-from taskqd.options import TaskOptions
-from taskqd.registry import AppLike, Opened, TaskLike
+from taskqd.opening import Opener
+from taskqd.registry import AppLike, Opened
 from taskqd.retry import may_retry, retry_delay_s
 from taskqd.settings import LimitSettings
+from taskqd.storage.features import Features
 
 
 class Runner:
@@ -56,6 +48,7 @@ class Runner:
         self._limits = limits
         self._log = log
         self._ends = Endings(app, limits, log)
+        self._opener = Opener(app, limits, self._ends)
         self._tells_start = log.enabled(events.JOB_STARTED)
         self._handlers = app.listeners.handlers
         self._some_ack_each = any(t.settings.ack == "each" for t in app.registry.values())
@@ -63,10 +56,13 @@ class Runner:
 
     def run(self, lease: Lease, place: Place) -> Outcome:
         """Run one job to its outcome.  Never raises: what the task raises is classified."""
-        opened = self._open(lease)
+        opened = self._opener.open(lease)
         if isinstance(opened, Outcome):
             return opened
         started = monotonic_s()
+        held = self._enter(opened, place, started) if opened.task.gated else None
+        if isinstance(held, Outcome):
+            return held
         job = self._begin(opened, place, started)
         token = _current.set(job)
         try:
@@ -78,13 +74,20 @@ class Runner:
         finally:
             place.end()
             _current.reset(token)
+            if held is not None:
+                held.leave()
 
     async def arun(self, lease: Lease, place: Place) -> Outcome:
         """`run` on an event loop: `async def` tasks are awaited, others run in a thread."""
-        opened = self._open(lease)
+        opened = self._opener.open(lease)
         if isinstance(opened, Outcome):
             return opened
         started = monotonic_s()
+        held = None
+        if opened.task.gated:
+            held = await asyncio.to_thread(self._enter, opened, place, started)
+        if isinstance(held, Outcome):
+            return held
         job = self._begin(opened, place, started)
         token = _current.set(job)
         try:
@@ -96,78 +99,46 @@ class Runner:
         finally:
             place.end()
             _current.reset(token)
+            if held is not None:
+                held.leave()
 
     def interrupted(self, lease: Lease) -> Outcome:
         """Return the outcome of a job that is stopped with its worker."""
-        marks, options, task = self._peek(lease)
+        marks, options, task = self._opener.peek(lease)
         return self._ends.interrupt(lease, marks, options, task)
+
+    def heed(self, orders_stand: bool) -> None:
+        """Look at the standing orders before each job from now on, or do not."""
+        self._opener.orders_stand = orders_stand
 
     def acks_each(self, lease: Lease) -> bool:
         """Return whether the job's outcome must be settled at once (`ack="each"`)."""
-        return self._some_ack_each and self._peek(lease)[1].ack == "each"
+        return self._some_ack_each and self._opener.peek(lease)[1].ack == "each"
 
-    # -- open and refuse ---------------------------------------------------------------------
+    # -- gates -------------------------------------------------------------------------------
 
-    def _open(self, lease: Lease) -> Opened | Outcome:
+    def _enter(self, opened: Opened, place: Place, started: float) -> gates.Held | Outcome:
+        """Pass the gates of the job's task: its lock, its share of places, its rate."""
         try:
-            unpacked = unpack(
-                lease.record,
-                namespace=self._app.name,
-                queue=lease.queue,
-                job_id=lease.id,
-                signer=self._app.signer,
-            )
-        except SignatureError as error:
-            return self._ends.refuse(lease, Reason.UNSIGNED, str(error))
-        except (BadRecord, DecodeError) as error:
-            return self._ends.refuse(lease, Reason.UNDECODABLE, str(error))
-        envelope, marks = unpacked.envelope, unpacked.marks
-        task = self._app.registry.get(envelope.t)
-        if task is None:
-            message = f"no task named {envelope.t!r} is declared in app {self._app.name!r}"
-            return self._ends.refuse(lease, Reason.UNKNOWN_TASK, message, envelope, marks)
-        options = call_options(task.settings, envelope)
-        refusal = self._over_budget(lease, envelope, marks, options)
-        if refusal is not None:
-            return refusal
-        if envelope.x is not None and envelope.x < now_ms():
-            return self._ends.cancel(lease, envelope, marks, options, Reason.EXPIRED)
-        return self._decode_call(lease, envelope, marks, task, options)
-
-    def _over_budget(
-        self, lease: Lease, envelope: Envelope, marks: Marks, options: TaskOptions
-    ) -> Outcome | None:
-        if marks is NO_MARKS:
-            return None
-        if options.at_most_once and (marks.crashes or marks.interruptions):
-            return self._ends.refuse(lease, Reason.LOST, marks.error, envelope, marks)
-        if marks.crashes >= options.max_crashes:
-            return self._ends.refuse(lease, Reason.POISONED, marks.error, envelope, marks)
-        limit = options.max_interruptions
-        if limit is not None and marks.interruptions > limit:
-            return self._ends.refuse(lease, Reason.INTERRUPTIONS, marks.error, envelope, marks)
-        return None
-
-    def _decode_call(
-        self, lease: Lease, envelope: Envelope, marks: Marks, task: TaskLike, options: TaskOptions
-    ) -> Opened | Outcome:
-        if len(lease.record) > self._limits.payload_bytes_max + _MARKS_BYTES_MAX:
-            message = f"the record has {len(lease.record)} bytes; see limits.payload_bytes_max"
-            return self._ends.refuse(lease, Reason.OVERSIZED, message, envelope, marks)
-        try:
-            args, kwargs = task.codec.decode_call(envelope.a, envelope.k)
-        except DecodeError as error:
-            return self._ends.refuse(lease, Reason.REJECTED, str(error), envelope, marks)
-        problem = task.codec.fits(args, kwargs)
-        if problem is not None:
-            return self._ends.refuse(lease, Reason.REJECTED, problem, envelope, marks)
-        return Opened(lease, envelope, marks, task, options, args, kwargs)
+            passed = gates.enter(self._app, opened, place.worker)
+        except ConfigError as problem:
+            return self._raised(opened, self._job(opened, place, started), problem, started)
+        if isinstance(passed, gates.Held):
+            return passed
+        job = self._job(opened, place, started)
+        if passed.reason is Reason.LOCKED and opened.options.lock is not None:
+            error = TaskLockedException(f"lock {passed.what!r} is held by someone else")
+            outcome = self._locked(opened, job, error, passed.delay_ms)
+            return outcome or self._raised(opened, job, error, started)
+        if passed.reason is Reason.RATE_LIMITED and "rate-limited" in self._handlers:
+            self._app.listeners.tell("rate-limited", job)
+        return self._ends.come_back(opened.lease, opened.marks, passed.reason, passed.delay_ms)
 
     # -- call --------------------------------------------------------------------------------
 
     def _begin(self, opened: Opened, place: Place, started: float) -> CurrentJob:
         lease, options = opened.lease, opened.options
-        job = CurrentJob(lease, opened.envelope, opened.marks, place, started)
+        job = self._job(opened, place, started)
         if options.soft_timeout is not None:
             job._soft_deadline = started + options.soft_timeout
         place.begin(lease.token, lease.id, opened.envelope.t, options.timeout)
@@ -176,6 +147,14 @@ class Runner:
         if "executing" in self._handlers:
             self._app.listeners.tell("executing", job)
         return job
+
+    def _job(self, opened: Opened, place: Place, started: float) -> CurrentJob:
+        return CurrentJob(
+            opened.lease, opened.envelope, opened.marks, place, started, self._features
+        )
+
+    def _features(self) -> Features:
+        return self._app.features
 
     def _call(self, opened: Opened, job: CurrentJob, place: Place) -> Any:
         self._before(opened, job)
@@ -223,7 +202,7 @@ class Runner:
                 opened.lease, opened.marks, opened.options, opened.envelope.t
             )
         if isinstance(error, TaskLockedException):
-            outcome = self._locked(opened, job, error)
+            outcome = self._locked(opened, job, error, round(random.uniform(*_LOCKED_MS)))
             if outcome is not None:
                 return outcome
         reason = Reason.TIMEOUT if isinstance(error, TaskTimeout) else Reason.FAILED
@@ -233,8 +212,10 @@ class Runner:
             return self._ends.retry(opened, job, error, started, delay_s, failures)
         return self._ends.fail(opened, job, error, started, reason)
 
-    def _locked(self, opened: Opened, job: CurrentJob, error: BaseException) -> Outcome | None:
-        """A lock that is held is a state, not a failure: skip, or come back later."""
+    def _locked(
+        self, opened: Opened, job: CurrentJob, error: BaseException, delay_ms: int
+    ) -> Outcome | None:
+        """A lock that is held is a state, not a failure: skip, or come back when it is free."""
         if "locked" in self._handlers:
             self._app.listeners.tell("locked", job, error)
         policy = opened.options.on_locked
@@ -243,7 +224,7 @@ class Runner:
                 opened.lease, opened.envelope, opened.marks, opened.options, Reason.SKIPPED, job
             )
         if policy == "requeue":
-            return self._ends.come_back(opened)
+            return self._ends.come_back(opened.lease, opened.marks, Reason.LOCKED, delay_ms)
         return None
 
     def _after(
@@ -251,17 +232,6 @@ class Runner:
     ) -> None:
         if self._app.listeners.has_hooks("post_execute"):
             self._app.listeners.run_hooks("post_execute", job, value, error)
-
-    def _peek(self, lease: Lease) -> tuple[Marks, TaskOptions, str]:
-        """Return what can be known of a job without refusing it."""
-        try:
-            marks, payload, _ = split_record(lease.record)
-            envelope = _decode_envelope(payload)
-        except (BadRecord, msgspec.MsgspecError, ValueError):
-            return NO_MARKS, _DEFAULTS, ""
-        task = self._app.registry.get(envelope.t)
-        options = _DEFAULTS if task is None else call_options(task.settings, envelope)
-        return marks, options, envelope.t
 
     def _report_listener(self, kind: str, name: str, error: BaseException) -> None:
         self._log.emit(
@@ -272,6 +242,5 @@ class Runner:
         )
 
 
-_DEFAULTS = TaskOptions()
-_MARKS_BYTES_MAX = 4096
-_decode_envelope = msgspec.json.Decoder(Envelope).decode
+_LOCKED_MS = (500, 1500)
+"""A job that met a held lock inside its own code comes back after a random time between these."""

@@ -31,6 +31,7 @@ class CallersPlace:
     """The caller's thread as a slot."""
 
     stopping = False
+    worker = ""
 
     def __init__(self) -> None:
         self._runner: asyncio.Runner | None = None

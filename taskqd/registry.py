@@ -11,6 +11,7 @@ from taskqd.job import Envelope, Lease, Marks
 from taskqd.options import TaskOptions
 from taskqd.signals import Listeners
 from taskqd.signing import Signer
+from taskqd.storage.features import Features
 
 
 class TaskLike(Protocol):
@@ -22,6 +23,11 @@ class TaskLike(Protocol):
 
     @property
     def is_async(self) -> bool: ...
+
+    @property
+    def gated(self) -> bool:
+        """It has a lock, a limit or a rate: its jobs pass `taskqd.gates` first."""
+        ...
 
     @property
     def codec(self) -> CallCodec: ...
@@ -45,6 +51,11 @@ class AppLike(Protocol):
 
     @property
     def zone(self) -> tzinfo: ...
+
+    @property
+    def features(self) -> Features:
+        """The calling thread's storage."""
+        ...
 
 
 class Opened(NamedTuple):

@@ -57,7 +57,7 @@ class Listeners:
         for handler in self.handlers.get(signal, ()):
             try:
                 handler(signal, job, exc)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 self.report("signal handler", _name(handler), error)
 
     def add_hook(self, hook: str, function: Callable[..., Any], name: str | None = None) -> None:

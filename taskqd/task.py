@@ -6,6 +6,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast
 
@@ -48,6 +49,17 @@ class Producer(Protocol):
         self, signatures: Sequence[Signature[Any]]
     ) -> list[Result[Any]]: ...
 
+    def revoke_all(
+        self,
+        task: Task[Any, Any],
+        revoke_until: datetime | float | None = None,
+        revoke_once: bool = False,
+    ) -> None: ...
+
+    def restore_all(self, task: Task[Any, Any]) -> bool: ...
+
+    def is_revoked(self, task: Task[Any, Any]) -> bool: ...
+
 
 class Task(Generic[P, R]):
     """A function that runs in the background.  Made by `@app.task`."""
@@ -63,6 +75,7 @@ class Task(Generic[P, R]):
         self.function = function
         self.name = name
         self.settings = options
+        self.gated = bool(options.lock or options.max_running or options.rate_limit)
         self.is_async = inspect.iscoroutinefunction(function)
         self.codec = CallCodec(function, name, context=options.context)
         functools.update_wrapper(cast("Callable[..., Any]", self), function)
@@ -97,6 +110,19 @@ class Task(Generic[P, R]):
         """Enqueue one job for each item (a tuple is spread over the parameters), thousands at a time."""
         calls = [Signature(self, item if isinstance(item, tuple) else (item,)) for item in iterable]
         return ResultGroup(cast("list[Result[R]]", self.app.enqueue_signatures(calls)))
+
+    def revoke(
+        self, revoke_until: datetime | float | None = None, revoke_once: bool = False
+    ) -> None:
+        """Let no job of this task start, until `revoke_until` or `restore`."""
+        self.app.revoke_all(self, revoke_until, revoke_once)
+
+    def restore(self) -> bool:
+        """Lift the revocation.  False: there is none."""
+        return self.app.restore_all(self)
+
+    def is_revoked(self) -> bool:
+        return self.app.is_revoked(self)
 
     def call_local(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function here and now, as if it were no task."""

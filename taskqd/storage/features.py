@@ -119,11 +119,13 @@ class Features(Protocol):
 
     # -- rates -------------------------------------------------------------------------------
 
-    def take(self, key: str, limit: int, period_ms: int) -> int:
+    def take(self, key: str, limit: int, period_ms: int, who: str) -> int:
         """Count one start if fewer than `limit` were counted in the last `period_ms`.
 
         Returns 0 where it was counted, else the ms after which to ask again.  Exact: a sliding
-        log, by the storage's clock.
+        log, by the storage's clock, over `period_ms` and a margin (a twentieth and 20 ms) for the
+        time between the count and the start.  Callers `who` (job ids) that are refused are told
+        times that are a share of the period apart, so that a thousand do not ask at once.
         """
         ...
 

@@ -32,6 +32,7 @@ class PlainPlace:
         self.began: list[str] = []
         self.ended = 0
         self.stopping = False
+        self.worker = ""
         self._runner: asyncio.Runner | None = None
 
     def seconds_left(self) -> float:

@@ -1,0 +1,113 @@
+"""From a lease to a job that may run, or to the outcome of one that must not."""
+
+from __future__ import annotations
+
+import msgspec
+
+from taskqd.clock import now_ms
+from taskqd.endings import Endings, call_options
+from taskqd.envelope import unpack
+from taskqd.errors import DecodeError, SignatureError, StorageError
+from taskqd.job import NO_MARKS, BadRecord, Envelope, Lease, Marks, Outcome, Reason, split_record
+from taskqd.options import TaskOptions
+from taskqd.registry import AppLike, Opened, TaskLike
+from taskqd.settings import LimitSettings
+
+
+class Opener:
+    """Opens records.  Keeps no state between jobs."""
+
+    def __init__(self, app: AppLike, limits: LimitSettings, ends: Endings) -> None:
+        self._app = app
+        self._limits = limits
+        self._ends = ends
+        self.orders_stand = False
+        """The storage has standing orders (`Leased.revocations`)."""
+
+    def open(self, lease: Lease) -> Opened | Outcome:
+        try:
+            unpacked = unpack(
+                lease.record,
+                namespace=self._app.name,
+                queue=lease.queue,
+                job_id=lease.id,
+                signer=self._app.signer,
+            )
+        except SignatureError as error:
+            return self._ends.refuse(lease, Reason.UNSIGNED, str(error))
+        except (BadRecord, DecodeError) as error:
+            return self._ends.refuse(lease, Reason.UNDECODABLE, str(error))
+        envelope, marks = unpacked.envelope, unpacked.marks
+        task = self._app.registry.get(envelope.t)
+        if task is None:
+            message = f"no task named {envelope.t!r} is declared in app {self._app.name!r}"
+            return self._ends.refuse(lease, Reason.UNKNOWN_TASK, message, envelope, marks)
+        options = call_options(task.settings, envelope)
+        refusal = self._over_budget(lease, envelope, marks, options)
+        if refusal is not None:
+            return refusal
+        try:
+            if self.orders_stand and self._revoked(lease, envelope):
+                return self._ends.cancel(lease, envelope, marks, options, Reason.REVOKED)
+        except StorageError:
+            return self._ends.come_back(lease, marks, Reason.REVOKED, _AWAY_MS)
+        if envelope.x is not None and envelope.x < now_ms():
+            return self._ends.cancel(lease, envelope, marks, options, Reason.EXPIRED)
+        return self._decode_call(lease, envelope, marks, task, options)
+
+    def _revoked(self, lease: Lease, envelope: Envelope) -> bool:
+        orders = self._app.features.revocations()
+        for subject in (f"id:{lease.id}", f"task:{envelope.t}"):
+            order = orders.get(subject)
+            if order is None or (order.until_ms and order.until_ms <= now_ms()):
+                continue
+            # Of several workers that meet an order for one job, one uses it up.
+            if not order.once or self._app.features.restore(subject):
+                return True
+        return False
+
+    def _over_budget(
+        self, lease: Lease, envelope: Envelope, marks: Marks, options: TaskOptions
+    ) -> Outcome | None:
+        if marks is NO_MARKS:
+            return None
+        if options.at_most_once and (marks.crashes or marks.interruptions):
+            return self._ends.refuse(lease, Reason.LOST, marks.error, envelope, marks)
+        if marks.crashes >= options.max_crashes:
+            return self._ends.refuse(lease, Reason.POISONED, marks.error, envelope, marks)
+        limit = options.max_interruptions
+        if limit is not None and marks.interruptions > limit:
+            return self._ends.refuse(lease, Reason.INTERRUPTIONS, marks.error, envelope, marks)
+        return None
+
+    def _decode_call(
+        self, lease: Lease, envelope: Envelope, marks: Marks, task: TaskLike, options: TaskOptions
+    ) -> Opened | Outcome:
+        if len(lease.record) > self._limits.payload_bytes_max + _MARKS_BYTES_MAX:
+            message = f"the record has {len(lease.record)} bytes; see limits.payload_bytes_max"
+            return self._ends.refuse(lease, Reason.OVERSIZED, message, envelope, marks)
+        try:
+            args, kwargs = task.codec.decode_call(envelope.a, envelope.k)
+        except DecodeError as error:
+            return self._ends.refuse(lease, Reason.REJECTED, str(error), envelope, marks)
+        problem = task.codec.fits(args, kwargs)
+        if problem is not None:
+            return self._ends.refuse(lease, Reason.REJECTED, problem, envelope, marks)
+        return Opened(lease, envelope, marks, task, options, args, kwargs)
+
+    def peek(self, lease: Lease) -> tuple[Marks, TaskOptions, str]:
+        """Return what can be known of a job without refusing it."""
+        try:
+            marks, payload, _ = split_record(lease.record)
+            envelope = _decode_envelope(payload)
+        except (BadRecord, msgspec.MsgspecError, ValueError):
+            return NO_MARKS, _DEFAULTS, ""
+        task = self._app.registry.get(envelope.t)
+        options = _DEFAULTS if task is None else call_options(task.settings, envelope)
+        return marks, options, envelope.t
+
+
+_DEFAULTS = TaskOptions()
+_MARKS_BYTES_MAX = 4096
+_AWAY_MS = 1000
+_decode_envelope = msgspec.json.Decoder(Envelope).decode
