@@ -10,6 +10,7 @@ import msgspec
 from tests.fault.ledger import Evidence, Fault, Line
 
 MS = 1_000_000
+LIGHT = ("kill worker", "freeze worker", "kill zygote", "freeze zygote", "kill client")
 
 
 class Times(msgspec.Struct, frozen=True):
@@ -35,10 +36,11 @@ def times(samples: Sequence[float]) -> Times:
 def recovery(evidence: Evidence) -> dict[str, Times]:
     """Return for each kind of recovery how long it took.
 
-    Faults that overlap another one are left out: what took so long would not be known.
+    Faults during which the daemon or the storage was also away for another reason are left out.
     """
     begins = sorted((x for x in evidence.jobs if x.e == "begin"), key=lambda line: line.m)
-    alone = [fault for fault in evidence.faults if _is_alone(fault, evidence.faults)]
+    heavy = [fault for fault in evidence.faults if not fault.kind.startswith(LIGHT)]
+    alone = [fault for fault in evidence.faults if _is_alone(fault, heavy)]
     dead = [fault for fault in alone if fault.kind == "kill worker"]
     down = [fault for fault in alone if fault.kind in ("kill master", "kill tree")]
     away = [fault for fault in alone if fault.kind == "kill storage"]
