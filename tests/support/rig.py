@@ -53,10 +53,13 @@ def ids(leases: Sequence[Lease] | Leased) -> list[str]:
 class Rig:
     """`storage`, one node "n" registered for `queues`, workers "n.1", "n.2", ..."""
 
-    def __init__(self, storage: Storage, queues: Sequence[str] = ("q",)) -> None:
+    def __init__(
+        self, storage: Storage, queues: Sequence[str] = ("q",), *, registered: bool = False
+    ) -> None:
         self.storage = storage
         self.queues = list(queues)
-        self.register("n")
+        if not registered:
+            self.register("n")
 
     def register(self, node: str, lease_s: float = 600) -> None:
         self.storage.register(Node(node, name=f"{node}@host"), self.queues, lease_s)
