@@ -338,7 +338,12 @@ def test_every_way_to_end_tells_the_waiter(rig: Rig, server: RedisServer, how: s
     rig.put("a")
     caller = RedisStorage(server.url, "shop")
     woken = threading.Event()
-    thread = threading.Thread(target=lambda: (caller.wait([("a", "q")], DEADLINE_S), woken.set()))
+
+    def wait() -> None:
+        caller.wait([("a", "q")], DEADLINE_S)
+        woken.set()
+
+    thread = threading.Thread(target=wait)
     thread.start()
     until(lambda: server.client().exists("{shop:q}:waiters"), "registration")
     if how == "cancel":

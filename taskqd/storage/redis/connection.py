@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -70,6 +71,8 @@ class Link:
         self._loaded: set[str] = set()
         self._pid = os.getpid()
         self._used_s = 0.0
+        self._lock = threading.Lock()
+        """Keeps replies apart should two threads call at once, which they are not meant to."""
         self.connects = 0
         """How often it was opened: who keeps something for a connection compares this."""
 
@@ -137,8 +140,11 @@ class Link:
             self._loaded |= missing.keys()
 
     def _exchange(self, commands: Sequence[Args], write: bool) -> list[Any]:
-        self.send(commands)
-        return [self.read(write=write) for _ in commands]
+        if self._pid != os.getpid():
+            self._lock = threading.Lock()  # its holder stayed in the parent
+        with self._lock:
+            self.send(commands)
+            return [self.read(write=write) for _ in commands]
 
     # -- one half at a time ----------------------------------------------------------------
 

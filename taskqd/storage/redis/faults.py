@@ -46,7 +46,7 @@ REFUSED = {
 }
 
 # Before version 7 an error of a command inside a script stands behind the script's own words.
-_INSIDE = re.compile(r"-([A-Z]{3,}) ")
+_INSIDE = re.compile(r"(?:-|\d: )([A-Z]{3,}) ")
 _FORBIDDEN = re.compile(r"The user executing the script can't|ACL failure in script")
 _LEADING = re.compile(r"([A-Z]{3,})\b")
 
@@ -57,7 +57,7 @@ def code_of(error: driver.RedisError) -> str:
         if isinstance(error, kind):
             return code
     text = str(error)
-    if _FORBIDDEN.match(text):
+    if _FORBIDDEN.search(text):
         return "NOPERM"
     leading = _LEADING.match(text)
     if leading and leading[1] != "ERR":

@@ -1,0 +1,252 @@
+"""What is kept, where, and for how long: buckets, ghosts, leaks, slots of a cluster, pages."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from taskqd.clock import now_ms
+from taskqd.ids import new_id
+from taskqd.job import Marks, State
+from taskqd.storage.base import Storage
+from taskqd.storage.redis import RedisStorage
+from tests.support.redis_server import RedisServer, available_servers
+from tests.support.rig import Rig, ack, done, entry, ids, outcome, until
+
+KINDS = sorted(available_servers())
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
+    with RedisServer(available_servers()[request.param]) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: RedisServer) -> Any:
+    client = server.client()
+    client.flushall()
+    return client
+
+
+@pytest.fixture
+def rig(server: RedisServer, client: Any) -> Iterator[Rig]:
+    storage: Storage = RedisStorage(server.url, "shop")
+    yield Rig(storage)
+    storage.close()
+
+
+# -- answers -----------------------------------------------------------------------------------
+
+
+def test_answers_of_neighbours_share_a_key_with_the_longest_lifetime(rig: Rig, client: Any) -> None:
+    rig.put("abc1", "abc2", "abd1")
+    leases = {lease.id: lease for lease in rig.lease(3)}
+    rig.settle(ack(leases["abc1"], answer_ttl_s=1000), ack(leases["abd1"], answer_ttl_s=20))
+    rig.settle(ack(leases["abc2"], answer_ttl_s=10))
+    assert sorted(client.keys("*:r:*")) == [b"{shop:q}:r:abc", b"{shop:q}:r:abd"]
+    assert client.hkeys("{shop:q}:r:abc") == [b"1", b"2"]
+    assert 900 < client.ttl("{shop:q}:r:abc") <= 1000
+    assert 10 < client.ttl("{shop:q}:r:abd") <= 20
+
+
+def test_a_drained_queue_leaves_answers_with_a_lifetime_and_little_else(
+    rig: Rig, client: Any
+) -> None:
+    names = [new_id() for _ in range(500)]
+    rig.put(*names)
+    while leases := rig.lease(64):
+        rig.settle(*map(ack, leases))
+    rig.storage.retire("n", ["q"])
+    lasting = sorted(key for key in client.keys("*") if client.ttl(key) < 0)
+    assert lasting == [b"{shop:q}:seq", b"{shop}:queues"]
+    assert len(client.keys("*:r:*")) <= 500 // 16 + 2
+
+
+# -- stale entries -----------------------------------------------------------------------------
+
+
+def test_cancelling_in_a_long_queue_does_not_search_it(rig: Rig, client: Any) -> None:
+    rig.put(*(f"j{number:05}" for number in range(3000)))
+    for number in range(1000, 2000):
+        assert rig.storage.cancel(f"j{number:05}", "q", b"", 0)
+    assert client.llen("{shop:q}:ready") == 3000
+    assert rig.counts() == (2000, 0, 0, 0)
+    left = [f"j{number:05}" for number in (*range(1000), *range(2000, 3000))]
+    assert [row.id for row in rig.storage.jobs(State.QUEUED)] == left
+    assert rig.order(3000) == left
+    assert client.exists("{shop:q}:ghosts") == 0
+
+
+def test_a_cancelled_id_that_comes_again_runs_once(rig: Rig, client: Any) -> None:
+    rig.put("x", "a", "b")
+    assert rig.storage.cancel("a", "q", b"", 0)
+    assert rig.put("a", fresh=False) == [True]
+    assert rig.storage.cancel("a", "q", b"", 0)
+    assert rig.put("a", fresh=False) == [True]
+    assert rig.counts() == (3, 0, 0, 0)
+    assert list(rig.storage.leftovers()) == []
+    assert ids(rig.lease(10)) == ["x", "b", "a"]
+    assert client.exists("{shop:q}:ghosts", "{shop:q}:ready") == 0
+
+
+def test_a_stale_entry_in_another_lane_costs_no_job(rig: Rig) -> None:
+    rig.put("a", priority=1)
+    assert rig.storage.cancel("a", "q", b"", 0)
+    assert rig.put("a", "b", fresh=False) == [True, True]
+    assert sorted(ids(rig.lease(10))) == ["a", "b"]
+    assert rig.lease(10) == []
+
+
+def test_a_rescheduled_job_is_where_it_was_sent(rig: Rig) -> None:
+    rig.put("a", "b", "c")
+    assert rig.storage.reschedule("a", "q", now_ms() + 60_000)
+    assert rig.states() == {"a": "scheduled", "b": "queued", "c": "queued"}
+    assert rig.storage.reschedule("a", "q", 0)
+    assert rig.storage.reschedule("b", "q", 0)
+    assert rig.order() == ["c", "a", "b"]
+    assert list(rig.storage.leftovers()) == []
+
+
+# -- records -----------------------------------------------------------------------------------
+
+
+def test_marks_with_any_text_survive_a_recovery(rig: Rig) -> None:
+    said = 'Käse: "a/b"\\ \u2028 ☃ ' + "x" * 400
+    rig.put("a")
+    [lease] = rig.lease()
+    rig.settle(outcome(lease, "retry", marks=Marks(2**31, 7, 1, 0, said)))
+    [lease] = rig.lease()
+    [row] = rig.storage.recover_worker("n.1", ["q"], running=[lease.token], how="interrupted")
+    assert row.marks == Marks(2**31 + 1, 7, 2, 0, said)
+    [lease] = rig.lease()
+    [row] = rig.storage.recover_worker(
+        "n.1", ["q"], running=[lease.token], how="orphaned", verdict="§ \n 9"
+    )
+    assert row.marks == Marks(2**31 + 2, 7, 2, 1, "§ 9")
+
+
+def test_ids_of_every_shape_work(rig: Rig) -> None:
+    names = ["x", "a.b:c@d/e+f-g_h", "0" * 64, "12345"]
+    rig.put(*names, fresh=False)
+    leases = rig.lease(10)
+    assert ids(leases) == names
+    assert rig.settle(*map(ack, leases)) == [True] * 4
+    assert all(rig.storage.answers([(name, None) for name in names]))
+
+
+# -- leaks -------------------------------------------------------------------------------------
+
+LEAKS: dict[str, tuple[Callable[[Any], object], str]] = {
+    "record": (lambda c: c.hset("{shop:q}:jobs", "lost", "{}"), "neither waiting nor running"),
+    "entry": (lambda c: c.rpush("{shop:q}:ready", "none"), "no record"),
+    "twice": (lambda c: c.rpush("{shop:q}:ready:3", "a"), "two places"),
+    "ghost": (lambda c: c.sadd("{shop:q}:ghosts", "nobody"), "no stale entry"),
+    "held": (lambda c: c.hset("{shop:q}:held:gone.1", "a", "5"), "node is not known"),
+    "inbox": (lambda c: c.rpush("{shop:q}:inbox:gone.1", "x"), "node is not known"),
+    "crew": (lambda c: c.sadd("{shop:q}:crew:gone", "gone.1"), "node is not known"),
+    "idle": (lambda c: c.rpush("{shop:q}:idle", "gone.1"), "node is not known"),
+    "info": (lambda c: c.hset("{shop:q}:info", "gone", "{}"), "nodes lacks it"),
+    "tomb": (lambda c: c.hset("{shop:q}:tomb", "gone", "x\n{}"), "dead lacks it"),
+    "dead": (lambda c: c.zadd("{shop:q}:dead", {"gone": 1}), "tomb lacks it"),
+    "waiter": (lambda c: c.hset("{shop:q}:waiters", "gone", "w"), "has ended"),
+    "tick": (lambda c: c.zadd("{shop:q}:ticks", {"t@1": 1}), "lifetime is over"),
+    "last": (lambda c: c.hset("{shop:q}:last", "t", "1"), "no tick"),
+    "answer": (lambda c: c.hset("{shop:q}:r:x", "1", "y"), "no lifetime"),
+    "mail": (lambda c: c.rpush("{shop:q}:mail:w", "y"), "no lifetime"),
+    "unknown": (lambda c: c.set("{shop:q}:what", "y"), "unknown name"),
+    "queue": (lambda c: c.set("{shop:other}:seq", "1"), "queue is not known"),
+}
+
+
+@pytest.mark.parametrize("leak", LEAKS)
+def test_every_leak_is_named(rig: Rig, client: Any, leak: str) -> None:
+    rig.put("a", "b")
+    rig.lease(1)
+    rig.put("late", run_at_ms=now_ms() + 60_000)
+    assert list(rig.storage.leftovers()) == []
+    plant, why = LEAKS[leak]
+    plant(client)
+    assert any(why in row for row in rig.storage.leftovers())
+
+
+# -- cost and cluster --------------------------------------------------------------------------
+
+
+def test_a_turn_costs_the_same_with_few_and_with_many_waiting(rig: Rig, client: Any) -> None:
+    """Counted in commands of the server, which no noise on the machine can change."""
+
+    def commands_of_a_turn() -> int:
+        before = client.info("stats")["total_commands_processed"]
+        leases = rig.lease(64)
+        rig.settle(*map(ack, leases))
+        return int(client.info("stats")["total_commands_processed"] - before)
+
+    rig.put(*(f"aaaaaaaaaaaaa{number:05}" for number in range(64)))
+    few = commands_of_a_turn()
+    names = [f"bbbbbbbbbbbbb{number:05}" for number in range(30_000)]
+    rig.put(*names)
+    rig.put(*(f"ccc{number}" for number in range(2000)), run_at_ms=now_ms() + 3_600_000)
+    assert abs(commands_of_a_turn() - few) <= 6
+    assert rig.storage.promote(["q"]).promoted == 0
+
+
+def _port_for_a_cluster() -> int:
+    """A cluster's second port is 10,000 above."""
+    for port in range(21_000, 30_000):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) and probe.connect_ex(
+                ("127.0.0.1", port + 10_000)
+            ):
+                return port
+    raise RuntimeError("no free port")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_script_stays_in_the_slot_of_its_queue(kind: str) -> None:
+    """A cluster refuses a script that touches another slot."""
+    binary = available_servers()[kind]
+    with RedisServer(binary, port=_port_for_a_cluster(), cluster_enabled="yes") as server:
+        client: Any = server.client()
+        client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        until(lambda: b"cluster_state:ok" in client.execute_command("CLUSTER", "INFO"))
+        storage = RedisStorage(server.url, "shop")
+        _use_everything(storage)
+        storage.close()
+
+
+def _use_everything(storage: RedisStorage) -> None:
+    rig = Rig(storage)
+    storage.ping()
+    rig.put("a", "b", "c", "d", priority=3)
+    rig.put("e", run_at_ms=now_ms() + 60_000)
+    a, b, c = rig.lease(3)
+    rig.settle(ack(a), outcome(b, "bury", reason="failed"), outcome(c, "retry"))
+    assert storage.revive(["b"]) == 1
+    assert storage.cancel("c", None, done(0), 30)
+    assert storage.fire("x@1", [entry("t")])
+    assert storage.last_tick("x") == 1
+    assert len(rig.lease(9)) == 3
+    bell = storage.bell("n.2", ["q"])
+    bell.arm()
+    assert storage.turn("n.2", (), ["q"], 1, idle=True).leases == []
+    assert storage.reschedule("e", "q", 0)
+    assert ids(bell.answer()) == ["e"]
+    timer = storage.timer_bell(["q"])
+    timer.arm()
+    timer.close()
+    storage.wait([("a", "q")], 1)
+    assert storage.heartbeat("n", ["q"], 10)
+    assert storage.recover(["q"]) == []
+    assert len(storage.recover_worker("n.2", ["q"], running=[], how="released")) == 1
+    assert len(storage.recover_node("n", ["q"])) == 3
+    assert storage.purge(["q"], dead_ttl_s=1, dead_max=1) == 0
+    storage.pause("q")
+    storage.resume("q")
+    assert storage.queues()[0].queued == 4
+    assert list(storage.leftovers()) == []
+    assert storage.purge_queue("q") == 4
+    assert storage.purge_dead() == 0
