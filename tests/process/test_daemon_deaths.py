@@ -52,7 +52,7 @@ def test_jobs_beside_a_killer_in_one_worker_lose_no_retry(shop: Shop) -> None:
 def test_a_job_that_kills_its_worker_each_time_is_buried_with_the_signal(shop: Shop) -> None:
     with shop.open() as daemon:
         killer, others = tasks.die(), [tasks.quick(n) for n in range(20)]
-        with pytest.raises(JobDead, match="poisoned.*SIGKILL"):
+        with pytest.raises(JobDead, match=r"poisoned.*SIGKILL"):
             killer.get(timeout=30)
         assert [result.get(timeout=20) for result in others] == list(range(20))
         assert shop.notes().count("die") == 3

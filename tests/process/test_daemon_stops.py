@@ -10,8 +10,8 @@ import pytest
 
 from tests.support import shop as tasks
 from tests.support.daemon import Daemon, wait_until
+from tests.support.redis_server import RedisServer
 from tests.support.shop_daemon import Shop, open_shop
-from tests.support.storages import open_backend
 
 KINDS = {
     "process": {"count": 2},
@@ -113,17 +113,17 @@ def test_workers_can_be_added_and_taken_away(shop: Shop) -> None:
 
 
 def test_a_stop_ends_in_time_while_redis_is_gone(tmp_path: Path) -> None:
-    with open_backend("redis", tmp_path) as backend, open_shop(tmp_path, backend.url) as shop:
-        with shop.open(shutdown={"grace_s": 3}) as daemon:
-            tasks.hold(1)
-            shop.begun(1)
-            shop.app.close()
-            import redis
-
-            redis.Redis.from_url(backend.url).shutdown(nosave=True, now=True)
-            assert daemon.stop() == 0
-            assert daemon.events("master.stopped")[0]["took_s"] < 3
-            assert daemon.no_process_is_left()
+    with (
+        RedisServer() as server,
+        open_shop(tmp_path, server.url) as shop,
+        shop.open(shutdown={"grace_s": 3}) as daemon,
+    ):
+        tasks.hold(1)
+        shop.begun(1)
+        server.kill()
+        assert daemon.stop() == 0
+        assert daemon.events("master.stopped")[0]["took_s"] < 3
+        assert daemon.no_process_is_left()
 
 
 def test_a_storage_that_is_not_there_at_start_ends_the_daemon_with_69(tmp_path: Path) -> None:
