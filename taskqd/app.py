@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import tzinfo
 from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
-from taskqd import delivery
 from taskqd.control import Control
 from taskqd.cron import Rule, zone_of
-from taskqd.envelope import pack
+from taskqd.envelope import Packer
 from taskqd.errors import ConfigError, UnknownTask
 from taskqd.job import NAME_PATTERN, Entry
 from taskqd.options import TaskKwargs, TaskOptions, task_options
 from taskqd.periodic import PeriodicTask
-from taskqd.result import Result, ResultGroup
 from taskqd.settings import Durability, LimitSettings
 from taskqd.signals import Listeners, Listening
 from taskqd.signing import Signer
 from taskqd.storage import mask_url, open_storage
 from taskqd.storage.base import Storage
 from taskqd.storage.features import Features
+from taskqd.submit import Submit
 from taskqd.task import Signature, Task, module_name
 from taskqd.threads import StoragePerThread
 
@@ -43,7 +41,7 @@ class TaskDecorator(Protocol):
     def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
 
 
-class App(Control, Listening):
+class App(Submit, Control, Listening):
     """A namespace of tasks and the storage that keeps their jobs."""
 
     def __init__(
@@ -77,6 +75,7 @@ class App(Control, Listening):
         self.registry: dict[str, Task[Any, Any]] = {}
         self.periodic_tasks: list[PeriodicTask] = []
         self.listeners = Listeners()
+        self._packer = Packer(name, self.signer, self.zone)
         self._storages = StoragePerThread(self.open_storage)
         self._immediate_lock = threading.RLock()
         self._memory: Storage | None = None
@@ -184,45 +183,15 @@ class App(Control, Listening):
     # -- enqueueing --------------------------------------------------------------------------
 
     def entry(self, signature: Signature[Any], tick_ms: int | None = None) -> Entry:
-        return pack(
-            signature,
-            namespace=self.name,
-            signer=self.signer,
-            zone=self.zone,
-            payload_bytes_max=self.limits.payload_bytes_max,
-            tick_ms=tick_ms,
-        )
+        """Encode a call without enqueueing it."""
+        return self.packer.pack(signature, tick_ms=tick_ms)
 
-    def enqueue(self, what: Any) -> Any:
-        """Enqueue a signature (returns its Result) or a list of them (returns a ResultGroup)."""
-        if isinstance(what, Signature):
-            return self.enqueue_signatures([what])[0]
-        return ResultGroup(self.enqueue_signatures(list(what)))
+    @property
+    def packer(self) -> Packer:
+        self._packer.payload_bytes_max = self.limits.payload_bytes_max
+        return self._packer
 
-    def enqueue_signatures(self, signatures: Sequence[Signature[Any]]) -> list[Result[Any]]:
-        """Enqueue all or, where one of them cannot be encoded, none."""
-        entries = [self.entry(signature) for signature in signatures]
-        new = delivery.deliver(self.storage, entries)
-        if "enqueued" in self.listeners.handlers:
-            self._tell_enqueued(signatures, entries, new)
-        if self.immediate:
-            self._run_immediately()
-        return [
-            Result(self, entry.id, entry.queue, signature.task.codec.decode_result)
-            for signature, entry in zip(signatures, entries, strict=True)
-        ]
-
-    async def aenqueue_signatures(self, signatures: Sequence[Signature[Any]]) -> list[Result[Any]]:
-        return await asyncio.to_thread(self.enqueue_signatures, signatures)
-
-    def _tell_enqueued(
-        self, signatures: Sequence[Signature[Any]], entries: Sequence[Entry], new: Sequence[bool]
-    ) -> None:
-        for signature, entry, is_new in zip(signatures, entries, new, strict=True):
-            if is_new:
-                self.listeners.tell("enqueued", delivery.EnqueuedJob.of(entry, signature.task.name))
-
-    def _run_immediately(self) -> None:
+    def run_immediately(self) -> None:
         from taskqd.immediate import run_queued
 
         with self._immediate_lock:

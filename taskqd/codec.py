@@ -114,6 +114,20 @@ class CallCodec:
             raise BadArguments(str(error)) from None
         return positional, keyword
 
+    def encode_partial(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[bytes | None, bytes | None]:
+        """`encode_call` for a call that gets more arguments later; names are checked."""
+        try:
+            self._signature.bind_partial(*args, **kwargs)
+        except TypeError as error:
+            raise BadArguments(
+                f"{self._label}{self._signature}: {error}; nothing was enqueued"
+            ) from None
+        positional = encode_checked(args, f"{self._label}: arguments") if args else None
+        keyword = encode_checked(kwargs, f"{self._label}: arguments") if kwargs else None
+        return positional, keyword
+
     def check(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Raise BadArguments where the call does not fit the signature."""
         try:

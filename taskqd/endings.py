@@ -13,9 +13,10 @@ from taskqd import events
 from taskqd.clock import monotonic_s, now_ms
 from taskqd.codec import encode_checked
 from taskqd.current import CurrentJob
-from taskqd.envelope import moment_ms
-from taskqd.errors import ConfigError, PayloadTooLarge, RetryTask
+from taskqd.envelope import call_options, moment_ms
+from taskqd.errors import ConfigError, PayloadTooLarge, RetryTask, StorageError
 from taskqd.failures import describe, message_of, trace_of, type_name_of
+from taskqd.followup import after_failure, after_value, follows
 from taskqd.job import (
     NO_MARKS,
     Answer,
@@ -48,17 +49,24 @@ class Endings:
         self._tells_done = log.enabled(events.JOB_DONE)
         self._handlers = app.listeners.handlers
 
-    def done(self, opened: Opened, job: CurrentJob, data: msgspec.Raw, started: float) -> Outcome:
-        lease = opened.lease
+    def done(
+        self, opened: Opened, job: CurrentJob, value: Any, data: msgspec.Raw, started: float
+    ) -> Outcome:
+        lease, envelope = opened.lease, opened.envelope
         run_ms = (monotonic_s() - started) * 1000
-        if self._tells_done:
-            self._log.emit(events.JOB_DONE, **facts_of(job), **_times(job, run_ms))
-        if "complete" in self._handlers:
-            self._app.listeners.tell("complete", job)
         ttl_s = self.ttl_s(opened.options)
         answer = Answer(
             "done", lease.token, now_ms(), ttl_s, opened.marks.attempts + 1, round(run_ms, 2), data
         )
+        if follows(envelope):
+            try:
+                after_value(self._app, envelope, answer, value)
+            except StorageError:
+                return self.come_back(lease, opened.marks, Reason.INTERRUPTED, _AWAY_MS)
+        if self._tells_done:
+            self._log.emit(events.JOB_DONE, **facts_of(job), **_times(job, run_ms))
+        if "complete" in self._handlers:
+            self._app.listeners.tell("complete", job)
         return Outcome(lease.id, lease.queue, lease.token, "ack", encode_answer(answer), ttl_s)
 
     def encode_result(self, opened: Opened, value: Any) -> msgspec.Raw:
@@ -165,6 +173,12 @@ class Endings:
         failure: Failure,
     ) -> Outcome:
         name = envelope.t if envelope is not None else ""
+        ttl_s = self.ttl_s(options) if options is not None else self._app.result_ttl
+        answer = Answer(
+            "dead", lease.token, now_ms(), ttl_s, marks.attempts, reason=reason, failure=failure
+        )
+        if not self._followed(envelope, answer):
+            return self.come_back(lease, marks, Reason.INTERRUPTED, _AWAY_MS)
         self._log.emit(
             events.JOB_DEAD,
             job_id=lease.id,
@@ -176,26 +190,7 @@ class Endings:
         )
         if "dead" in self._handlers:
             self._app.listeners.tell("dead", JobView(lease.id, name, lease.queue, marks))
-        ttl_s = self.ttl_s(options) if options is not None else self._app.result_ttl
-        answer = Answer(
-            "dead",
-            lease.token,
-            now_ms(),
-            ttl_s,
-            marks.attempts,
-            reason=reason.value,
-            failure=failure,
-        )
-        return Outcome(
-            lease.id,
-            lease.queue,
-            lease.token,
-            "bury",
-            encode_answer(answer),
-            ttl_s,
-            marks=marks,
-            reason=reason.value,
-        )
+        return _ended(lease, "bury", answer, reason.value, marks)
 
     def cancel(
         self,
@@ -207,32 +202,36 @@ class Endings:
         job: CurrentJob | None = None,
     ) -> Outcome:
         started = job is not None
+        ttl_s = min(self.ttl_s(options), _SKIPPED_TTL_S)
+        answer = Answer(
+            "cancelled", lease.token, now_ms(), ttl_s, marks.attempts + started, reason=str(reason)
+        )
+        if not self._followed(envelope, answer):
+            return self.come_back(lease, marks, Reason.INTERRUPTED, _AWAY_MS)
         event = events.JOB_CANCELLED if started else events.JOB_SKIPPED
-        view = job or JobView(lease.id, envelope.t, lease.queue, marks)
         self._log.emit(
             event,
             job_id=lease.id,
             task=envelope.t,
             queue=lease.queue,
-            attempt=marks.attempts + started,
+            attempt=answer.attempts,
             reason=reason,
         )
         signal = _SIGNAL_OF.get(reason, "canceled")
         if signal in self._handlers:
+            view = job or JobView(lease.id, envelope.t, lease.queue, marks)
             self._app.listeners.tell(signal, view)
-        ttl_s = min(self.ttl_s(options), _SKIPPED_TTL_S)
-        answer = Answer(
-            "cancelled", lease.token, now_ms(), ttl_s, marks.attempts + started, reason=str(reason)
-        )
-        return Outcome(
-            lease.id,
-            lease.queue,
-            lease.token,
-            "cancel",
-            encode_answer(answer),
-            ttl_s,
-            reason=str(reason),
-        )
+        return _ended(lease, "cancel", answer, str(reason), NO_MARKS)
+
+    def _followed(self, envelope: Envelope | None, answer: Answer) -> bool:
+        """Set off what follows a job without a value.  False: the storage is away."""
+        if envelope is None or not follows(envelope):
+            return True
+        try:
+            after_failure(self._app, envelope, answer)
+        except StorageError:
+            return False
+        return True
 
     def interrupt(self, lease: Lease, marks: Marks, options: TaskOptions, task: str) -> Outcome:
         marks = msgspec.structs.replace(
@@ -270,15 +269,21 @@ class Endings:
         return self._app.result_ttl if options.result_ttl is None else options.result_ttl
 
 
+def _ended(lease: Lease, kind: str, answer: Answer, reason: str, marks: Marks) -> Outcome:
+    return Outcome(
+        lease.id,
+        lease.queue,
+        lease.token,
+        kind,
+        encode_answer(answer),
+        answer.ttl_s,
+        marks=marks,
+        reason=reason,
+    )
+
+
+_AWAY_MS = 1000
 _SIGNAL_OF: dict[str, str] = {Reason.EXPIRED: "expired", Reason.REVOKED: "revoked"}
-
-
-def call_options(settings: TaskOptions, envelope: Envelope) -> TaskOptions:
-    """Return the task's options with those of this call on top."""
-    if envelope.o is None:
-        return settings
-    known = {k: v for k, v in envelope.o.items() if k in TaskOptions.__struct_fields__}
-    return msgspec.structs.replace(settings, **known)
 
 
 def facts_of(job: CurrentJob) -> dict[str, Any]:

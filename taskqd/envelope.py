@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
@@ -10,8 +11,8 @@ import msgspec
 from taskqd.clock import now_ms
 from taskqd.errors import ConfigError, DecodeError, PayloadTooLarge
 from taskqd.ids import new_id
-from taskqd.job import ID_PATTERN, NOTHING, Entry, Envelope, Marks, split_record
-from taskqd.options import CARRIED
+from taskqd.job import ID_PATTERN, NOTHING, Entry, Envelope, Marks, Member, Stage, split_record
+from taskqd.options import CARRIED, TaskOptions
 from taskqd.signing import Signer
 from taskqd.task import Signature
 
@@ -20,44 +21,126 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Envelope).decode
 
 
-def pack(
-    signature: Signature[Any],
-    *,
-    namespace: str,
-    signer: Signer | None,
-    zone: tzinfo,
-    payload_bytes_max: int,
-    tick_ms: int | None = None,
-) -> Entry:
-    """Encode one call.  Raises BadArguments, EncodeError, PayloadTooLarge or ConfigError."""
-    task, options = signature.task, signature.options
-    now = now_ms()
-    positional, keyword = task.codec.encode_call(signature.args, signature.kwargs)
-    expires = options.get("expires", task.settings.expires)
-    priority = options.get("priority", task.settings.priority)
-    envelope = Envelope(
-        p=priority,
-        t=task.name,
-        a=NOTHING if positional is None else msgspec.Raw(positional),
-        k=NOTHING if keyword is None else msgspec.Raw(keyword),
-        e=now,
-        x=None if expires is None else moment_ms(expires, now, zone),
-        s=tick_ms,
-        o={k: v for k, v in options.items() if k in CARRIED} or None,
-    )
-    job_id = checked_id(options["id"]) if options.get("id") is not None else new_id()
-    queue = options.get("queue") or task.settings.queue
-    payload = _encode(envelope)
-    if len(payload) > payload_bytes_max:
-        raise PayloadTooLarge(
-            f"{task.name}: the payload has {len(payload)} bytes; at most {payload_bytes_max}"
-            " (limits.payload_bytes_max); pass a reference to large data instead"
+class Packer:
+    """Encodes calls of one app."""
+
+    def __init__(self, namespace: str, signer: Signer | None, zone: tzinfo) -> None:
+        self._namespace = namespace
+        self._signer = signer
+        self._zone = zone
+        self.payload_bytes_max = 0
+
+    def pack(
+        self,
+        signature: Signature[Any],
+        *,
+        tick_ms: int | None = None,
+        member: Member | None = None,
+        group: str | None = None,
+        ids: list[str] | None = None,
+    ) -> Entry:
+        """Encode one call, with the stages that follow it.
+
+        `member`: the group that its last stage is counted in.  `group`: its first argument is that
+        group's answers.  `ids`: gets the ids of all stages, the first one's first.
+        Raises BadArguments, EncodeError, PayloadTooLarge or ConfigError.
+        """
+        now = now_ms()
+        job_id = self._id_of(signature)
+        stages = [self._stage(stage, now) for stage in signature.stages]
+        envelope = self._envelope(signature, now, tick_ms)
+        envelope.n = stages or None
+        envelope.f = None if signature.handler is None else self._stage(signature.handler, now)
+        envelope.g = member
+        envelope.c = group
+        if ids is not None:
+            ids += [job_id, *(stage.id for stage in stages)]
+        options = signature.options
+        entry = self.seal(
+            envelope,
+            job_id,
+            options.get("queue") or signature.task.settings.queue,
+            _run_at_ms(options, now, self._zone),
+            fresh="id" not in options,
         )
-    if signer is not None:
-        payload += b"\n" + signer.sign(namespace, queue, job_id, payload)
-    return Entry(
-        job_id, queue, payload, _run_at_ms(options, now, zone), priority, "id" not in options
-    )
+        if signature.task.settings.unique is None:
+            return entry
+        key, until = unique_key(signature, envelope)
+        return entry._replace(unique=key, unique_until=until)
+
+    def seal(
+        self,
+        envelope: Envelope,
+        job_id: str,
+        queue: str,
+        run_at_ms: int = 0,
+        *,
+        fresh: bool = False,
+    ) -> Entry:
+        """Return the entry of an envelope: checked, and signed where the app signs."""
+        payload = _encode(envelope)
+        if len(payload) > self.payload_bytes_max:
+            raise PayloadTooLarge(
+                f"{envelope.t}: the payload has {len(payload)} bytes; at most"
+                f" {self.payload_bytes_max} (limits.payload_bytes_max); pass a reference to"
+                " large data instead"
+            )
+        if self._signer is not None:
+            payload += b"\n" + self._signer.sign(self._namespace, queue, job_id, payload)
+        return Entry(job_id, queue, payload, run_at_ms, envelope.p, fresh)
+
+    def _envelope(self, signature: Signature[Any], now: int, tick_ms: int | None) -> Envelope:
+        task, options = signature.task, signature.options
+        encode = task.codec.encode_partial if signature.partial else task.codec.encode_call
+        positional, keyword = encode(signature.args, signature.kwargs)
+        expires = options.get("expires", task.settings.expires)
+        return Envelope(
+            p=options.get("priority", task.settings.priority),
+            t=task.name,
+            a=NOTHING if positional is None else msgspec.Raw(positional),
+            k=NOTHING if keyword is None else msgspec.Raw(keyword),
+            e=now,
+            x=None if expires is None else moment_ms(expires, now, self._zone),
+            s=tick_ms,
+            o={k: v for k, v in options.items() if k in CARRIED} or None,
+        )
+
+    def _stage(self, signature: Signature[Any], now: int) -> Stage:
+        options = signature.options
+        run_at_ms = _run_at_ms(options, now, self._zone)
+        return Stage(
+            self._id_of(signature),
+            options.get("queue") or signature.task.settings.queue,
+            max(0, run_at_ms - now),
+            msgspec.Raw(_encode(self._envelope(signature, now, None))),
+        )
+
+    @staticmethod
+    def _id_of(signature: Signature[Any]) -> str:
+        given = signature.options.get("id")
+        return new_id() if given is None else checked_id(given)
+
+
+def unique_key(signature: Signature[Any], envelope: Envelope) -> tuple[str, str]:
+    """Return the key of a unique job, and until when it is held ("done" or "start").
+
+    The option is "task", "args" or a template like "user:{user_id}", each with " until start" or
+    " until done" after it, as the user likes.
+    """
+    task = signature.task
+    what, _, until = (task.settings.unique or "").partition(" until ")
+    if until not in ("", "start", "done"):
+        raise ConfigError(
+            f"unique = {task.settings.unique!r}: expected 'until start' or 'until done'"
+        )
+    if what == "task":
+        key = envelope.t
+    elif what == "args":
+        digest = hashlib.sha256(bytes(envelope.a) + b"\n" + bytes(envelope.k)).hexdigest()[:32]
+        key = f"{envelope.t}:{digest}"
+    else:
+        key = task.codec.fill(what, signature.args, signature.kwargs)
+    return key, until or "done"
 
 
 def _run_at_ms(options: dict[str, Any], now: int, zone: tzinfo) -> int:
@@ -113,3 +196,11 @@ def unpack(
     if envelope.v > VERSION:
         raise DecodeError(f"payload: version {envelope.v}; this taskqd reads up to {VERSION}")
     return Unpacked(marks, envelope)
+
+
+def call_options(settings: TaskOptions, envelope: Envelope) -> TaskOptions:
+    """Return the task's options with those of this call on top."""
+    if envelope.o is None:
+        return settings
+    known = {k: v for k, v in envelope.o.items() if k in TaskOptions.__struct_fields__}
+    return msgspec.structs.replace(settings, **known)

@@ -1,4 +1,4 @@
-"""A job's values and its legal transitions.  Pure: no clock, no I/O.
+"""A job's values.  Pure: no clock, no I/O.
 
 What a storage keeps of a job is one *record*, a few lines of text:
 
@@ -69,39 +69,6 @@ class Reason(StrEnum):
     SKIPPED = "skipped"
 
 
-class Event(StrEnum):
-    """What can happen to a job; interrupted, orphaned, failed and retried are events, not states."""
-
-    DUE = "due"
-    LEASED = "leased"
-    ACKED = "acked"
-    RETRIED = "retried"
-    REQUEUED = "requeued"
-    BURIED = "buried"
-    CANCELLED = "cancelled"
-    REVIVED = "revived"
-
-
-# law: a job changes its state by this table and by nothing else.
-TRANSITIONS: dict[tuple[State, Event], State] = {
-    (State.SCHEDULED, Event.DUE): State.QUEUED,
-    (State.SCHEDULED, Event.CANCELLED): State.CANCELLED,
-    (State.QUEUED, Event.LEASED): State.RUNNING,
-    (State.QUEUED, Event.CANCELLED): State.CANCELLED,
-    (State.RUNNING, Event.ACKED): State.DONE,
-    (State.RUNNING, Event.RETRIED): State.SCHEDULED,
-    (State.RUNNING, Event.REQUEUED): State.QUEUED,
-    (State.RUNNING, Event.BURIED): State.DEAD,
-    (State.RUNNING, Event.CANCELLED): State.CANCELLED,
-    (State.DEAD, Event.REVIVED): State.QUEUED,
-}
-
-
-def after(state: State, event: Event) -> State | None:
-    """Return the state that follows, or None where the event is not legal in `state`."""
-    return TRANSITIONS.get((state, event))
-
-
 class Marks(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What has happened to a job before its current attempt.  One JSON array in the record."""
 
@@ -122,6 +89,23 @@ NO_MARKS = Marks()
 
 NOTHING = msgspec.Raw()
 """The default of raw fields: left out of the JSON, and false."""
+
+
+class Stage(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A job that another one enqueues when it ends: the next of a pipeline, or its error handler."""
+
+    id: str
+    queue: str
+    delay_ms: int
+    envelope: msgspec.Raw
+
+
+class Member(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Membership of a group: where the job's answer is counted."""
+
+    group: str
+    queue: str
+    index: int
 
 
 class Envelope(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
@@ -151,12 +135,14 @@ class Envelope(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     """options given for this call only, by the names of `@task`"""
     h: dict[str, str] | None = None
     """headers that travel with the job (trace context)"""
-    n: list[msgspec.Raw] | None = None
-    """the stages that follow in a pipeline, envelopes again"""
-    f: msgspec.Raw = NOTHING
-    """the stage to run if this one fails for good"""
-    g: list[Any] | None = None
-    """membership in a group or chord: [group id, index]"""
+    n: list[Stage] | None = None
+    """the stages that follow in a pipeline"""
+    f: Stage | None = None
+    """the job to enqueue if this one, or one that follows, ends without a value"""
+    g: Member | None = None
+    """the group that this job (or the last stage that follows it) is a member of"""
+    c: str | None = None
+    """the group whose answers are this job's first argument (a chord's callback)"""
     b: str | None = None
     """opaque body that replaces `a` and `k` (pickled or encrypted), base64"""
     z: str | None = None

@@ -5,9 +5,10 @@ from __future__ import annotations
 import msgspec
 
 from taskqd.clock import now_ms
-from taskqd.endings import Endings, call_options
-from taskqd.envelope import unpack
+from taskqd.endings import Endings
+from taskqd.envelope import call_options, unpack
 from taskqd.errors import DecodeError, SignatureError, StorageError
+from taskqd.followup import values_of
 from taskqd.job import NO_MARKS, BadRecord, Envelope, Lease, Marks, Outcome, Reason, split_record
 from taskqd.options import TaskOptions
 from taskqd.registry import AppLike, Opened, TaskLike
@@ -90,6 +91,15 @@ class Opener:
             args, kwargs = task.codec.decode_call(envelope.a, envelope.k)
         except DecodeError as error:
             return self._ends.refuse(lease, Reason.REJECTED, str(error), envelope, marks)
+        if envelope.c is not None:
+            try:
+                values = values_of(self._app, envelope.c, lease.queue)
+            except StorageError:
+                return self._ends.come_back(lease, marks, Reason.INTERRUPTED, _AWAY_MS)
+            if values is None:
+                message = f"the group {envelope.c!r} is not known any more"
+                return self._ends.refuse(lease, Reason.LOST, message, envelope, marks)
+            args = [values, *args]
         problem = task.codec.fits(args, kwargs)
         if problem is not None:
             return self._ends.refuse(lease, Reason.REJECTED, problem, envelope, marks)

@@ -7,10 +7,12 @@ from datetime import tzinfo
 from typing import Any, NamedTuple, Protocol
 
 from taskqd.codec import CallCodec
+from taskqd.envelope import Packer
 from taskqd.job import Envelope, Lease, Marks
 from taskqd.options import TaskOptions
 from taskqd.signals import Listeners
 from taskqd.signing import Signer
+from taskqd.storage.base import Storage
 from taskqd.storage.features import Features
 
 
@@ -51,6 +53,14 @@ class AppLike(Protocol):
 
     @property
     def zone(self) -> tzinfo: ...
+
+    @property
+    def packer(self) -> Packer: ...
+
+    @property
+    def storage(self) -> Storage:
+        """The calling thread's storage."""
+        ...
 
     @property
     def features(self) -> Features:

@@ -43,11 +43,18 @@ class Desk(Protocol):
 class Result(Generic[R]):
     """One job's result, by its id."""
 
-    __slots__ = ("_answer", "_decode", "_desk", "id", "queue")
+    __slots__ = ("_answer", "_decode", "_desk", "_pending", "id", "queue")
 
     def __init__(
-        self, desk: Desk, job_id: str, queue: str | None, decode: Callable[[bytes], Any]
+        self,
+        desk: Desk,
+        job_id: str,
+        queue: str | None,
+        decode: Callable[[bytes], Any],
+        pending: Callable[[], bool] | None = None,
     ) -> None:
+        """`pending`: whether something that will enqueue this job is still on its way."""
+        self._pending = pending
         self._desk = desk
         self._decode = decode
         self._answer: Answer | None = None
@@ -65,7 +72,26 @@ class Result(Generic[R]):
         if self._peek() is not None:
             assert self._answer is not None
             return State(self._answer.state)
-        return self._row().state
+        if self._known():
+            return self._row().state
+        return State.SCHEDULED
+
+    def goes_on(self) -> bool:
+        """Return whether the job has not ended yet, enqueued or not."""
+        if self._peek() is not None:
+            return False
+        self._known()
+        return self._peek() is None
+
+    def _known(self) -> bool:
+        """Return whether the job is in the storage.  Raises ResultMissing where it never will be."""
+        if self._desk.storage.job(self.id, self.queue) is not None:
+            return True
+        if self._pending is not None and self._pending():
+            return False
+        # What was on its way may have arrived between the two looks.
+        self._row()
+        return True
 
     def is_ready(self) -> bool:
         """Return whether the job has ended."""
@@ -114,8 +140,7 @@ class Result(Generic[R]):
             left = _LOOK_S_MAX if deadline is None else deadline - monotonic_s()
             if left <= 0:
                 return False
-            if self._desk.storage.job(self.id, self.queue) is None and self._peek() is None:
-                self._row()
+            self._known()
             self._desk.storage.wait([(self.id, self.queue)], min(left, _LOOK_S_MAX))
         return True
 

@@ -21,7 +21,7 @@ R = TypeVar("R")
 class Signature(Generic[R]):
     """A call that has not been made: a task, its arguments and the options of this call."""
 
-    __slots__ = ("args", "kwargs", "options", "task")
+    __slots__ = ("args", "handler", "kwargs", "options", "partial", "stages", "task")
 
     def __init__(
         self,
@@ -29,15 +29,62 @@ class Signature(Generic[R]):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None,
+        *,
+        partial: bool = False,
     ) -> None:
         self.task = task
+        self.partial = partial
+        """Its first arguments are not known yet: they come from the stage before."""
+        self.stages: tuple[Signature[Any], ...] = ()
+        """What follows it in a pipeline."""
+        self.handler: Signature[Any] | None = None
+        """What is enqueued when the pipeline ends without a value."""
         self.args = tuple(args)
         self.kwargs = dict(kwargs or {})
         self.options = dict(options or {})
         check_call_options(self.options)
 
     def __repr__(self) -> str:
-        return f"<{self.task.name} signature>"
+        names = " -> ".join(s.task.name for s in (self, *self.stages))
+        return f"<{names} signature>"
+
+    def then(
+        self, following: Task[Any, Any] | Signature[Any], *args: Any, **kwargs: Any
+    ) -> Signature[R]:
+        """Return a pipeline that goes on with `following`, given this one's value.
+
+        A tuple is spread over the next function's parameters, a dict becomes keyword arguments
+        (for those not given here), None adds nothing, any other value is one more argument.
+        """
+        stage = _stage(following, args, kwargs)
+        longer = self._copy()
+        longer.stages = (*self.stages, stage, *stage.stages)
+        return longer
+
+    def error(
+        self, handler: Task[Any, Any] | Signature[Any], *args: Any, **kwargs: Any
+    ) -> Signature[R]:
+        """Return the pipeline with a job that is enqueued, given the error as text, if it fails."""
+        handled = self._copy()
+        handled.handler = _stage(handler, args, kwargs)
+        return handled
+
+    def _copy(self) -> Signature[R]:
+        twin: Signature[R] = Signature(
+            self.task, self.args, self.kwargs, self.options, partial=self.partial
+        )
+        twin.stages, twin.handler = self.stages, self.handler
+        return twin
+
+
+def _stage(
+    what: Task[Any, Any] | Signature[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Signature[Any]:
+    if isinstance(what, Signature):
+        stage = what._copy()
+        stage.partial = True
+        return stage
+    return what.s_late(*args, **kwargs)
 
 
 class Producer(Protocol):
@@ -90,6 +137,10 @@ class Task(Generic[P, R]):
     def s(self, *args: P.args, **kwargs: P.kwargs) -> Signature[R]:
         """Return the call without making it."""
         return Signature(self, args, kwargs)
+
+    def s_late(self, *args: Any, **kwargs: Any) -> Signature[R]:
+        """Return a call whose first arguments come later, from a stage or a group before it."""
+        return Signature(self, args, kwargs, partial=True)
 
     def schedule(
         self,

@@ -158,7 +158,16 @@ class Features(Protocol):
         """Return the members' answers in order of their index; [] for an unknown group."""
         ...
 
+    def group_left(self, group: str, queue: str) -> int:
+        """Return how many answers are missing, -1 for a group that is not known."""
+        ...
+
     def group_drop(self, group: str, queue: str) -> None: ...
+
+    def conclude(self, job_id: str, queue: str, answer: bytes, ttl_s: int) -> bool:
+        """Keep an answer for a job that never came to be (a later stage of a failed pipeline) and
+        wake its waiters.  False: the id is known."""
+        ...
 
     # -- schedules ---------------------------------------------------------------------------
 

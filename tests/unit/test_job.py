@@ -9,15 +9,12 @@ from taskqd.ids import bucket, new_id
 from taskqd.job import (
     ID_PATTERN,
     NO_MARKS,
-    TRANSITIONS,
     Answer,
     BadRecord,
     Envelope,
-    Event,
     Failure,
     Marks,
     State,
-    after,
     clip,
     decode_answer,
     encode_answer,
@@ -25,6 +22,7 @@ from taskqd.job import (
     split_record,
     strip_marks,
 )
+from taskqd.transitions import TRANSITIONS, Event, after
 
 PAYLOAD = b'{"t":"shop.add","e":1}'
 

@@ -1,0 +1,100 @@
+"""What the end of a job sets off: the next stage, the error handler, the group it is counted in.
+
+law: all of it happens before the job is settled, under ids that are fixed beforehand.  Should the
+worker die in between, the job runs again and what was set off before is recognised.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from taskqd import delivery
+from taskqd.clock import now_ms
+from taskqd.codec import decode_plain, encode_value
+from taskqd.compose import Failed, Skipped
+from taskqd.job import Answer, Envelope, Stage, State, decode_answer, encode_answer
+from taskqd.registry import AppLike
+
+_raw_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_raw_dict = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_envelope = msgspec.json.Decoder(Envelope).decode
+
+
+def follows(envelope: Envelope) -> bool:
+    """Return whether the end of this job sets anything off."""
+    return envelope.n is not None or envelope.g is not None or envelope.f is not None
+
+
+def after_value(app: AppLike, envelope: Envelope, answer: Answer, value: Any) -> None:
+    """The job has a value.  Raises StorageError: then nothing may be settled."""
+    if envelope.n:
+        _start(app, envelope.n[0], value, envelope)
+    elif envelope.g is not None:
+        member = envelope.g
+        app.features.group_put(member.group, member.queue, member.index, encode_answer(answer))
+
+
+def after_failure(app: AppLike, envelope: Envelope, answer: Answer) -> None:
+    """The job has no value and will have none.  Raises StorageError."""
+    encoded = encode_answer(msgspec.structs.replace(answer, token=0, attempts=0))
+    for stage in envelope.n or ():
+        app.features.conclude(stage.id, stage.queue, encoded, answer.ttl_s)
+    if envelope.g is not None:
+        member = envelope.g
+        app.features.group_put(member.group, member.queue, member.index, encoded)
+    if envelope.f is not None:
+        failure = answer.failure
+        text = f"{failure.type_name}: {failure.message}" if failure else answer.reason
+        _start(app, envelope.f, text.removeprefix(": "), None)
+
+
+def values_of(app: AppLike, group: str, queue: str) -> list[Any] | None:
+    """Return what the members of a group have come to, None if the group is not known.
+
+    In the place of a member without a value stands a `Failed` or a `Skipped`.
+    """
+    if app.features.group_left(group, queue) < 0:
+        return None
+    return [_value_of(data) for data in app.features.group_answers(group, queue)]
+
+
+def _value_of(data: bytes | None) -> Any:
+    if data is None:
+        return Skipped("missing")
+    answer = decode_answer(data)
+    if answer.state == State.DONE:
+        return decode_plain(bytes(answer.value))
+    if answer.state == State.CANCELLED:
+        return Skipped(answer.reason)
+    failure = answer.failure
+    return Failed(answer.reason, f"{failure.type_name}: {failure.message}" if failure else "")
+
+
+def _start(app: AppLike, stage: Stage, value: Any, before: Envelope | None) -> None:
+    """Enqueue a stage, given the value of the job before it; `before` is its pipeline."""
+    envelope = _decode_envelope(stage.envelope)
+    _extend(envelope, value)
+    now = now_ms()
+    envelope.e = now
+    if before is not None:
+        envelope.n = (before.n or [])[1:] or None
+        envelope.f, envelope.g, envelope.h = before.f, before.g, before.h
+    run_at_ms = now + stage.delay_ms if stage.delay_ms else 0
+    entry = app.packer.seal(envelope, stage.id, stage.queue, run_at_ms)
+    delivery.deliver(app.storage, [entry])
+
+
+def _extend(envelope: Envelope, value: Any) -> None:
+    """Add a value to the arguments: see `Signature.then`."""
+    if value is None or value == ():
+        return
+    if isinstance(value, dict):
+        given = _raw_dict(envelope.k) if envelope.k else {}
+        added = _raw_dict(encode_value(value))
+        envelope.k = msgspec.Raw(encode_value({**added, **given}))
+        return
+    more = list(value) if isinstance(value, tuple) else [value]
+    given_args = _raw_list(envelope.a) if envelope.a else []
+    envelope.a = msgspec.Raw(encode_value([*given_args, *more]))

@@ -1,0 +1,175 @@
+"""The part of an app that enqueues: calls, lists of calls, pipelines, groups and chords."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+from taskqd import delivery
+from taskqd.compose import Chord, ChordResult, Group
+from taskqd.envelope import Packer
+from taskqd.errors import ConfigError
+from taskqd.ids import new_id
+from taskqd.job import Entry, Member
+from taskqd.result import Result, ResultGroup
+from taskqd.signals import Listeners
+from taskqd.storage.base import Storage
+from taskqd.storage.features import Features
+from taskqd.task import Signature
+
+GROUP_TTL_S = 7 * 86400
+"""A group whose members have not all ended by then is forgotten."""
+
+
+class SubmittingApp(Protocol):
+    """What these methods need of the app that they belong to."""
+
+    listeners: Listeners
+    immediate: bool
+
+    @property
+    def packer(self) -> Packer: ...
+
+    @property
+    def storage(self) -> Storage: ...
+
+    @property
+    def features(self) -> Features: ...
+
+    def run_immediately(self) -> None: ...
+
+    def enqueue_signatures(self, signatures: Sequence[Signature[Any]]) -> list[Result[Any]]: ...
+
+
+class _Planned(NamedTuple):
+    """What one call of `enqueue` will write: nothing is written before all of it is encoded."""
+
+    entries: list[Entry]
+    tasks: list[str]
+    groups: list[tuple[str, int, Entry]]
+
+
+class Submit:
+    """Enqueueing.  All or, where something cannot be encoded, nothing."""
+
+    def enqueue(self: SubmittingApp, what: Any) -> Any:
+        """Enqueue what was composed.
+
+        A signature gives a Result, a pipeline a ResultGroup of its stages, a list or group a
+        ResultGroup of its members (of a pipeline: of its last stage), a chord a ChordResult.
+        """
+        plan = _Planned([], [], [])
+        if isinstance(what, Signature):
+            stages = _plan_call(self, plan, what, None)
+            result: Any = ResultGroup(stages) if len(stages) > 1 else stages[0]
+        elif isinstance(what, Chord):
+            result = _plan_chord(self, plan, what, None)
+        else:
+            members = what.members if isinstance(what, Group) else list(what)
+            result = ResultGroup([_plan_member(self, plan, member, None) for member in members])
+        _carry_out(self, plan)
+        return result
+
+    def enqueue_signatures(
+        self: SubmittingApp, signatures: Sequence[Signature[Any]]
+    ) -> list[Result[Any]]:
+        """Enqueue calls; returns one Result for each (of a pipeline: of its last stage)."""
+        plan = _Planned([], [], [])
+        results = [_plan_call(self, plan, signature, None)[-1] for signature in signatures]
+        new = _carry_out(self, plan)
+        if not all(new):
+            _point_to_holders(self, plan, new, results)
+        return results
+
+    async def aenqueue_signatures(
+        self: SubmittingApp, signatures: Sequence[Signature[Any]]
+    ) -> list[Result[Any]]:
+        return await asyncio.to_thread(self.enqueue_signatures, signatures)
+
+    def group(self, members: Any) -> Group[Any]:
+        """Return calls that are enqueued together; `.then(callback)` makes it a chord."""
+        return Group(members)
+
+    def chord(self, members: Any, callback: Any, *args: Any, **kwargs: Any) -> Chord:
+        """Return a group with a callback that gets the list of its values."""
+        return Chord(members, callback, *args, **kwargs)
+
+
+def _plan_member(app: SubmittingApp, plan: _Planned, what: Any, member: Member | None) -> Any:
+    if isinstance(what, Chord):
+        return _plan_chord(app, plan, what, member)
+    if isinstance(what, Signature):
+        return _plan_call(app, plan, what, member)[-1]
+    raise ConfigError(
+        f"enqueue: {what!r}; expected task.s(...), a group, a chord or a list of them"
+    )
+
+
+def _plan_call(
+    app: SubmittingApp, plan: _Planned, signature: Signature[Any], member: Member | None
+) -> list[Result[Any]]:
+    """Plan a call with the stages that follow it; returns the results of all of them."""
+    ids: list[str] = []
+    entry = app.packer.pack(signature, member=member, ids=ids)
+    plan.entries.append(entry)
+    plan.tasks.append(signature.task.name)
+    results: list[Result[Any]] = []
+    for job_id, stage in zip(ids, (signature, *signature.stages), strict=True):
+        queue = stage.options.get("queue") or stage.task.settings.queue
+        before = results[-1] if results else None
+        results.append(
+            Result(
+                app,  # type: ignore[arg-type]
+                job_id,
+                queue,
+                stage.task.codec.decode_result,
+                pending=None if before is None else before.goes_on,
+            )
+        )
+    return results
+
+
+def _plan_chord(
+    app: SubmittingApp, plan: _Planned, chord: Chord, member: Member | None
+) -> ChordResult:
+    group = new_id()
+    callback = app.packer.pack(chord.callback, group=group, member=member)
+    plan.groups.append((group, len(chord.members), callback))
+    results = [
+        _plan_member(app, plan, each, Member(group, callback.queue, index))
+        for index, each in enumerate(chord.members)
+    ]
+    features, queue = app.features, callback.queue
+    last = Result[Any](
+        app,  # type: ignore[arg-type]
+        callback.id,
+        queue,
+        chord.callback.task.codec.decode_result,
+        pending=lambda: features.group_left(group, queue) > 0,
+    )
+    return ChordResult(results, last)
+
+
+def _carry_out(app: SubmittingApp, plan: _Planned) -> list[bool]:
+    # Inner chords were planned after the chord that they are members of, and are counted there.
+    for group, total, callback in plan.groups:
+        app.features.group_open(group, callback.queue, total, callback, GROUP_TTL_S)
+    new = delivery.deliver(app.storage, plan.entries)
+    if "enqueued" in app.listeners.handlers:
+        for entry, task, is_new in zip(plan.entries, plan.tasks, new, strict=True):
+            if is_new:
+                app.listeners.tell("enqueued", delivery.EnqueuedJob.of(entry, task))
+    if app.immediate:
+        app.run_immediately()
+    return new
+
+
+def _point_to_holders(
+    app: SubmittingApp, plan: _Planned, new: Sequence[bool], results: Sequence[Result[Any]]
+) -> None:
+    """Let the result of a call that was not enqueued, being unique, be that of its twin."""
+    for entry, is_new, result in zip(plan.entries, new, results, strict=True):
+        if entry.unique and not is_new:
+            holder = app.features.unique_holder(entry.queue, entry.unique)
+            result.id = holder or entry.id
