@@ -174,6 +174,41 @@ class RedisServer:
         self.stop()
 
 
+class SentinelServer:
+    """One Sentinel that watches the master on `port` and fails over alone, within a second."""
+
+    def __init__(self, binary: str, name: str, master_port: int) -> None:
+        self.port = free_port()
+        self._dir = tempfile.mkdtemp(prefix="tq-sentinel-")
+        conf = Path(self._dir, "sentinel.conf")
+        conf.write_text(
+            f"port {self.port}\nbind 127.0.0.1\ndir {self._dir}\nlogfile {self._dir}/log\n"
+            f"sentinel monitor {name} 127.0.0.1 {master_port} 1\n"
+            f"sentinel down-after-milliseconds {name} 300\n"
+            f"sentinel failover-timeout {name} 2000\n"
+        )
+        self._process = subprocess.Popen(
+            [binary, str(conf), "--sentinel"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            preexec_fn=_die_with_parent,
+        )
+
+    def replicas(self, name: str) -> int:
+        """Return how many replicas it knows; 0 while it starts."""
+        with redis.Redis(port=self.port) as client, contextlib.suppress(redis.ConnectionError):
+            return int(client.sentinel_master(name)["num-slaves"])
+        return 0
+
+    def __enter__(self) -> SentinelServer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        shutil.rmtree(self._dir, ignore_errors=True)
+
+
 def _die_with_parent() -> None:
     os.setpgid(0, 0)
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

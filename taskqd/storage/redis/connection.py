@@ -7,25 +7,21 @@ name may lead to another machine by then.
 
 from __future__ import annotations
 
-import inspect
 import os
 import threading
 from collections.abc import Sequence
 from typing import Any
 
 from redis import exceptions as driver
-from redis.backoff import NoBackoff
-from redis.connection import AbstractConnection, Connection, UnixDomainSocketConnection, parse_url
+from redis.connection import SSLConnection
 from redis.exceptions import NoScriptError, RedisError
-from redis.retry import Retry
 
 from taskqd.clock import monotonic_s
-from taskqd.errors import ConfigError
+from taskqd.errors import ConfigError, StorageUnavailable
+from taskqd.storage.redis.address import address
 from taskqd.storage.redis.faults import code_of, is_reply, translate
 from taskqd.storage.redis.scripts import Script
-from taskqd.urls import mask_url
 
-CONNECT_S = 2.0
 CALL_S = 5.0
 STALE_S = 0.05
 """A connection unused for so long is looked at before it is trusted with a write."""
@@ -36,38 +32,16 @@ Args = Sequence[Any]
 _RECONNECT = ("READONLY", "MASTERDOWN", "CLUSTERDOWN", "NOAUTH")
 
 
-def connection_options(url: str) -> tuple[type[AbstractConnection], dict[str, Any]]:
-    """Return the driver's class and arguments for `url`.  Raises ConfigError."""
-    try:
-        options: dict[str, Any] = dict(parse_url(url))  # type: ignore[no-untyped-call]
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"storage {mask_url(url)!r}: {error}") from None
-    kind = options.pop("connection_class", Connection)
-    options |= {
-        "protocol": 2,
-        "retry": Retry(NoBackoff(), 0),
-        "socket_connect_timeout": CONNECT_S,
-        "socket_timeout": CALL_S,
-        "decode_responses": False,
-    }
-    if not issubclass(kind, UnixDomainSocketConnection):
-        options["socket_keepalive"] = True
-    accepted = inspect.signature(AbstractConnection.__init__).parameters
-    # Else each connect announces the driver's name, in a command that old servers do not know.
-    silent = ("driver_info",) if "driver_info" in accepted else ("lib_name", "lib_version")
-    return kind, options | dict.fromkeys(silent)
-
-
 class Link:
     """A connection to the server of `url`, opened at first use, by one thread of one process."""
 
     def __init__(self, url: str, *, timeout_s: float = CALL_S) -> None:
-        self.where = mask_url(url)
-        kind, options = connection_options(url)
+        self.where, kind, options, self._sentinels = address(url, timeout_s)
         try:
-            self._connection: Any = kind(**options | {"socket_timeout": timeout_s})
+            self._connection: Any = kind(**options)
         except (TypeError, ValueError) as error:
             raise ConfigError(f"storage {self.where!r}: {error}") from None
+        self._is_tls = issubclass(kind, SSLConnection)
         self._loaded: set[str] = set()
         self._pid = os.getpid()
         self._used_s = 0.0
@@ -184,12 +158,27 @@ class Link:
         self._pid = os.getpid()
         self._loaded.clear()
         self.connects += 1
+        if self._sentinels is not None:
+            self._connection.host, self._connection.port = self._sentinels.master(self.where)
         try:
             self._connection.connect()
+            self._check_fresh()
         except (RedisError, OSError) as error:
             self.close()
             raise translate(error, self.where, unknown=False) from error
         self._used_s = monotonic_s()
+
+    def _check_fresh(self) -> None:
+        """Exchange first words where the connection needs them."""
+        if self._sentinels is not None:
+            self._connection.send_command("ROLE")
+            if self._connection.read_response()[0] != b"master":
+                self.close()
+                raise StorageUnavailable(f"{self.where}: READONLY: the Sentinel named a replica")
+        elif self._is_tls:
+            # Behind the handshake come session tickets; unread, they would look like a reply.
+            self._connection.send_command("PING")
+            self._connection.read_response()
 
     @property
     def is_connected(self) -> bool:

@@ -12,6 +12,7 @@
 work_when_full()
 local mode, subject, how, verdict = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local several, started, reply, ids, records, suspects = {}, nil, {}, {}, {}, {}
+local unread = {}
 local at = 5 + tonumber(ARGV[5])
 for i = 6, at do several[ARGV[i]] = true end
 if ARGV[at + 1] ~= '-1' then
@@ -41,7 +42,7 @@ local function take_back(worker, held)
   local record = call('HGET', P .. 'jobs', held.id)
   if not record then return end
   local what, line, suspect = 'released', split(record), held.suspect
-  if how ~= 'released' and (not started or started[held.token]) then
+  if how ~= 'released' and not unread[held.token] and (not started or started[held.token]) then
     what = how
     record, line = counted(record)
     call('HSET', P .. 'jobs', held.id, record)
@@ -59,6 +60,10 @@ local function take_back(worker, held)
 end
 
 local function empty(worker)
+  -- What was handed to it and still lies in its inbox cannot have started.
+  for _, element in ipairs(call('LRANGE', P .. 'inbox:' .. worker, 0, -1)) do
+    unread[match(element, '^%S+ (%d+)\n') or ''] = true
+  end
   local flat, list = call('HGETALL', P .. 'held:' .. worker), {}
   for i = 1, #flat, 2 do
     local token = match(flat[i + 1], '%d+')

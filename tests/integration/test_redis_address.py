@@ -1,0 +1,157 @@
+"""Where the server is: URLs, TLS, Sentinels and a failover."""
+
+from __future__ import annotations
+
+import select
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from taskqd.errors import ConfigError, NodeExpired, StorageUnavailable
+from taskqd.storage.redis import RedisStorage
+from taskqd.storage.redis.address import address
+from tests.support.redis_server import RedisServer, SentinelServer, available_servers, free_port
+from tests.support.rig import DEADLINE_S, Rig, ack, entry, ids, until
+
+KINDS = sorted(available_servers())
+
+
+def test_a_sentinel_url_says_all_that_is_needed() -> None:
+    url = "redis+sentinel://me:s3cret@h1:26380,h2,[::1]:7/shop/3?sentinel_password=other"
+    found = address(url, 5.0)
+    assert "s3cret" not in found.where
+    assert "other" not in found.where
+    assert found.sentinels is not None
+    assert found.sentinels.name == "shop"
+    assert list(found.sentinels.hosts) == [("h1", 26380), ("h2", 26379), ("::1", 7)]
+    assert found.sentinels.options["password"] == "other"
+    chosen = {name: found.options[name] for name in ("username", "password", "db")}
+    assert chosen == {"username": "me", "password": "s3cret", "db": 3}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis+sentinel://",
+        "redis+sentinel://h1:26379",
+        "redis+sentinel://h1:nan/shop",
+        "redis+sentinel://h1,,h2/shop",
+        "redis+sentinel://h1/shop/db",
+        "redis+sentinel://h1/shop?passwort=x",
+        "redis+cluster://h1",
+        "redis://:pw@h1:99999999/0",
+    ],
+)
+def test_a_wrong_address_is_a_configuration_error(url: str) -> None:
+    with pytest.raises(ConfigError, match="storage") as caught:
+        RedisStorage(url, "shop").ping()
+    assert "pw" not in str(caught.value)
+
+
+def test_nothing_is_retried_behind_our_back_and_everything_has_a_limit() -> None:
+    for url in ("redis://h/2", "rediss://h", "unix:///s?db=1", "redis+sentinel://h/m"):
+        options = address(url, 5.0).options
+        assert options["retry"].get_retries() == 0
+        assert (options["socket_timeout"], options["socket_connect_timeout"]) == (5.0, 2.0)
+        assert options["protocol"] == 2
+        assert options.get("socket_keepalive", url.startswith("unix"))
+
+
+def test_a_setting_in_the_url_does_not_lift_the_limits() -> None:
+    options = address("redis://h?socket_timeout=900&retry_on_timeout=true", 5.0).options
+    assert options["socket_timeout"] == 5.0
+
+
+def test_sentinels_that_are_down_are_named() -> None:
+    url = f"redis+sentinel://127.0.0.1:{free_port()},127.0.0.1:{free_port()}/shop"
+    with pytest.raises(StorageUnavailable, match=r"no Sentinel.*;.*"):
+        RedisStorage(url, "shop").ping()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_work_goes_on_at_the_new_master_after_a_failover(kind: str) -> None:
+    binary = available_servers()[kind]
+    master = RedisServer(binary, port=free_port(), repl_diskless_sync_delay=0)
+    replica = RedisServer(binary, port=free_port())
+    with master, replica, SentinelServer(binary, "main", master.port) as sentinel:
+        client: Any = replica.client()
+        client.replicaof("127.0.0.1", master.port)
+        until(lambda: client.info("replication")["master_link_status"] == "up", "replication")
+        until(lambda: sentinel.replicas("main") == 1, "the Sentinel's view")
+        url = f"redis+sentinel://127.0.0.1:{free_port()},127.0.0.1:{sentinel.port}/main/0"
+        storage = RedisStorage(url, "shop", durability="replica")
+        rig = Rig(storage)
+        rig.put("a", "b")
+        [lease] = rig.lease()
+        epoch = storage.epoch()
+        master.kill()
+        after = RedisStorage(url, "shop")
+        until(lambda: _serves(after), "failover")
+        assert after.epoch() == epoch
+        try:
+            assert after.settle("n.1", [ack(lease)]) == [True]
+            assert ids(after.lease("n.1", ["q"], 5)) == ["b"]
+        except NodeExpired:
+            pytest.fail("the registration was not replicated")
+        assert after.enqueue([entry("c")]) == [True]
+        after.close()
+
+
+def _serves(storage: RedisStorage) -> bool:
+    try:
+        storage.ping()
+    except StorageUnavailable:
+        return False
+    return True
+
+
+# -- TLS ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("no openssl to make a certificate with")
+    made = subprocess.run(
+        [
+            openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+            "-keyout", tmp_path / "key.pem", "-out", tmp_path / "cert.pem",
+            "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+        ],
+        capture_output=True,
+        check=False,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    return tmp_path
+
+
+def test_tls_is_spoken_and_certificates_are_checked(certificate: Path) -> None:
+    if "redis" not in available_servers():
+        pytest.skip("only Debian's server speaks TLS")
+    port = free_port()
+    conf: dict[str, Any] = {
+        "tls_port": port,
+        "tls_cert_file": certificate / "cert.pem",
+        "tls_key_file": certificate / "key.pem",
+        "tls_ca_cert_file": certificate / "cert.pem",
+        "tls_auth_clients": "no",
+    }
+    with RedisServer(available_servers()["redis"], **conf):
+        trusted = f"rediss://localhost:{port}/0?ssl_ca_certs={certificate / 'cert.pem'}"
+        rig = Rig(RedisStorage(trusted, "shop"))
+        rig.put("a")
+        assert ids(rig.lease()) == ["a"]
+        bell = rig.storage.bell("n.1", ["q"])
+        bell.arm()
+        assert rig.storage.turn("n.1", (), ["q"], 1, idle=True).leases == []
+        assert select.select([bell.fileno()], [], [], 0)[0] == []
+        rig.put("b")
+        assert select.select([bell.fileno()], [], [], DEADLINE_S)[0]
+        assert ids(bell.answer()) == ["b"]
+        rig.storage.close()
+        with pytest.raises(StorageUnavailable, match="(?i)certificate"):
+            RedisStorage(f"rediss://localhost:{port}/0", "shop").ping()
