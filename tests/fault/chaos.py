@@ -98,7 +98,10 @@ class Run:
     def _come_to_rest(self) -> None:
         """No more faults: everything has to come to its end, without help."""
         world = self.world
-        world.stop_clients()
+        try:
+            world.stop_clients()
+        except Broke as error:
+            self.broke.append(str(error))
         wait_for(self._all_over, "the consequences of all faults end", READY_S)
         storage = collect.open_storage(world)
         try:

@@ -13,16 +13,21 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from taskqd.clock import now_ms
 from taskqd.delivery import deliver
 from taskqd.errors import StorageError
 from taskqd.ids import new_id
-from taskqd.job import Entry, decode_answer
+from taskqd.job import Answer, Entry, Reason, State, decode_answer, encode_answer
 from taskqd.task import Signature
 from tests.fault import workload
 from tests.fault.ledger import Ledger
 from tests.fault.workload import app
 
 LAST_WORDS_S = 30.0
+TTL_S = 86400
+REVOKED = encode_answer(
+    Answer(State.CANCELLED, 0, now_ms(), TTL_S, attempts=0, reason=Reason.REVOKED)
+)
 Make = Callable[[random.Random], Signature[object]]
 
 
@@ -122,7 +127,7 @@ class Client:
         job = self._revocable.pop()
         self._ledger.write("revoking", ids=[job])
         try:
-            revoked = app.revoke_by_id(job, queue="default")
+            revoked = app.storage.cancel(job, "default", REVOKED, TTL_S)
         except StorageError:
             # Whether it was revoked is not known: it was, if its answer says so.
             self._ledger.write("unsure", ids=[job], name="revoke")

@@ -1,0 +1,62 @@
+"""Defects of storages that chaos has found, each by what went wrong."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from taskqd.storage import open_storage
+from taskqd.storage.base import Storage
+from tests.support.daemon import ROOT
+from tests.support.rig import Rig, ids
+from tests.support.storages import Backend, open_backend
+
+NAMESPACE = "shop"
+IDLE_WORKER = """
+import sys, time
+from taskqd.storage import open_storage
+from taskqd.storage.base import Node
+storage = open_storage(sys.argv[1], sys.argv[2])
+storage.register(Node("dead"), ["q"], 600)
+storage.bell("dead.1", ["q"]).arm()
+storage.turn("dead.1", (), ["q"], 1, idle=True)
+print("idle", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture(scope="module", params=["sqlite", "redis", "valkey"])
+def backend(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Backend]:
+    with open_backend(request.param, tmp_path_factory.mktemp(request.param)) as running:
+        yield running
+
+
+@pytest.fixture
+def storage(backend: Backend) -> Iterator[Storage]:
+    opened = open_storage(backend.url, backend.namespace())
+    yield opened
+    opened.close()
+
+
+def test_a_job_handed_to_a_worker_that_was_dead_already_was_counted_as_its_crash(
+    backend: Backend, storage: Storage
+) -> None:
+    """The worker died while it was idle, the job came after that: it cannot have started."""
+    rig = Rig(storage)
+    argv = [sys.executable, "-c", IDLE_WORKER, backend.url, storage.namespace]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, env=env) as idle:
+        assert idle.stdout is not None
+        assert idle.stdout.readline() == b"idle\n"
+        idle.kill()
+    rig.put("late")
+    assert [job for job in storage.recover_node("dead", ["q"]) if job.how != "released"] == []
+    (lease,) = rig.lease(10)
+    assert ids([lease]) == ["late"]
+    assert lease.record.startswith(b"{"), "its record says that something has happened to it"
