@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from taskqd.clock import now_ms
+from taskqd.errors import StorageRefused
 from taskqd.ids import new_id
 from taskqd.job import Marks, State
 from taskqd.storage.base import Storage
@@ -250,3 +252,18 @@ def _use_everything(storage: RedisStorage) -> None:
     assert list(storage.leftovers()) == []
     assert storage.purge_queue("q") == 4
     assert storage.purge_dead() == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_permissions_of_the_documentation_suffice(kind: str) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "redis.md").read_text()
+    [line] = [line for line in text.splitlines() if line.startswith("ACL SETUSER shop")]
+    with RedisServer(available_servers()[kind]) as server:
+        client: Any = server.client()
+        assert client.execute_command(*line.split(" "))
+        storage = RedisStorage(f"unix://shop:SECRET@{server.socket}", "shop", durability="memory")
+        _use_everything(storage)
+        assert list(storage.jobs(State.DONE))
+        storage.close()
+        with pytest.raises(StorageRefused, match="NOPERM"):
+            RedisStorage(f"unix://shop:SECRET@{server.socket}", "other").enqueue([entry("a")])
