@@ -81,7 +81,7 @@ def _clear(path: str) -> None:
         raise ConfigError(f"admin.socket: {path}: {error}; remove it if no daemon runs") from error
     pid = answer.get("pid", "?")
     raise ConfigError(
-        f"another daemon (pid {pid}) answers on {path}; stop it, or give this one another --name"
+        f"another daemon (pid {pid}) answers on {path}; stop it, or give this one another --name",
     )
 
 

@@ -68,7 +68,7 @@ class Coroner:
         fleet, house = self._fleet, self._house
         judged = self._judge(child, death)
         held = watch.running(house.board, child.number)
-        if not child.drained and not child.taken_back:
+        if child.role == "worker" and not child.drained and not child.taken_back:
             how = "interrupted" if child.interrupted else "orphaned"
             self._hands.owe(child, how, verdict.on_jobs(judged, held))
         self._report(child, death, judged, held)
@@ -96,7 +96,11 @@ class Coroner:
         )
 
     def _report(
-        self, child: Child, death: Death | None, judged: Verdict, held: list[SlotView]
+        self,
+        child: Child,
+        death: Death | None,
+        judged: Verdict,
+        held: list[SlotView],
     ) -> None:
         stack = self._house.lines.take_stack(child.worker_id)
         facts = {

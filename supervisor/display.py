@@ -23,12 +23,17 @@ class Display:
         self._notifier = notifier
         self._title = ""
         self._shown_s = house.started_s - SHOW_S
+        self._told_ready = False
+        """The service manager knows."""
         self._was_ready = False
+        """Every worker was ready once."""
 
     def worker_ready(self) -> None:
         """Say that the daemon serves: to the service manager at the first worker, then in the log."""
         house, fleet = self._house, self._house.fleet
-        self._notifier.ready()
+        if not self._told_ready:
+            self._told_ready = True
+            self._notifier.ready()
         if not self._was_ready and fleet.ready() >= fleet.wanted():
             self._was_ready = True
             house.log.emit(
@@ -73,7 +78,10 @@ class Display:
             stack = self._house.lines.take_stack(child.worker_id)
             self._house.stacks[str(child.name)] = stack
             self._house.log.emit(
-                events.WORKER_STACKS, worker=child.name, generation=child.generation, stack=stack
+                events.WORKER_STACKS,
+                worker=child.name,
+                generation=child.generation,
+                stack=stack,
             )
 
     def close(self) -> None:

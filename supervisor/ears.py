@@ -8,6 +8,7 @@ from taskqd import events, messages
 from taskqd.messages import Message
 
 from . import watch
+from .births import Births
 from .coroner import Coroner
 from .fleet import Child, Event, Zygote, ZygoteState
 from .hands import DEBT_RETRY_S, Hands
@@ -16,9 +17,10 @@ from .process import Death
 
 
 class Ears:
-    def __init__(self, house: House, hands: Hands, coroner: Coroner) -> None:
+    def __init__(self, house: House, births: Births, hands: Hands, coroner: Coroner) -> None:
         self._house = house
         self._fleet = house.fleet
+        self._births = births
         self._hands = hands
         self._coroner = coroner
         self.on_loaded: Callable[[], None] = lambda: None
@@ -52,7 +54,7 @@ class Ears:
             self._hear(line.key, message)
         if heard.garbled:
             self._garbled(line.key, heard.garbled)
-        if heard.hung_up or heard.garbled:
+        if heard.hung_up or heard.garbled or line.channel.broken:
             self._hung_up(line.key)
         while self._posthumous:
             child, death = self._posthumous.pop()
@@ -83,7 +85,7 @@ class Ears:
         if child is not None:
             self._hands.condemn_garbled(child, what)
         elif zygote is not None:
-            self._hands.kill_zygote(zygote, f"it said what is no message: {what}")
+            self._births.kill_zygote(zygote.generation, f"it said what is no message: {what}")
 
     def _hung_up(self, key: str) -> None:
         now_s = self._house.clock()
@@ -113,7 +115,9 @@ class Ears:
         )
         if said.unsafe:
             house.log.emit(
-                events.ZYGOTE_UNSAFE, generation=zygote.generation, offenders=list(said.unsafe)
+                events.ZYGOTE_UNSAFE,
+                generation=zygote.generation,
+                offenders=list(said.unsafe),
             )
         if self._fleet.loaded_s is None:
             self._fleet.loaded_s = house.clock()
@@ -160,6 +164,7 @@ class Ears:
         )
 
     def _booted(self, child: Child, said: messages.Booted) -> None:
+        child.booted = True
         child.feel(Event.BOOTED, self._house.clock())
         self._register(child, said.pid)
 

@@ -97,6 +97,8 @@ class Child:
     since_s: float = 0.0
     """When it came into its state."""
     pid: int = 0
+    booted: bool = False
+    """It has its signal handlers."""
     ready_s: float | None = None
     hung_up_s: float | None = None
     """When its channel broke."""

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
 from taskqd import events, messages
 from taskqd.board import SlotView
 from taskqd.messages import (
-    CONTEXT_ENV,
-    ChildContext,
     Message,
     TakeBack,
-    decode_from_child,
-    decode_from_zygote,
-    encode,
 )
-from taskqd.settings import encode as encode_settings
 
-from . import actions, process, watch
+from . import actions, watch
 from .actions import Action
-from .board_memory import StackFile
-from .channel import Channel
-from .fleet import Child, Debt, Event, Post, State, Stop, Zygote, ZygoteState
+from .births import Births
+from .fleet import Child, Debt, Event, Stop
 from .house import House
 from .stop import Timeline, begin, cut, hasten
 
@@ -35,16 +27,16 @@ AT_ONCE = ((0.0, "SIGKILL"),)
 class Hands:
     """Carries out actions on the house's fleet."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: House, births: Births) -> None:
         self._house = house
         self._fleet = house.fleet
         self.finished: int | None = None
         """The exit code, once the last action is done."""
         self._acts: dict[type, Callable[..., None]] = {
-            actions.StartZygote: self._start_zygote,
-            actions.RetireZygote: self._retire_zygote,
-            actions.KillZygote: self._kill_zygote,
-            actions.Spawn: self._spawn,
+            actions.StartZygote: births.start_zygote,
+            actions.RetireZygote: births.retire_zygote,
+            actions.KillZygote: births.kill_zygote,
+            actions.Spawn: births.spawn,
             actions.Tell: self._tell,
             actions.Drain: self._drain,
             actions.Interrupt: self._interrupt,
@@ -65,76 +57,7 @@ class Hands:
     def do(self, action: Action) -> None:
         self._acts[type(action)](*action)
 
-    # -- zygotes -------------------------------------------------------------------------------
-
-    def _start_zygote(self, generation: int) -> None:
-        house, fleet = self._house, self._fleet
-        channel, theirs = Channel.pair(decode_from_zygote)
-        environ = {**house.environ, CONTEXT_ENV: self._context(generation, theirs.fileno())}
-        with theirs:
-            pid = process.spawn(house.zygote_argv, environ, [theirs.fileno(), house.board_fd])
-        zygote = Zygote(generation, pid, house.clock(), since_s=house.clock())
-        fleet.zygotes.append(zygote)
-        fleet.generation = generation
-        house.lines.add(zygote.key, channel)
-        house.lines.adopt(zygote.key, pid)
-        house.log.emit(events.ZYGOTE_SPAWNED, generation=generation, child_pid=pid)
-
-    def _context(self, generation: int, channel_fd: int) -> str:
-        house = self._house
-        context = ChildContext(
-            settings=encode_settings(house.settings),
-            generation=generation,
-            node_id=house.node_id,
-            node_name=house.node_name,
-            master_pid=os.getpid(),
-            channel_fd=channel_fd,
-            board_fd=house.board_fd,
-            board_rows=house.board.rows,
-            board_slots=house.board.slots,
-            scheduler_row=self._fleet.scheduler.number,
-        )
-        return encode(context).decode()
-
-    def _retire_zygote(self, generation: int) -> None:
-        zygote = self._zygote(generation)
-        if zygote.state is ZygoteState.LOADING:
-            self._kill_zygote(generation, "not needed any more")
-        zygote.state, zygote.since_s = ZygoteState.LEAVING, self._house.clock()
-        self._house.lines.tell(zygote.key, messages.Exit())
-
-    def _kill_zygote(self, generation: int, reason: str) -> None:
-        zygote = self._zygote(generation)
-        zygote.killed_for = reason
-        self._house.log.emit(events.ZYGOTE_KILLED, generation=generation, reason=reason)
-        self._house.lines.signal(zygote.key, "SIGKILL")
-
-    def kill_zygote(self, zygote: Zygote, reason: str) -> None:
-        self._kill_zygote(zygote.generation, reason)
-
-    def _zygote(self, generation: int) -> Zygote:
-        return next(z for z in self._fleet.zygotes if z.generation == generation)
-
     # -- children ------------------------------------------------------------------------------
-
-    def _spawn(self, number: int) -> None:
-        house, fleet = self._house, self._fleet
-        zygote = fleet.zygote()
-        assert zygote is not None
-        post = self._post(number)
-        worker_id = f"{house.node_id}.{next(house.serials)}"
-        now_s = house.clock()
-        post.child = Child(worker_id, post.role, number, zygote.generation, now_s, since_s=now_s)
-        house.board.row(number).clear()
-        channel, theirs = Channel.pair(decode_from_child)
-        stacks = StackFile()
-        house.lines.add(worker_id, channel, stacks)
-        message = messages.Spawn(role=post.role, number=number, worker_id=worker_id)
-        house.lines.tell(zygote.key, message, [theirs.detach(), stacks.share()])
-        house.tally.spawned += 1
-
-    def _post(self, number: int) -> Post:
-        return next(post for post in self._fleet.posts if post.number == number)
 
     def _child(self, worker_id: str) -> Child:
         child = self._fleet.child(worker_id)
@@ -202,8 +125,8 @@ class Hands:
 
     def ask_stacks(self, child: Child) -> None:
         """Let its faulthandler write its stacks, to be read a moment later."""
-        # Before it has told its pid it has no handler yet, and the signal would kill it.
-        if child.state not in (State.SPAWNING, State.DEAD) and child.ready_s is not None:
+        # Before it has booted it has no handler yet, and the signal would kill it.
+        if child.booted:
             self._house.lines.signal(child.worker_id, "SIGUSR1")
             child.stacks_at_s = self._house.clock() + STACKS_S
 
@@ -247,7 +170,8 @@ class Hands:
     def begin_stop(self, cause: str, exit_code: int = 0) -> Stop:
         house, fleet = self._house, self._fleet
         fleet.stop = Stop(begin(house.clock(), fleet.grace_s), cause, exit_code)
-        house.log.emit(events.MASTER_DRAINING, signal=cause, grace_s=fleet.grace_s)
+        if not exit_code:
+            house.log.emit(events.MASTER_DRAINING, signal=cause, grace_s=fleet.grace_s)
         scheduler = fleet.scheduler.child
         if scheduler is not None:
             house.lines.tell(scheduler.worker_id, messages.Drain(grace_s=fleet.grace_s))

@@ -37,7 +37,9 @@ class Lines:
     """Channels and pidfds of the children, by worker id or zygote key."""
 
     def __init__(
-        self, selector: selectors.BaseSelector, on_readable: Callable[[Line], None]
+        self,
+        selector: selectors.BaseSelector,
+        on_readable: Callable[[Line], None],
     ) -> None:
         self._selector = selector
         self._on_readable = on_readable
@@ -60,6 +62,8 @@ class Lines:
             return
         line.channel.send(message, fds)
         self._watch(line)
+        if line.channel.broken:
+            self._on_readable(line)
 
     def adopt(self, key: str, pid: int) -> bool:
         """Take hold of the process; False if it is gone and reaped."""

@@ -44,11 +44,15 @@ class Listener:
         sock: socket.socket,
         begin: Callable[[socket.socket], Conversation | None],
         clock: Callable[[], float],
+        on_error: Callable[[Exception], None],
     ) -> None:
+        """`begin` returns None for a caller who may not ask.  What a conversation raises costs its
+        caller the connection, and `on_error` is told."""
         self._selector = selector
         self._sock = sock
         self._begin = begin
         self._clock = clock
+        self._on_error = on_error
         self._callers: list[_Caller] = []
         sock.setblocking(False)
         selector.register(sock, selectors.EVENT_READ, self._accept)
@@ -91,6 +95,9 @@ class Listener:
         except BlockingIOError:
             self._watch(caller)
         except OSError:
+            self._hang_up(caller)
+        except Exception as error:
+            self._on_error(error)
             self._hang_up(caller)
 
     def _read(self, caller: _Caller) -> None:

@@ -10,6 +10,7 @@ import os
 import random
 import selectors
 import socket
+import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -21,6 +22,7 @@ from taskqd.log import Log
 from taskqd.settings import Settings, slots_per_worker
 
 from . import admin, health, metrics, notify, process, signals, status, watch
+from .births import Births
 from .board_memory import BoardMemory
 from .commands import Commands
 from .coroner import Coroner
@@ -29,7 +31,7 @@ from .ears import Ears
 from .fleet import Fleet, Post
 from .hands import Hands
 from .house import House, Line, Lines
-from .listener import Listener
+from .listener import Conversation, Listener
 from .oom import OomCounter
 from .plan import plan, wake_in_s
 
@@ -65,9 +67,10 @@ class Master:
         """Beats are judged from then on."""
         process.fill_standard_fds()
         self._memory, self._house = self._build(list(zygote_argv))
-        self._hands = Hands(self._house)
+        births = Births(self._house)
+        self._hands = Hands(self._house, births)
         self._coroner = Coroner(self._house, self._hands)
-        self._ears = Ears(self._house, self._hands, self._coroner)
+        self._ears = Ears(self._house, births, self._hands, self._coroner)
         self._ears.on_loaded = self._open_admin
         self._display = Display(self._house, notify.Notifier(os.environ))
         self._ears.on_ready = self._display.worker_ready
@@ -117,8 +120,12 @@ class Master:
         except ConfigError as error:
             self._log.emit(events.CONFIG_REJECTED, error=str(error))
             self._hands.finished = 78
-        finally:
-            self._end()
+        except Exception as error:
+            # The children hear of our end by the kernel, drain, and give back what they hold.
+            self._log.emit(events.MASTER_FAILED, error=repr(error), traceback=_traceback(error))
+            self._unlink_admin()
+            return 1
+        self._end(self._hands.finished)
         return self._hands.finished
 
     def _begin(self) -> None:
@@ -159,10 +166,17 @@ class Master:
         self._admin_path = self._house.admin_path = path
         self._serve(sock, admin.converse(self._commands.answer))
 
-    def _serve(self, sock: socket.socket, begin: Callable[[socket.socket], object]) -> None:
-        self._listeners.append(
-            Listener(self._selector, sock, begin, self._clock)  # type: ignore[arg-type]
-        )
+    def _serve(
+        self,
+        sock: socket.socket,
+        begin: Callable[[socket.socket], Conversation | None],
+    ) -> None:
+        listener = Listener(self._selector, sock, begin, self._clock, self._report)
+        self._listeners.append(listener)
+
+    def _report(self, error: Exception) -> None:
+        """A defect of ours in an answer is told, and costs no more than that answer."""
+        self._log.emit(events.MASTER_FAILED, error=repr(error), traceback=_traceback(error))
 
     def _turn(self) -> None:
         """Act on what is, then sleep until something changes or is due."""
@@ -212,7 +226,7 @@ class Master:
 
     # -- the end -------------------------------------------------------------------------------
 
-    def _end(self) -> None:
+    def _end(self, exit_code: int) -> None:
         """Leave nothing behind, whatever has happened: no process, no socket file, no descriptor."""
         house = self._house
         for key in house.lines.names():
@@ -220,13 +234,11 @@ class Master:
         self._reap_the_rest()
         for listener in self._listeners:
             listener.close()
-        if self._admin_path:
-            with suppress(FileNotFoundError):
-                os.unlink(self._admin_path)
+        self._unlink_admin()
         stop = house.fleet.stop
         self._log.emit(
             events.MASTER_STOPPED,
-            exit_code=self._hands.finished,
+            exit_code=exit_code,
             took_s=round(self._clock() - stop.line.begin_s, 3) if stop else None,
             interrupted=house.tally.interrupted,
             handed_back=house.tally.handed_back,
@@ -237,6 +249,11 @@ class Master:
         self._display.close()
         self._selector.close()
         self._memory.close()
+
+    def _unlink_admin(self) -> None:
+        if self._admin_path:
+            with suppress(FileNotFoundError):
+                os.unlink(self._admin_path)
 
     def _reap_the_rest(self) -> None:
         """Collect what was just killed; a process that the kernel cannot end is left to it."""
@@ -250,3 +267,7 @@ class Master:
     def _known(self) -> bool:
         fleet = self._house.fleet
         return bool(fleet.zygotes) or any(child.pid for child in fleet.children())
+
+
+def _traceback(error: Exception) -> str:
+    return "".join(traceback.format_exception(error))

@@ -19,20 +19,33 @@ def _lines(house: House) -> Iterator[str]:
     yield from _gauge("taskqd_workers_busy", "Workers that run a job.", status.busy(fleet))
     yield from _gauge("taskqd_generation", "Generation of the newest zygote.", fleet.generation)
     yield from _gauge(
-        "taskqd_uptime_seconds", "Age of the master.", house.clock() - house.started_s
+        "taskqd_uptime_seconds",
+        "Age of the master.",
+        house.clock() - house.started_s,
     )
     yield from _gauge(
-        "taskqd_storage_up", "1 if the storage is reached.", not status.storage_error(fleet)
+        "taskqd_storage_up",
+        "1 if the storage is reached.",
+        not status.storage_error(fleet),
     )
     yield from _counter("taskqd_jobs_total", "Jobs by outcome.", "outcome", status.jobs(house))
     yield from _counter(
-        "taskqd_children_died_total", "Deaths of children by cause.", "cause", tally.deaths
+        "taskqd_children_died_total",
+        "Deaths of children by cause.",
+        "cause",
+        tally.deaths,
     )
     yield from _counter(
-        "taskqd_children_spawned_total", "Children spawned.", "", {"": tally.spawned}
+        "taskqd_children_spawned_total",
+        "Children spawned.",
+        "",
+        {"": tally.spawned},
     )
     yield from _counter(
-        "taskqd_jobs_orphaned_total", "Jobs whose worker died.", "", {"": tally.orphaned}
+        "taskqd_jobs_orphaned_total",
+        "Jobs whose worker died.",
+        "",
+        {"": tally.orphaned},
     )
 
 

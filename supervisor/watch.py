@@ -27,7 +27,8 @@ def _see(child: Child, rows: Board, now_ns: int, before: SlotView | None) -> See
     beat_ns = row.get(board.BEAT)
     busy = row.busy()
     late = next(
-        (v for v in busy if v.deadline_ns and now_ns > v.deadline_ns + OVERDUE_S * _S), None
+        (v for v in busy if v.deadline_ns and now_ns > v.deadline_ns + OVERDUE_S * _S),
+        None,
     )
     return Seen(
         beat_age_s=max(0, now_ns - beat_ns) / _S if beat_ns else None,

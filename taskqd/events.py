@@ -43,6 +43,7 @@ CONFIG_WARNED = _event("config.warned", "warning", "text")
 APP_REJECTED = _event("app.rejected", "error", "step", "error", "traceback")
 SIGNAL_RECEIVED = _event("signal.received", "debug", "signal")
 
+SPAWN_FAILED = _event("spawn.failed", "error", "error")
 ZYGOTE_SPAWNED = _event("zygote.spawned", "debug", "generation")
 ZYGOTE_LOADED = _event(
     "zygote.loaded", "info", "generation", "tasks", "periodic", "queues", "import_ms"

@@ -102,7 +102,8 @@ def worker_of(daemon: Daemon, job_id: str) -> int:
 
 @pytest.mark.parametrize("who", ["zygote", "scheduler"])
 def test_running_jobs_do_not_notice_that_the_zygote_or_the_scheduler_dies(
-    shop: Shop, who: str
+    shop: Shop,
+    who: str,
 ) -> None:
     with shop.open() as daemon:
         running = tasks.nap(1, 2.0)

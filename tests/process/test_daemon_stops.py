@@ -21,7 +21,8 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_jobs_longer_than_the_grace_are_queued_again_and_a_second_daemon_ends_them(
-    shop: Shop, kind: str
+    shop: Shop,
+    kind: str,
 ) -> None:
     with shop.open(workers=KINDS[kind], shutdown={"grace_s": 2}) as first:
         results = [tasks.hold(n) for n in range(2)]

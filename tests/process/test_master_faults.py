@@ -7,6 +7,7 @@ import signal
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.support.daemon import Daemon, fake_daemon, heard, wait_until
@@ -179,7 +180,9 @@ def test_nothing_survives_a_killed_master(tmp_path: Path) -> None:
     [("garbage", "no message"), ("leave", "channel is broken")],
 )
 def test_a_worker_that_breaks_the_protocol_is_replaced(
-    tmp_path: Path, habit: str, reason: str
+    tmp_path: Path,
+    habit: str,
+    reason: str,
 ) -> None:
     fake = {"worker": [habit], "first_only": True}
     with fake_daemon(tmp_path, fake) as daemon:
@@ -295,6 +298,26 @@ def test_burst_ends_when_every_worker_says_empty(tmp_path: Path) -> None:
         assert daemon.events("master.draining")[0]["signal"] == "burst"
 
 
+def test_term_to_the_whole_family_at_once_is_a_stop_like_any_other(tmp_path: Path) -> None:
+    with fake_daemon(tmp_path, {"worker": ["busy", "stubborn"]}, shutdown={"grace_s": 3}) as daemon:
+        ready(daemon)
+        for process in daemon.alive():
+            process.terminate()
+        assert daemon.exit_code() == 0
+        stopped = daemon.events("master.stopped")[0]
+        assert (stopped["interrupted"], stopped["owed"]) == (2, 0)
+        assert daemon.no_process_is_left()
+
+
+@pytest.mark.parametrize("after_ms", [0, 10, 20, 40, 60, 100])
+def test_term_at_any_moment_of_the_start_is_a_stop(tmp_path: Path, after_ms: int) -> None:
+    with fake_daemon(tmp_path) as daemon:
+        daemon.wait("master.started")
+        time.sleep(after_ms / 1000)  # the fault itself
+        assert daemon.stop() == 0
+        assert daemon.no_process_is_left()
+
+
 # -- guards ----------------------------------------------------------------------------------------
 
 
@@ -319,6 +342,24 @@ def test_an_orphan_left_to_the_master_is_reaped(tmp_path: Path) -> None:
     with fake_daemon(tmp_path, {"worker": ["litter"]}) as daemon:
         ready(daemon)
         daemon.wait("process.reaped", exit_code=3)
+        assert daemon.stop() == 0
+
+
+def test_without_free_descriptors_it_tries_again_and_leaks_none(tmp_path: Path) -> None:
+    with fake_daemon(tmp_path) as daemon:
+        ready(daemon)
+        master = psutil.Process(daemon.pid)
+        open_before = master.num_fds()
+        limits = master.rlimit(psutil.RLIMIT_NOFILE)
+        # What the dead worker frees is not enough for a new one.
+        victim = daemon.worker_pids()[0]
+        wait_until(lambda: master.num_fds() == open_before)
+        master.rlimit(psutil.RLIMIT_NOFILE, (open_before - 2, limits[1]))
+        kill(victim)
+        daemon.wait("spawn.failed", count=2)
+        master.rlimit(psutil.RLIMIT_NOFILE, limits)
+        daemon.wait("worker.ready", count=3)
+        wait_until(lambda: master.num_fds() == open_before)
         assert daemon.stop() == 0
 
 

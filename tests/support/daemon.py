@@ -34,7 +34,11 @@ class Daemon:
     """A process of `argv` and all that descends from it."""
 
     def __init__(
-        self, folder: Path, argv: Sequence[str], *, env: dict[str, str] | None = None
+        self,
+        folder: Path,
+        argv: Sequence[str],
+        *,
+        env: dict[str, str] | None = None,
     ) -> None:
         self.folder = folder.resolve()
         folder.mkdir(parents=True, exist_ok=True)
@@ -150,7 +154,7 @@ class Daemon:
                 if len(found) >= count:
                     break
                 raise AssertionError(
-                    f"the daemon exited with {self.process.returncode} before {name} {facts}"
+                    f"the daemon exited with {self.process.returncode} before {name} {facts}",
                 )
             if time.monotonic() > until_s:
                 raise AssertionError(f"no {name} {facts} within {timeout_s} s")
@@ -171,7 +175,11 @@ def _has(event: Fact, facts: Fact) -> bool:
 
 
 def wait_until(
-    true: Callable[[], Any], *, timeout_s: float = WAIT_S, failing: bool = True, what: str = ""
+    true: Callable[[], Any],
+    *,
+    timeout_s: float = WAIT_S,
+    failing: bool = True,
+    what: str = "",
 ) -> bool:
     """Wait for a condition that no event tells of."""
     until_s = time.monotonic() + timeout_s

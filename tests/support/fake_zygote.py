@@ -27,7 +27,7 @@ from taskqd.messages import CONTEXT_ENV, ChildContext, decode_to_child, decode_t
 
 FAKE = json.loads(os.environ.get("FAKE", "{}"))
 BOOTS = os.environ.get("FAKE_BOOTS", "")
-"""A file that gets one byte for each boot of a worker, so that a habit can be the first's only."""
+"""A file made by the first worker that boots, where the habits are to be that one's only."""
 
 
 def main() -> None:
@@ -84,7 +84,11 @@ def serve(context: ChildContext, channel: socket.socket, shared: Board) -> None:
 
 class Child:
     def __init__(
-        self, spawn: messages.Spawn, sock: socket.socket, stacks: int, shared: Board
+        self,
+        spawn: messages.Spawn,
+        sock: socket.socket,
+        stacks: int,
+        shared: Board,
     ) -> None:
         self.sock = sock
         self.role = spawn.role
@@ -101,10 +105,10 @@ class Child:
         faulthandler.register(signal.SIGUSR1, file=stacks, all_threads=True)
 
     def _first_only(self) -> None:
-        with open(BOOTS, "ab") as file:
-            file.write(b"x")
-            later = file.tell() > 1
-        if later:
+        """Only the first worker ever has the habits, whoever comes first."""
+        try:
+            os.close(os.open(BOOTS, os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
             self.habits = set()
 
     def say(self, message: messages.Message) -> None:

@@ -176,7 +176,11 @@ def test_a_vacant_post_waits_for_its_back_off() -> None:
 def test_a_zygote_that_forks_nothing_is_killed() -> None:
     fleet = fleet_of()
     fleet.workers[0].child = child_of(
-        fleet.workers[0], State.SPAWNING, pid=0, spawned_s=NOW - 15, since_s=NOW - 15
+        fleet.workers[0],
+        State.SPAWNING,
+        pid=0,
+        spawned_s=NOW - 15,
+        since_s=NOW - 15,
     )
     assert plan(fleet, NOW) == [actions.KillZygote(1, "forked nothing for 15 s")]
 
@@ -261,7 +265,11 @@ def test_a_child_that_does_not_exit_after_its_last_word_is_killed() -> None:
 def test_a_child_that_nobody_ever_saw_is_given_up() -> None:
     fleet = fleet_of()
     fleet.workers[0].child = child_of(
-        fleet.workers[0], State.SPAWNING, pid=0, spawned_s=NOW, hung_up_s=NOW
+        fleet.workers[0],
+        State.SPAWNING,
+        pid=0,
+        spawned_s=NOW,
+        hung_up_s=NOW,
     )
     assert plan(fleet, NOW + 1) == [actions.GiveUp("n.0")]
 
@@ -380,7 +388,10 @@ def test_no_worker_is_spawned_during_a_stop() -> None:
 
 @given(st.floats(0, 200), st.sampled_from(list(State)), st.booleans(), st.booleans())
 def test_whatever_hangs_the_stop_ends_in_time(
-    after_s: float, state: State, debts: bool, zygote: bool
+    after_s: float,
+    state: State,
+    debts: bool,
+    zygote: bool,
 ) -> None:
     fleet = stopping(fleet_of())
     assert fleet.stop is not None

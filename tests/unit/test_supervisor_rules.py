@@ -22,10 +22,12 @@ GRACES = st.floats(0.0, 100_000.0)
 
 
 @pytest.mark.parametrize(
-    ("grace_s", "drain_s"), [(25, 20), (60, 55), (10, 5), (6, 3), (1, 0.5), (0, 0)]
+    ("grace_s", "drain_s"),
+    [(25, 20), (60, 55), (10, 5), (6, 3), (1, 0.5), (0, 0)],
 )
 def test_jobs_are_left_alone_until_five_seconds_before_the_end_or_half_of_a_short_grace(
-    grace_s: float, drain_s: float
+    grace_s: float,
+    drain_s: float,
 ) -> None:
     assert stop.drain_s(grace_s) == drain_s
 

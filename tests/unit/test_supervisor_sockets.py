@@ -101,10 +101,11 @@ class Loop:
         self.selector = selectors.DefaultSelector()
         self.over = False
         self.listeners: list[Listener] = []
+        self.errors: list[Exception] = []
         self._thread = threading.Thread(target=self._run)
 
     def serve(self, sock: socket.socket, begin: Callable[[socket.socket], Any]) -> Listener:
-        self.listeners.append(Listener(self.selector, sock, begin, monotonic_s))
+        self.listeners.append(Listener(self.selector, sock, begin, monotonic_s, self.errors.append))
         self._thread.start()
         return self.listeners[-1]
 
@@ -227,7 +228,9 @@ def test_what_is_no_request_gets_a_clear_answer(line: bytes, error: str) -> None
 
 
 def test_a_slow_caller_is_dropped_and_others_are_served(
-    loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    loop: Loop,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(listener, "CALL_S", 0.2)
     path = str(tmp_path / "a.sock")
@@ -264,7 +267,8 @@ def answers(path: str) -> bool:
 
 
 def test_the_place_of_the_socket_follows_the_environment(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     monkeypatch.setenv("RUNTIME_DIRECTORY", f"{tmp_path}/run:{tmp_path}/other")
     monkeypatch.setenv("XDG_RUNTIME_DIR", f"{tmp_path}/xdg")
@@ -277,12 +281,16 @@ def test_the_place_of_the_socket_follows_the_environment(
 
 
 def test_the_only_daemon_is_found_by_itself_and_a_dead_one_does_not_count(
-    loop: Loop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    loop: Loop,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     monkeypatch.setattr(
-        admin_client, "socket_paths", lambda instance: [f"{tmp_path}/{instance}.sock"]
+        admin_client,
+        "socket_paths",
+        lambda instance: [f"{tmp_path}/{instance}.sock"],
     )
     with pytest.raises(FileNotFoundError, match="no daemon runs here"):
         admin_client.only_instance()
@@ -306,6 +314,18 @@ def test_the_client_takes_only_the_standard_library() -> None:
         timeout=60,
     )
     assert ran.stdout.strip() == "[]", ran.stderr
+
+
+def test_a_defect_in_an_answer_costs_only_that_answer(loop: Loop, tmp_path: Path) -> None:
+    def handle(request: dict[str, Any]) -> dict[str, Any]:
+        return {"ok": True, "ratio": 1 / request["by"]}
+
+    path = str(tmp_path / "a.sock")
+    loop.serve(admin.listen(path), admin.converse(handle))
+    with pytest.raises(ConnectionResetError):
+        admin_client.ask(path, {"cmd": "x", "by": 0})
+    assert isinstance(loop.errors[0], ZeroDivisionError)
+    assert admin_client.ask(path, {"cmd": "x", "by": 2})["ratio"] == 0.5
 
 
 # -- health ----------------------------------------------------------------------------------------
@@ -344,7 +364,8 @@ def test_head_has_no_body() -> None:
 
 
 @pytest.mark.parametrize(
-    ("request_line", "status"), [(b"GET /nowhere", b"404"), (b"POST /livez", b"405")]
+    ("request_line", "status"),
+    [(b"GET /nowhere", b"404"), (b"POST /livez", b"405")],
 )
 def test_what_is_not_there_is_said_so(request_line: bytes, status: bytes) -> None:
     data, _ = get(request_line + b" HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -1,0 +1,135 @@
+"""Brings zygotes and children into the world, and zygotes out of it."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+
+from taskqd import events, messages
+from taskqd.messages import (
+    CONTEXT_ENV,
+    ChildContext,
+    Message,
+    decode_from_child,
+    decode_from_zygote,
+    encode,
+)
+from taskqd.settings import encode as encode_settings
+
+from . import process
+from .board_memory import StackFile
+from .channel import Channel
+from .fleet import Child, Post, Zygote, ZygoteState
+from .house import House
+
+MEANS_S = 1.0
+"""Until a spawn is tried again that the system refused."""
+
+
+class Births:
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._fleet = house.fleet
+
+    # -- zygotes -------------------------------------------------------------------------------
+
+    def start_zygote(self, generation: int) -> None:
+        house, fleet = self._house, self._fleet
+        try:
+            pid, channel = self._fork_zygote(generation)
+        except OSError as error:
+            fleet.zygote_at_s = self._out_of_means(error)
+            return
+        zygote = Zygote(generation, pid, house.clock(), since_s=house.clock())
+        fleet.zygotes.append(zygote)
+        fleet.generation = generation
+        house.lines.add(zygote.key, channel)
+        house.lines.adopt(zygote.key, pid)
+        house.log.emit(events.ZYGOTE_SPAWNED, generation=generation, child_pid=pid)
+
+    def _fork_zygote(self, generation: int) -> tuple[int, Channel[Message]]:
+        house = self._house
+        channel: Channel[Message]
+        channel, theirs = Channel.pair(decode_from_zygote)
+        environ = {**house.environ, CONTEXT_ENV: self._context(generation, theirs.fileno())}
+        with theirs:
+            try:
+                fds = [theirs.fileno(), house.board_fd]
+                return process.spawn(house.zygote_argv, environ, fds), channel
+            except OSError:
+                channel.close()
+                raise
+
+    def _context(self, generation: int, channel_fd: int) -> str:
+        house = self._house
+        context = ChildContext(
+            settings=encode_settings(house.settings),
+            generation=generation,
+            node_id=house.node_id,
+            node_name=house.node_name,
+            master_pid=os.getpid(),
+            channel_fd=channel_fd,
+            board_fd=house.board_fd,
+            board_rows=house.board.rows,
+            board_slots=house.board.slots,
+            scheduler_row=self._fleet.scheduler.number,
+        )
+        return encode(context).decode()
+
+    def retire_zygote(self, generation: int) -> None:
+        zygote = self._zygote(generation)
+        if zygote.state is ZygoteState.LOADING:
+            self.kill_zygote(generation, "not needed any more")
+        zygote.state, zygote.since_s = ZygoteState.LEAVING, self._house.clock()
+        self._house.lines.tell(zygote.key, messages.Exit())
+
+    def kill_zygote(self, generation: int, reason: str) -> None:
+        zygote = self._zygote(generation)
+        zygote.killed_for = reason
+        self._house.log.emit(events.ZYGOTE_KILLED, generation=generation, reason=reason)
+        self._house.lines.signal(zygote.key, "SIGKILL")
+
+    def _zygote(self, generation: int) -> Zygote:
+        return next(z for z in self._fleet.zygotes if z.generation == generation)
+
+    # -- children --------------------------------------------------------------------------------
+
+    def spawn(self, number: int) -> None:
+        house, fleet = self._house, self._fleet
+        zygote = fleet.zygote()
+        assert zygote is not None
+        post = self._post(number)
+        worker_id = f"{house.node_id}.{next(house.serials)}"
+        now_s = house.clock()
+        try:
+            stacks, channel, fds = _open_line()
+        except OSError as error:
+            post.spawn_at_s = self._out_of_means(error)
+            return
+        post.child = Child(worker_id, post.role, number, zygote.generation, now_s, since_s=now_s)
+        house.board.row(number).clear()
+        house.lines.add(worker_id, channel, stacks)
+        message = messages.Spawn(role=post.role, number=number, worker_id=worker_id)
+        house.lines.tell(zygote.key, message, fds)
+        house.tally.spawned += 1
+
+    def _post(self, number: int) -> Post:
+        return next(post for post in self._fleet.posts if post.number == number)
+
+    def _out_of_means(self, error: OSError) -> float:
+        """Report that the system gives no process or descriptor now; returns when to try again."""
+        self._house.log.emit(events.SPAWN_FAILED, error=str(error))
+        return self._house.clock() + MEANS_S
+
+
+def _open_line() -> tuple[StackFile, Channel[Message], list[int]]:
+    """Return our ends of the line to a new child, and the descriptors of its own; all or none."""
+    channel: Channel[Message]
+    with ExitStack() as opened:
+        stacks = StackFile()
+        opened.callback(stacks.close)
+        shared = stacks.share()
+        opened.callback(os.close, shared)
+        channel, theirs = Channel.pair(decode_from_child)
+        opened.pop_all()
+    return stacks, channel, [theirs.detach(), shared]
