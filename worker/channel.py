@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections import deque
+from collections.abc import Sequence
 
 from taskqd.messages import PACKET_BYTES_MAX, Message, encode
 
@@ -22,6 +23,7 @@ class Channel:
         sock.setblocking(False)
         self._socket = sock
         self._outbox: deque[bytes] = deque()
+        self._held: list[bytes] = []
         self.open = True
         """False once the other end is gone."""
 
@@ -44,7 +46,7 @@ class Channel:
 
     def receive(self) -> list[bytes]:
         """Return the packets that have come; `open` is False afterwards where the end was read."""
-        packets: list[bytes] = []
+        packets, self._held = self._held, []
         while self.open:
             try:
                 packet = self._socket.recv(PACKET_BYTES_MAX)
@@ -57,6 +59,10 @@ class Channel:
                 break
             packets.append(packet)
         return packets
+
+    def hold(self, packets: Sequence[bytes]) -> None:
+        """Keep packets for the next `receive`, whose business they are."""
+        self._held += packets
 
     def close(self) -> None:
         self._socket.close()

@@ -14,7 +14,7 @@ from taskqd.log import Log
 from taskqd.storage.base import Storage
 
 from .queue_order import QueueOrder
-from .slots import Slots, Usage
+from .slots import JobRunner, Slots, Usage
 from .stock import Stock
 from .suspects import Quarantine
 
@@ -26,12 +26,20 @@ class Desk:
     """Used by the pump's thread only.  Every method may raise StorageError."""
 
     def __init__(
-        self, worker: str, storage: Storage, order: QueueOrder, slots: Slots, row: Row, log: Log
+        self,
+        worker: str,
+        storage: Storage,
+        order: QueueOrder,
+        slots: Slots,
+        runner: JobRunner,
+        row: Row,
+        log: Log,
     ) -> None:
         self._worker = worker
         self._storage = storage
         self._order = order
         self._slots = slots
+        self._runner = runner
         self._row = row
         self._log = log
         self._usage = Usage(0, 0)
@@ -41,6 +49,8 @@ class Desk:
         """A short queue is divided by this: twice the workers of this node."""
         self.ready = 0
         """Jobs that waited in the queues after the last turn."""
+        self.turned_s = 0.0
+        """When the storage was last heard."""
         self.handed_back = 0
         self.finished = 0
 
@@ -62,13 +72,16 @@ class Desk:
         """Hand leased jobs to the slots."""
         if leases:
             self.stock.handed(len(leases), now_s)
-            self.stock.lone = any(lease.alone for lease in leases)
+            self.stock.lone = self.stock.lone or any(lease.alone for lease in leases)
             self._slots.offer(leases)
 
     # -- the storage's side ------------------------------------------------------------------
 
     def turn(self, limit: int, *, idle: bool = False) -> list[Lease]:
-        """Settle what is finished and lease up to `limit` jobs; they are in the slots on return."""
+        """Settle what is finished and lease up to `limit` jobs; they are in the slots on return.
+
+        With a limit of 0 it only hears what the storage has to say of the jobs that run.
+        """
         outcomes = self.stock.unsettled
         leased = self._storage.turn(
             self._worker,
@@ -81,8 +94,14 @@ class Desk:
         )
         now_s = monotonic_s()
         self._settled(leased.settled)
+        # law: orders are heeded before the jobs of the same turn can start.
+        self._runner.heed(leased.revocations)
+        if leased.stops:
+            self._slots.stop(leased.stops)
+        self.turned_s = now_s
         self.ready = leased.ready
-        self.stock.dry = not leased.leases
+        if limit:
+            self.stock.dry = not leased.leases
         self.accept(leased.leases, now_s)
         self.quarantine.seen(leased.suspects, now_s)
         return leased.leases

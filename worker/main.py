@@ -7,14 +7,15 @@ import os
 import random
 import threading
 import time
+from collections.abc import Callable
 
 from taskqd import board
 from taskqd.errors import ConfigError, StorageCorrupt, StorageRefused
 from taskqd.execute import Runner
-from taskqd.messages import Booted, BootFailed
-from taskqd.storage.base import Storage
+from taskqd.messages import Booted, BootFailed, Drained
 
 from . import process, scheduler
+from .antechamber import AskedToEnd
 from .birth import Newborn
 from .channel import Channel
 from .kinds import make_slots
@@ -26,8 +27,6 @@ from .slots import Slots
 from .stopping import Stopping
 from .title import Title
 
-EXIT_BOOT = 70
-EXIT_PUMP = 1
 LEAVE_WAIT_S = 0.3
 """After an interruption: how long a job that looks at `stopping` may take to return."""
 
@@ -44,19 +43,32 @@ def live(born: Newborn) -> int:
     gc.enable()
     channel = Channel(born.channel)
     channel.send(Booted(os.getpid()))
-    if spawn.role == "scheduler":
-        return scheduler.serve(born, channel, signals)
+    boot = scheduler.boot if spawn.role == "scheduler" else _boot_worker
+    try:
+        run = boot(born, channel, signals)
+    except AskedToEnd:
+        channel.send(Drained())
+        return 0
+    except (ConfigError, StorageRefused, StorageCorrupt) as error:
+        channel.send(BootFailed("storage", str(error)))
+        return process.EXIT_BOOT
+    except OSError as error:
+        channel.send(BootFailed("process", f"{type(error).__name__}: {error}"))
+        return process.EXIT_BOOT
+    return run()
+
+
+def _boot_worker(born: Newborn, channel: Channel, signals: int) -> Callable[[], int]:
     process.renice(born.family.settings.workers.nice)
-    return Worker(born, channel, signals).serve()
+    return Worker(born, channel, signals).serve
 
 
 class Worker:
-    """Boots, runs the slots in this thread and the pump beside it, and ends."""
+    """Boots when it is made; then runs the slots in this thread and the pump beside it."""
 
     def __init__(self, born: Newborn, channel: Channel, signals: int) -> None:
         context, self._settings, self._app, shared = born.family
-        self._channel = channel
-        self._log = open_log(
+        log = open_log(
             "worker", self._settings, worker=born.spawn.number, generation=context.generation
         )
         row = shared.row(born.spawn.number)
@@ -69,25 +81,23 @@ class Worker:
             workers_max=context.scheduler_row,
             channel=channel,
             signals=signals,
-            stopping=Stopping(),
+            stopping=Stopping(born.spawn.worker_id),
             title=Title(f"worker {born.spawn.number}"),
-            log=self._log,
+            log=log,
         )
+        self._runner = Runner(self._app, self._settings.limits, log)
+        self._app.run_hooks("after_fork")
+        self._storage = reach_storage(self._app, self._settings, channel, signals)
+        self._app.run_hooks("on_startup")
 
     def serve(self) -> int:
-        runner = Runner(self._app, self._settings.limits, self._log)
-        self._app.run_hooks("after_fork")
-        try:
-            storage = reach_storage(self._app, self._settings, self._channel)
-        except (ConfigError, StorageRefused, StorageCorrupt) as error:
-            self._channel.send(BootFailed("storage", str(error)))
-            return EXIT_BOOT
-        self._app.run_hooks("on_startup")
-        slots = make_slots(self._settings.workers, self._post.row, self._post.stopping, runner)
-        pump = Pump(self._post, self._orders(), storage, slots, runner)
+        """Return the exit code."""
+        post = self._post
+        slots = make_slots(self._settings.workers, post.row, post.stopping, self._runner)
+        pump = Pump(post, self._orders(), self._storage, slots, self._runner)
         threading.Thread(target=_pump, args=(pump, slots), name="pump", daemon=True).start()
         slots.run()
-        return self._end(pump, storage)
+        return self._end(pump)
 
     def _orders(self) -> Orders:
         queues = self._settings.queues
@@ -99,22 +109,18 @@ class Worker:
             burst=self._settings.burst,
         )
 
-    def _end(self, pump: Pump, storage: Storage) -> int:
+    def _end(self, pump: Pump) -> int:
         if pump.interrupted:
             return pump.exit_code
         self._app.run_hooks("on_shutdown")
         self._app.close()
-        storage.close()
+        self._storage.close()
         return pump.exit_code
 
 
 def _pump(pump: Pump, slots: Slots) -> None:
     """The pump's thread.  Its end is the worker's: either the slots return, or they are left."""
-    try:
-        pump.run()
-    except BaseException:
-        # Nobody serves the slots any more; the master takes back what they hold.
-        process.report_and_leave(EXIT_PUMP)
+    process.vital(pump.run)
     slots.close()
     if pump.interrupted:
         time.sleep(LEAVE_WAIT_S)

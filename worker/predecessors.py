@@ -29,7 +29,7 @@ def lingering(me: Node, rows: Iterable[NodeRow]) -> bool:
 
 
 def _same_place(me: Node, other: Node) -> bool:
-    return other.id != me.id and other.name == me.name and other.host == me.host
+    return bool(me.host) and (other.name, other.host) == (me.name, me.host) and other.id != me.id
 
 
 def _lives(node: Node, runs: Callable[[int, int], bool]) -> bool:

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable
 
 from taskqd.errors import TaskqdError
-from taskqd.ids import new_id
 
 _PR_SET_PDEATHSIG = 1
 MIDDLE_WAIT_S = 5.0
@@ -23,6 +22,8 @@ EXIT_ORPHANED = 71
 """A newborn's master died before the newborn was its child."""
 EXIT_UNSETTLED = 75
 """A worker ended without having told the storage of all its jobs: they have to be taken back."""
+EXIT_VITAL = 1
+EXIT_BOOT = 70
 TERM = int(signal.SIGTERM)
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -233,15 +234,15 @@ def _stat_fields(pid: int) -> list[str]:
 def host_id() -> str:
     """Return what names the running kernel and pid namespace: within it a pid can be judged.
 
-    Where the kernel's name is hidden (systemd's ProcSubset=pid) it is one that no other process
-    has, so nobody is judged by a pid.
+    A sandbox may hide the boot id (systemd: ProcSubset=pid); the machine's id takes its place.
+    "" where neither can be read: then nothing can be judged.
     """
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            boot = file.read().strip()
-    except OSError:
-        boot = f"hidden-{new_id()}"
-    return f"{boot}/{os.stat('/proc/self/ns/pid').st_ino}"
+    for path in ("/proc/sys/kernel/random/boot_id", "/etc/machine-id"):
+        with contextlib.suppress(OSError), open(path, encoding="ascii") as file:
+            machine = file.read().strip()
+            if machine:
+                return f"{machine}/{os.stat('/proc/self/ns/pid').st_ino}"
+    return ""
 
 
 def leave(code: int) -> None:
@@ -256,6 +257,17 @@ def report_and_leave(code: int) -> None:
     """Print the exception that is being handled and end the process, whatever other threads do."""
     sys.excepthook(*sys.exc_info())
     leave(code)
+
+
+def vital(run: Callable[[], object]) -> None:
+    """Run a thread without which the process is of no use: it ends with the thread's failure.
+
+    The master then takes back what the process held.
+    """
+    try:
+        run()
+    except BaseException:
+        report_and_leave(EXIT_VITAL)
 
 
 def ending(main: Callable[[], int]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from taskqd.board import Row
 from taskqd.job import Lease
 
@@ -31,6 +33,9 @@ class ProcessSlot(Handover):
 
     def usage(self) -> Usage:
         return Usage(self._place.jobs, self._place.ran_ns)
+
+    def stop(self, job_ids: Collection[str]) -> None:
+        self._place.stop(job_ids)
 
     def interrupt(self) -> None:
         """Nothing can safely stop a thread in a user's code: jobs look at `stopping` themselves."""

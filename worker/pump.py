@@ -37,6 +37,7 @@ from .post import Orders, Post
 from .slots import JobRunner, Slots
 
 BEAT_S = 1.0
+HEAR_S = 1.0
 BURST_LOOK_S = 0.2
 
 
@@ -48,7 +49,7 @@ class Pump:
         self._orders = orders
         self._slots = slots
         self._runner = runner
-        self._desk = Desk(post.worker_id, storage, orders.order, slots, post.row, post.log)
+        self._desk = Desk(post.worker_id, storage, orders.order, slots, runner, post.row, post.log)
         self._stock = self._desk.stock
         self._outage = Outage(random.uniform)
         self._poll = select.epoll()
@@ -71,6 +72,7 @@ class Pump:
         self._poll.register(self._post.channel.fileno(), select.EPOLLIN)
         self._poll.register(self._post.signals, select.EPOLLIN)
         self._poll.register(self._slots.fileno(), select.EPOLLIN | select.EPOLLET)
+        self._listen()  # what came while the worker booted
         while not self.over:
             now_s = monotonic_s()
             self._beat(now_s)
@@ -112,9 +114,15 @@ class Pump:
             self._lease()
         elif self._doorbell.armed:
             self._desk.release(self._doorbell.disarm())
-        if self._stock.flush_due(monotonic_s()) or self._slots.urgent():
+        if now_s >= self._hear_at_s():
+            self._desk.turn(0)
+        elif self._stock.flush_due(monotonic_s()) or self._slots.urgent():
             self._desk.settle()
         self._finish_if_done()
+
+    def _hear_at_s(self) -> float:
+        """Return when to ask what the storage has to say of a long job: it may have to stop."""
+        return self._desk.turned_s + HEAR_S if self._stock.in_slots else math.inf
 
     def _lease(self) -> None:
         """Take turns until the slots are served or the queues are empty."""
@@ -126,7 +134,9 @@ class Pump:
             if not self._desk.turn(limit, idle=self._doorbell.armed) and not self._wait_idle():
                 break
             self._served()
-        if self._doorbell.armed and not self._stock.free:
+        if self._doorbell.armed and self._stock.lone:
+            self._desk.release(self._doorbell.disarm())
+        elif self._doorbell.armed and not self._stock.free:
             self._desk.accept(self._doorbell.disarm(), monotonic_s())
 
     def _wait_idle(self) -> bool:
@@ -183,7 +193,11 @@ class Pump:
             self._doorbell.polled()
             self._stock.dry = False
             return now_s
-        look_s = min(self._stock.next_s(self._slots.waiting()), self._doorbell.poll_at_s)
+        look_s = min(
+            self._stock.next_s(self._slots.waiting()),
+            self._doorbell.poll_at_s,
+            self._hear_at_s(),
+        )
         return min(look_s, self._look_at_s) if self._may_be_over() else look_s
 
     def _answer_bell(self) -> None:
@@ -230,6 +244,8 @@ class Pump:
     # -- the end -----------------------------------------------------------------------------
 
     def _stop(self, grace_s: float) -> None:
+        if not self._post.stopping.stopping:
+            self._desk.handed_back = 0
         self._post.stopping.begin(grace_s)
 
     def _finish_if_done(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from typing import Any
 
 from taskqd import log
@@ -15,6 +14,7 @@ from taskqd.messages import StorageLost, StorageRestored
 from taskqd.settings import Settings
 from taskqd.storage.base import Storage
 
+from .antechamber import Antechamber
 from .channel import Channel
 from .outage import Outage
 
@@ -37,11 +37,13 @@ def open_storage(app: App, settings: Settings) -> Storage:
     return app.open_storage(**options)
 
 
-def reach_storage(app: App, settings: Settings, channel: Channel) -> Storage:
+def reach_storage(app: App, settings: Settings, channel: Channel, signals: int) -> Storage:
     """Open the app's storage, waiting as long as it cannot be reached; the master is told.
 
-    Raises StorageRefused or StorageCorrupt: waiting would not help.
+    Raises ConfigError, StorageRefused or StorageCorrupt: waiting would not help.  Raises
+    AskedToEnd.
     """
+    antechamber = Antechamber(channel, signals)
     outage = Outage(random.uniform)
     while True:
         try:
@@ -52,9 +54,7 @@ def reach_storage(app: App, settings: Settings, channel: Channel) -> Storage:
         except StorageError as error:
             if outage.failed(monotonic_s()):
                 channel.send(StorageLost(str(error)))
-            if not channel.open:
-                raise
-            time.sleep(max(0.0, outage.retry_at_s - monotonic_s()))
+            antechamber.wait(outage.retry_at_s - monotonic_s())
         else:
             if outage.lasts:
                 channel.send(StorageRestored(outage.lasted_s(monotonic_s())))

@@ -15,10 +15,9 @@ from collections.abc import Callable, Sequence
 
 from taskqd import board, events
 from taskqd.clock import monotonic_ns, monotonic_s
-from taskqd.errors import ConfigError, StorageCorrupt, StorageError, StorageRefused
+from taskqd.errors import StorageError
 from taskqd.log import Log
 from taskqd.messages import (
-    BootFailed,
     Drain,
     Drained,
     Ready,
@@ -48,26 +47,20 @@ KEEPER_SILENT_S = 20.0
 CHORES_SILENT_S = 120.0
 """A thread that has not turned for so long is stuck: the beat stops, and the master replaces us."""
 RETIRE_WAIT_S = 5.0
-EXIT_BOOT = 70
-EXIT_THREAD = 1
 
 
-def serve(born: Newborn, channel: Channel, signals: int) -> int:
-    """Return the exit code."""
+def boot(born: Newborn, channel: Channel, signals: int) -> Callable[[], int]:
+    """Return what runs the scheduler until its end and gives its exit code."""
     family = born.family
     Title("scheduler")
     log = open_log("scheduler", family.settings, generation=family.context.generation)
     family.app.run_hooks("after_fork")
-    try:
-        storage = reach_storage(family.app, family.settings, channel)
-    except (ConfigError, StorageRefused, StorageCorrupt) as error:
-        channel.send(BootFailed("storage", str(error)))
-        return EXIT_BOOT
+    storage = reach_storage(family.app, family.settings, channel, signals)
     duty = duty_of(born)
     reports = Reports()
     keeper = Keeper(duty.node, duty.queues, duty.lease_s, storage, reports, log)
     chores = Chores(duty, lambda: open_storage(family.app, family.settings), reports, log)
-    return Scheduler(born, duty, keeper, chores, reports, channel, signals, log).run()
+    return Scheduler(born, duty, keeper, chores, reports, channel, signals, log).run
 
 
 def duty_of(born: Newborn) -> Duty:
@@ -122,7 +115,7 @@ class Scheduler:
 
     def run(self) -> int:
         threads = [
-            threading.Thread(target=_vital, args=(part.run,), name=name, daemon=True)
+            threading.Thread(target=process.vital, args=(part.run,), name=name, daemon=True)
             for name, part in (("keeper", self._keeper), ("chores", self._chores))
         ]
         for thread in threads:
@@ -130,6 +123,7 @@ class Scheduler:
         self._poll.register(self._channel.fileno(), select.EPOLLIN)
         self._poll.register(self._signals, select.EPOLLIN)
         self._poll.register(self._reports.fileno(), select.EPOLLIN | select.EPOLLET)
+        self._listen()
         while not self._over:
             self._beat()
             self._wait()
@@ -250,11 +244,3 @@ class Scheduler:
                         how="orphaned",
                         verdict="it and its master died",
                     )
-
-
-def _vital(run: Callable[[], None]) -> None:
-    """Run a thread without which the process is of no use."""
-    try:
-        run()
-    except BaseException:
-        process.report_and_leave(EXIT_THREAD)

@@ -10,29 +10,29 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from queue import Empty, SimpleQueue
 from threading import Event
 from typing import NamedTuple, Protocol
 
 from taskqd.board import Row
 from taskqd.clock import monotonic_ns
+from taskqd.current import Place
 from taskqd.job import Lease, Outcome
 
 from .stopping import Stopping
 
 
 class JobRunner(Protocol):
-    """What slots need of `taskqd.execute.Runner`.
+    """What slots and pump need of `taskqd.execute.Runner`."""
 
-    `run` and `arun` take a `taskqd.current.Place`; they never raise.
-    """
-
-    def run(self, lease: Lease, place: SlotPlace) -> Outcome: ...
+    def run(self, lease: Lease, place: Place) -> Outcome: ...
 
     def interrupted(self, lease: Lease) -> Outcome: ...
 
     def acks_each(self, lease: Lease) -> bool: ...
+
+    def heed(self, orders_stand: bool) -> None: ...
 
 
 class Usage(NamedTuple):
@@ -95,6 +95,10 @@ class Slots(Protocol):
 
     def usage(self) -> Usage: ...
 
+    def stop(self, job_ids: Collection[str]) -> None:
+        """Ask those of these jobs that run to stop."""
+        ...
+
     def interrupt(self) -> None:
         """Stop the running jobs where this kind can do so safely; return at once."""
         ...
@@ -111,6 +115,8 @@ class SlotPlace:
         self._row = row
         self._number = number
         self._stopping = stopping
+        self._asked = ""
+        """Id of the job that was asked to stop."""
         self._async_runner: asyncio.Runner | None = None
         self.lease: Lease | None = None
         """What runs here."""
@@ -121,8 +127,18 @@ class SlotPlace:
         """Made for the first job with `ack="each"`: set once its outcome is settled."""
 
     @property
+    def worker(self) -> str:
+        return self._stopping.worker
+
+    @property
     def stopping(self) -> bool:
-        return self._stopping.stopping
+        lease = self.lease
+        return self._stopping.stopping or (lease is not None and lease.id == self._asked)
+
+    def stop(self, job_ids: Collection[str]) -> None:
+        lease = self.lease
+        if lease is not None and lease.id in job_ids:
+            self._asked = lease.id
 
     def seconds_left(self) -> float:
         return self._stopping.seconds_left()

@@ -1,4 +1,4 @@
-"""Whether and until when a worker stops, as its jobs see it."""
+"""Which worker this is, and whether and until when it stops, as its jobs see it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from taskqd.clock import monotonic_s
 class Stopping:
     """Written by the pump, read by jobs in any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, worker: str) -> None:
+        self.worker = worker
         self.stopping = False
         self.deadline_s = math.inf
         """On the monotonic clock."""

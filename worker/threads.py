@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Collection
+from functools import partial
 
 from taskqd.board import Row
 from taskqd.job import Lease
 
+from . import process
 from .slots import Handover, JobRunner, SlotPlace, Usage, total
 from .stopping import Stopping
 
@@ -23,8 +26,8 @@ class ThreadSlots(Handover):
     def run(self) -> None:
         threads = [
             threading.Thread(
-                target=self.serve,
-                args=(place, self._runner),
+                target=process.vital,
+                args=(partial(self.serve, place, self._runner),),
                 name=f"slot-{number}",
                 # A job that does not end must not keep the process from ending.
                 daemon=True,
@@ -51,6 +54,10 @@ class ThreadSlots(Handover):
 
     def usage(self) -> Usage:
         return total(self._places)
+
+    def stop(self, job_ids: Collection[str]) -> None:
+        for place in self._places:
+            place.stop(job_ids)
 
     def interrupt(self) -> None:
         """Nothing can safely stop a thread in a user's code: jobs look at `stopping` themselves."""

@@ -19,7 +19,10 @@ from taskqd.messages import (
     Forked,
     Loaded,
     LoadFailed,
+    Quiet,
     Ready,
+    Role,
+    StorageLost,
     encode,
 )
 from taskqd.settings import Settings, StorageSettings
@@ -211,7 +214,27 @@ def test_stacks_are_written_on_request(tmp_path: Path) -> None:
         child = booted(rig)
         child.kill(signal.SIGUSR1)
         wait_for(lambda: "Current thread" in child.stacks())
-        assert "pump.py" in child.stacks()
+        assert "worker/main.py" in child.stacks()
+
+
+@pytest.mark.parametrize("role", ["worker", "scheduler"])
+@pytest.mark.parametrize("how", ["message", "signal"])
+def test_a_child_that_waits_for_its_storage_ends_when_told(
+    tmp_path: Path, role: Role, how: str
+) -> None:
+    write(tmp_path)
+    with ZygoteRig(settings(f"unix://{tmp_path}/nobody"), tmp_path) as rig:
+        rig.hear(Loaded)
+        child = rig.spawn(role)
+        child.pid = rig.hear(Forked).pid
+        child.hear(StorageLost)
+        if how == "message":
+            child.tell(Quiet())
+            child.tell(Drain(5))
+        else:
+            child.kill(signal.SIGTERM)
+        child.hear(Drained)
+        assert child.wait() == 0
 
 
 def test_a_storage_that_refuses_is_told_before_the_child_leaves(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from types import TracebackType
 
 from taskqd import log
 from taskqd.board import Board, size
+from taskqd.current import Place
 from taskqd.job import Answer, Entry, Lease, Marks, Outcome, encode_answer
 from taskqd.messages import FromChild, Message, decode_from_child, encode
 from taskqd.storage.base import Node, Storage
@@ -22,7 +23,7 @@ from taskqd.worker.post import Orders, Post
 from taskqd.worker.process_slot import ProcessSlot
 from taskqd.worker.pump import Pump
 from taskqd.worker.queue_order import QueueOrder
-from taskqd.worker.slots import JobRunner, SlotPlace, Slots
+from taskqd.worker.slots import JobRunner, Slots
 from taskqd.worker.stopping import Stopping
 from taskqd.worker.threads import ThreadSlots
 from taskqd.worker.title import Title
@@ -53,12 +54,13 @@ class Jobs:
         self.started: list[str] = []
         self.gates: dict[str, threading.Event] = {}
         self.each: set[str] = set()
-        self.places: list[SlotPlace] = []
+        self.places: list[Place] = []
+        self.orders_stand = False
 
     def gate(self, job_id: str) -> threading.Event:
         return self.gates.setdefault(job_id, threading.Event())
 
-    def run(self, lease: Lease, place: SlotPlace) -> Outcome:
+    def run(self, lease: Lease, place: Place) -> Outcome:
         place.begin(lease.token, lease.id, "test", None)
         self.started.append(lease.id)
         self.places.append(place)
@@ -79,6 +81,9 @@ class Jobs:
 
     def acks_each(self, lease: Lease) -> bool:
         return lease.id in self.each
+
+    def heed(self, orders_stand: bool) -> None:
+        self.orders_stand = orders_stand
 
 
 def ack(lease: Lease) -> Outcome:
@@ -117,7 +122,7 @@ class PumpRig:
         capacity = threads or 1
         self.board = Board(memoryview(bytearray(size(2, capacity))), 2, capacity)
         self.row = self.board.row(0)
-        self.stopping = Stopping()
+        self.stopping = Stopping(self.worker_id)
         kind = ThreadSlots if threads else ProcessSlot
         self.slots: Slots = kind(self.row, capacity, self.stopping, self.jobs)
         post = Post(

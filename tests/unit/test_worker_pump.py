@@ -25,7 +25,7 @@ from taskqd.messages import (
     StorageLost,
     StorageRestored,
 )
-from taskqd.storage.base import Node
+from taskqd.storage.base import Leased, Node
 from taskqd.storage.memory import MemoryStorage
 from tests.support.pump_rig import NODE, Jobs, PumpRig, entries, wait_for
 
@@ -209,6 +209,48 @@ def test_burst_says_empty_once_no_worker_of_the_node_has_anything(
         idle.master.settimeout(20)
         idle.hear(Empty)
         busy.hear(Empty)
+
+
+class Telling(MemoryStorage):
+    """Tells its worker what `stops` and `orders` say."""
+
+    stops: tuple[str, ...] = ()
+    orders = False
+
+    def turn(self, *args: Any, **kwargs: Any) -> Leased:
+        return super().turn(*args, **kwargs)._replace(stops=self.stops, revocations=self.orders)
+
+
+def test_a_running_job_hears_that_it_shall_stop_and_its_neighbours_do_not() -> None:
+    storage = Telling("test", world=uuid.uuid4().hex)
+    jobs = Jobs()
+    for entry in entries(2):
+        jobs.gate(entry.id)
+    storage.enqueue(entries(2))
+    with PumpRig(storage, jobs=jobs, threads=2):
+        wait_for(lambda: len(jobs.started) == 2)
+        places = dict(zip(jobs.started, jobs.places, strict=True))
+        storage.stops = ("job0000",)
+        wait_for(lambda: places["job0000"].stopping)
+        assert not places["job0001"].stopping
+
+
+def test_standing_orders_are_heeded_before_a_job_of_the_same_turn_starts() -> None:
+    storage = Telling("test", world=uuid.uuid4().hex)
+
+    class Watching(Jobs):
+        def run(self, lease: Any, place: Any) -> Any:
+            assert self.orders_stand == storage.orders
+            return super().run(lease, place)
+
+    jobs = Watching()
+    storage.orders = True
+    storage.enqueue(entries(1))
+    with PumpRig(storage, jobs=jobs) as rig:
+        wait_for(lambda: rig.row.get(board.DONE) == 1)
+        storage.orders = False
+        storage.enqueue(entries(1, prefix="more"))
+        wait_for(lambda: rig.row.get(board.DONE) == 2)
 
 
 class Flaky(MemoryStorage):

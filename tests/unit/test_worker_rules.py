@@ -267,6 +267,11 @@ def test_dead_daemons_of_the_same_name_and_place_are_predecessors() -> None:
     assert predecessors.dead(ME, rows, none_runs) == ["old"]
 
 
+def test_without_a_known_host_nothing_is_judged() -> None:
+    nowhere = row("me", host="").node
+    assert predecessors.dead(nowhere, [row("old", host="")], none_runs) == []
+
+
 def test_a_daemon_that_runs_is_no_predecessor_and_a_new_process_of_its_pid_is_not_it() -> None:
     rows = [row("old", pid=77, pid_started=1)]
     assert predecessors.dead(ME, rows, lambda pid, started: (pid, started) == (77, 1)) == []
