@@ -184,7 +184,7 @@ class Namespaces:
         )
 
     def entering(self, *command: str) -> list[str]:
-        return ["nsenter", "--target", str(self.pid), "--all", "--wd=/", *command]
+        return ["nsenter", "--target", str(self.pid), "--all", "env", "--chdir=/", *command]
 
     def processes(self) -> list[int]:
         """Return the pids, as seen from outside, of all that runs in the pid namespace."""

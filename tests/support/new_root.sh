@@ -50,6 +50,7 @@ mkdir -p old
 pivot_root . old
 umount -l old
 hostname "$name"
+[ "$kind" = pod ] || mount --make-rshared / # as systemd expects it of a container's manager
 ldconfig # finds the shared library of an interpreter that is not the system's
 if [ "$kind" = pod ]; then
     ip link set lo up
