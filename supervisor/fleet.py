@@ -109,6 +109,11 @@ class Child:
     drained: bool = False
     empty_at: tuple[int, ...] | None = None
     """Burst: its counters when it said that there is nothing left."""
+    cpu_s: float | None = None
+    """Its processor time when its beat was first found late."""
+    cpu_at_s: float = 0.0
+    hogs: bool = False
+    """Its beat is late, and it computes: a job holds the interpreter, and is not hung."""
     quiet: bool = False
     line: Timeline | None = None
     """Its stop, once it drains."""

@@ -202,6 +202,8 @@ class Master:
         house.fleet.seen = watch.look(house.fleet, house.board, monotonic_ns())
         if self._clock() < self._trusts_s:
             watch.excuse(house.fleet)
+        for child in house.fleet.crew():
+            watch.weigh(child, house.fleet.seen[child.worker_id], self._clock(), process.cpu_s)
 
     def _mind_the_gap(self, meant_s: float) -> None:
         """After a sleep that the master did not mean (SIGSTOP, a paused machine) judge nobody.

@@ -32,6 +32,8 @@ from .fleet import Child, Fleet, Post, State, ZygoteState
 SCHEDULER_BEAT_S = 2.5
 """A scheduler that has not beaten for so long is replaced."""
 WORKER_BEAT_S = 10.0
+HOG_BEAT_S = 120.0
+"""Patience with a worker that computes without letting its other threads run (C code may)."""
 STORAGE_DOWN_BEAT_S = 30.0
 """Patience with a child that said that its storage is gone: a call may take its whole deadline."""
 SPAWN_S = 15.0
@@ -203,6 +205,8 @@ def _stuck(fleet: Fleet, child: Child) -> Condemn | None:
 def _patience_s(child: Child) -> float:
     if child.storage_error:
         return STORAGE_DOWN_BEAT_S
+    if child.hogs:
+        return HOG_BEAT_S
     return SCHEDULER_BEAT_S if child.role == "scheduler" else WORKER_BEAT_S
 
 

@@ -77,6 +77,19 @@ def send(pidfd: int, name: str) -> None:
         signal.pidfd_send_signal(pidfd, signal.Signals[name])
 
 
+def cpu_s(pid: int) -> float | None:
+    """Return the processor time of a process so far, None if it is gone (man 5 proc: stat)."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
 def kill_group(leader: int) -> None:
     """Kill what an unreaped session leader leaves behind in its group."""
     with suppress(ProcessLookupError, PermissionError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from taskqd import board
 from taskqd.board import Board, SlotView
 
@@ -48,6 +50,25 @@ def counters(rows: Board, number: int) -> tuple[int, ...]:
 def running(rows: Board, number: int) -> list[SlotView]:
     """Return the jobs that had started in this row."""
     return rows.row(number).busy()
+
+
+LATE_S = 3.0
+"""A beat that old makes the master look at the processor time."""
+HOG_SHARE = 0.3
+WEIGH_S = 1.0
+
+
+def weigh(child: Child, seen: Seen, now_s: float, cpu_s: Callable[[int], float | None]) -> None:
+    """Judge from its processor time whether a worker with a late beat computes or is stuck."""
+    if seen.beat_age_s is None or seen.beat_age_s < LATE_S or child.role != "worker":
+        child.cpu_s, child.hogs = None, False
+        return
+    if child.cpu_s is not None and now_s < child.cpu_at_s + WEIGH_S:
+        return
+    before_s, before_at_s = child.cpu_s, child.cpu_at_s
+    child.cpu_s, child.cpu_at_s = cpu_s(child.pid), now_s
+    if before_s is not None and child.cpu_s is not None:
+        child.hogs = child.cpu_s - before_s > HOG_SHARE * (now_s - before_at_s)
 
 
 def excuse(fleet: Fleet) -> None:

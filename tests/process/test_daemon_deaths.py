@@ -83,6 +83,20 @@ def test_a_job_past_its_timeout_is_killed_and_its_stack_is_in_the_log(shop: Shop
         assert daemon.stop() == 0
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("shop", ["sqlite"], indirect=True)
+def test_a_job_that_lets_no_other_thread_run_is_left_alone_and_a_frozen_worker_is_not(
+    shop: Shop,
+) -> None:
+    with shop.open() as daemon:
+        hog, frozen = tasks.hog(13.0), tasks.freeze()
+        assert frozen.get(timeout=40)["crashes"] == 1
+        assert hog.get(timeout=40)["attempt"] == 1
+        hung = daemon.events("worker.hung")
+        assert [event["task"].rpartition(".")[2] for event in hung] == ["freeze"]
+        assert daemon.stop() == 0
+
+
 def test_a_program_that_a_killed_job_has_started_does_not_go_on(shop: Shop) -> None:
     with shop.open() as daemon:
         result = tasks.parent_of_orphans()

@@ -81,3 +81,23 @@ def parent_of_orphans() -> dict[str, Any]:
         note(f"begin orphan pid {program.pid}")
         time.sleep(600)
     return history()
+
+
+@app.task()
+def hog(seconds: float) -> dict[str, Any]:
+    """Compute in C code that lets no other thread run."""
+    begun = time.monotonic()
+    sum(range(20_000_000))
+    rate = 20_000_000 / (time.monotonic() - begun)
+    note(f"begin hog pid {os.getpid()}")
+    sum(range(int(rate * seconds)))
+    return history()
+
+
+@app.task()
+def freeze() -> dict[str, Any]:
+    """Stop the whole process, as a debugger or a deadlock in C code would, at the first attempt."""
+    note(f"begin freeze pid {os.getpid()}")
+    if current_job().attempt == 1:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return history()

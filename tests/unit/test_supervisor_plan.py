@@ -232,6 +232,15 @@ def test_a_child_that_has_lost_its_storage_may_be_slower() -> None:
     assert plan(fleet, NOW) == []
 
 
+def test_a_worker_that_computes_is_not_hung_for_long() -> None:
+    fleet = fleet_of()
+    worker(fleet).hogs = True
+    fleet.seen["n.0"] = seen_of(beat_age_s=60.0)
+    assert plan(fleet, NOW) == []
+    fleet.seen["n.0"] = seen_of(beat_age_s=121.0)
+    assert condemned(fleet).reason.startswith("hung")
+
+
 def test_a_child_without_any_beat_yet_is_not_judged() -> None:
     fleet = fleet_of()
     fleet.seen["n.0"] = seen_of(beat_age_s=None)

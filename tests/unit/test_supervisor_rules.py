@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from taskqd import board
 from taskqd.board import Board, SlotView
 from taskqd.supervisor import respawn, stop, verdict, watch
-from taskqd.supervisor.fleet import Child, Fleet, Post
+from taskqd.supervisor.fleet import Child, Fleet, Post, Seen
 from taskqd.supervisor.oom import OomCounter
 
 NOW = 500.0
@@ -214,3 +214,19 @@ def test_a_job_without_a_deadline_is_never_late() -> None:
     rows, fleet, _ = board_and_fleet()
     rows.row(0).begin(0, 7, 1 * S, 0, "job-7", "shop.slow")
     assert watch.look(fleet, rows, 10**6 * S)["n.1"].late is None
+
+
+def weighed(child: Child, late_s: float, at_s: float, cpu_s: float) -> bool:
+    seen = Seen(late_s, [], (0, 0, 0, 0))
+    watch.weigh(child, seen, at_s, lambda _pid: cpu_s)
+    return child.hogs
+
+
+def test_a_worker_that_computes_is_told_from_one_that_is_stuck() -> None:
+    child = Child("n.1", "worker", 0, 1, 0.0)
+    assert not weighed(child, 4.0, 100.0, cpu_s=50.0)
+    assert not weighed(child, 4.5, 100.5, cpu_s=50.5)  # too soon to say
+    assert weighed(child, 6.0, 102.0, cpu_s=52.0)
+    assert not weighed(child, 7.0, 103.0, cpu_s=52.0)
+    assert weighed(child, 8.0, 104.0, cpu_s=53.0)
+    assert not weighed(child, 0.1, 104.1, cpu_s=53.1)  # it beats again
