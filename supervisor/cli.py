@@ -81,7 +81,9 @@ def main() -> None:
     process.fill_standard_fds()
     # Before anything that takes time: PID 1 ignores a signal that has no handler.
     signals.install()
-    sys.exit(run(sys.argv[1:], os.environ))
+    code = run(sys.argv[1:], os.environ)
+    signals.ignore()
+    sys.exit(code)
 
 
 def run(argv: Sequence[str], env: Mapping[str, str]) -> int:

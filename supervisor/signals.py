@@ -59,3 +59,11 @@ def install() -> Signals:
     if _installed is None:
         _installed = Signals()
     return _installed
+
+
+def ignore() -> None:
+    """Let no signal spoil the exit code: the interpreter, as it ends, gives handlers back to the
+    system, but leaves alone what is ignored.
+    """
+    for number in HANDLED:
+        signal.signal(number, signal.SIG_IGN)

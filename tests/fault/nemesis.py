@@ -18,6 +18,7 @@ from tests.fault.ledger import Fault
 from tests.fault.world import GRACE_S, WAIT_S, Broke, World, alive, all_dead, state, wait_for
 
 DEAD_S = 10.0
+VERDICT_S = 2.0
 
 
 class Operation:
@@ -123,22 +124,20 @@ class Freeze(Operation):
 
     def heal(self) -> None:
         (pid,) = self.fault.frozen
-        if not alive(pid):
-            self.fault.killed = [pid]
         send(pid, "SIGCONT")
+        self._thawed_s = time.monotonic()
 
     def over(self) -> bool:
-        return True
+        # What the master has decided about a frozen child it may carry out after the thaw.
+        return time.monotonic() > self._thawed_s + VERDICT_S
+
+    def close(self) -> Fault:
+        self.fault.killed = [pid for pid in self.fault.frozen if not alive(pid)]
+        return super().close()
 
 
 class FreezeWorker(Freeze):
     name, role = "freeze worker", "worker"
-
-    def close(self) -> Fault:
-        # What the master thinks of a frozen worker it may carry out after the thaw.
-        fault = super().close()
-        fault.killed = list(fault.frozen) if not alive(fault.frozen[0]) else fault.killed
-        return fault
 
 
 class FreezeZygote(Freeze):
@@ -249,6 +248,9 @@ class Stop(Down):
         began = time.monotonic()
         code = self._reap()
         took_s = time.monotonic() - began
+        if code == -signal.SIGTERM and not self.world.began():
+            self.fault.took_hold = "it had not begun"
+            return
         if code != 0:
             raise Broke(f"{self.name}: the daemon exited with {code}")
         if took_s > GRACE_S + 2.0:

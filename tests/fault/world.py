@@ -151,8 +151,9 @@ class World:
             child.pid for child in children if _title(child).startswith(f"taskqd: {role}")
         )
 
-    def log_lines(self) -> int:
-        return self._log.read_bytes().count(b"\n") if self._log.exists() else 0
+    def began(self) -> bool:
+        """Return whether this daemon has said that it starts."""
+        return any(event["pid"] == self.master for event in self.events("master.started"))
 
     def events(self, *names: str) -> list[dict[str, Any]]:
         assert self.daemon is not None
