@@ -1,0 +1,38 @@
+"""What the documents at the root point to exists: links, files and tests by name."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
+TEST = re.compile(r"`(tests/[\w/]+(?:\.py)?)(?:::(\w+))?/?`")
+LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+
+
+def _id(document: Path) -> str:
+    return document.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=_id)
+def test_links_lead_somewhere(document: Path) -> None:
+    targets = LINK.findall(document.read_text(encoding="utf-8"))
+    assert not [target for target in targets if not (document.parent / target).exists()]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=_id)
+def test_tests_that_are_named_exist(document: Path) -> None:
+    for path, name in TEST.findall(document.read_text(encoding="utf-8")):
+        assert (ROOT / path).exists(), path
+        assert f"def {name}(" in (ROOT / path).read_text() if name else True, f"{path}::{name}"
+
+
+def test_every_promise_but_those_not_built_names_its_tests() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (P\d+) \|.*\| (.*) \|$", readme, re.MULTILINE)
+    assert [name for name, _ in rows] == [f"P{number}" for number in range(1, 11)]
+    for name, where in rows:
+        assert "tests/" in where or "benchmarks" in where or where == "not built yet", name
