@@ -78,16 +78,20 @@ def node_ls(asked: Asked) -> Output:
 
 
 @command(node, "recover")
-@click.argument("node_name", metavar="[NODE]", required=False)
+@click.argument("name", metavar="[NODE]", required=False)
 @click.option("--force", is_flag=True, help="Even while its lease lasts: you know that it is dead.")
-def node_recover(asked: Asked, node_name: str | None, force: bool) -> Output:
-    """Take back the jobs of NODE (id or name), or of all nodes whose lease is over."""
+def node_recover(asked: Asked, name: str | None, force: bool) -> Output:
+    """Take back the jobs of NODE (id or name), or of all nodes whose lease is over.
+
+    With --force a name may stand for several: all of them are dead.
+    """
     with open_target(asked) as storage:
         queues = [row.name for row in storage.queues()]
-        if node_name is None:
+        if name is None:
             found = storage.recover(queues)
         else:
-            found = storage.recover_node(_find_node(storage, node_name, force).node.id, queues)
+            ids = [row.node.id for row in _find_nodes(storage, name, force)]
+            found = [job for node_id in ids for job in storage.recover_node(node_id, queues)]
     return Output(rows=_recovered(found), columns=("id", "queue", "how", "worker"))
 
 
@@ -107,17 +111,20 @@ def enqueue(asked: Asked, **call: Any) -> Output:
     return Output(facts=enqueue_call(asked, **call))
 
 
-def _find_node(storage: Storage, name: str, force: bool) -> NodeRow:
+def _find_nodes(storage: Storage, name: str, force: bool) -> list[NodeRow]:
+    """Return the nodes that are meant; raises Fail where one that may live is among them."""
     found = [row for row in storage.nodes() if name in (row.node.id, row.node.name)]
     if not found:
         raise Fail(usage.FAILED, f"node {name}: not known; see taskqctl node ls")
+    if force:
+        return found
     if len(found) > 1:
         ids = ", ".join(row.node.id for row in found)
         raise Fail(usage.FAILED, f"node {name}: several have that name; say which: {ids}")
-    if found[0].expires_in_s > 0 and not force:
+    if found[0].expires_in_s > 0:
         text = f"node {name}: its lease lasts {found[0].expires_in_s:.1f} s more"
         raise Fail(usage.FAILED, f"{text}; --force takes its jobs from it all the same")
-    return found[0]
+    return found
 
 
 def _recovered(found: Iterable[Recovered]) -> list[Row]:

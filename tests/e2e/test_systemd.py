@@ -13,8 +13,8 @@ from .conftest import Shop
 
 pytestmark = pytest.mark.timeout(180)
 
-LEASE_S = 10.0
-"""After so long the node of a dead daemon would be recovered by any other."""
+LONG_LEASE = {"TASKQD_STORAGE__NODE_LEASE_S": 300}
+"""What comes back sooner than its lease ends was put back by the unit's own recovery."""
 CTL = "/opt/taskqd/bin/taskqctl"
 SOCKET = "--socket=/run/taskqd/taskqd.sock"
 
@@ -137,7 +137,7 @@ def test_stop_ends_in_time_and_requeues_what_would_take_longer(
 
 def test_a_drain_longer_than_the_timeout_is_extended(machine: Machine, shop: Shop) -> None:
     machine.drop_in("taskqd", "TimeoutStopSec=2")
-    machine.configure(grace_s=20)
+    machine.configure(TASKQD_SHUTDOWN__GRACE_S=20)
     start(machine)
     keys = shop.order("a", "b", seconds=6)
     machine.ledger.wait_begun(keys)
@@ -148,7 +148,7 @@ def test_a_drain_longer_than_the_timeout_is_extended(machine: Machine, shop: Sho
 
 
 def test_a_stop_by_taskqctl_is_a_stop_for_systemd_too(machine: Machine, shop: Shop) -> None:
-    machine.configure(grace_s=20)
+    machine.configure(TASKQD_SHUTDOWN__GRACE_S=20)
     start(machine)
     machine.ledger.wait_begun(shop.order("a", seconds=3))
     machine.run(CTL, "drain", SOCKET)
@@ -175,13 +175,6 @@ def test_quiet_is_no_stop(machine: Machine, shop: Shop) -> None:
 # -- crashes ---------------------------------------------------------------------------------------
 
 
-def recovered_within_s(machine: Machine, keys: list[str]) -> float:
-    """Return how long after now the last of the keys began for the second time."""
-    begun = time.monotonic()
-    wait_until(lambda: all(machine.ledger.count("begin")[key] > 1 for key in keys), "a 2nd start")
-    return time.monotonic() - begun
-
-
 def test_a_killed_worker_is_the_masters_business(machine: Machine, shop: Shop) -> None:
     start(machine)
     machine.ledger.wait_begun(shop.order("a", seconds=2))
@@ -194,11 +187,11 @@ def test_a_killed_worker_is_the_masters_business(machine: Machine, shop: Shop) -
 
 
 def test_a_killed_master_comes_back_and_its_jobs_at_once(machine: Machine, shop: Shop) -> None:
+    machine.configure(**LONG_LEASE)
     start(machine)
     keys = shop.order("a", "b", seconds=1.5)
     machine.ledger.wait_begun(keys)
     machine.run("systemctl", "kill", "--kill-who=main", "--signal=KILL", "taskqd")
-    assert recovered_within_s(machine, keys) < LEASE_S - 1, "by the end of its lease, not at once"
     machine.ledger.wait_done(keys)
     assert restarts(machine) == 1
     assert len(shop.app.nodes()) == 1
@@ -206,6 +199,7 @@ def test_a_killed_master_comes_back_and_its_jobs_at_once(machine: Machine, shop:
 
 def test_a_stuck_master_is_aborted_and_nothing_is_lost(machine: Machine, shop: Shop) -> None:
     machine.drop_in("taskqd", "WatchdogSec=2")
+    machine.configure(**LONG_LEASE)
     start(machine)
     keys = shop.order(*(f"job-{n}" for n in range(20)), seconds=0.5)
     machine.ledger.wait_begun(keys[:2])
@@ -219,6 +213,7 @@ def test_a_stuck_master_is_aborted_and_nothing_is_lost(machine: Machine, shop: S
 
 
 def test_a_cgroup_that_is_killed_whole_loses_nothing(machine: Machine, shop: Shop) -> None:
+    machine.configure(**LONG_LEASE)
     start(machine)
     keys = shop.order(*(f"job-{n}" for n in range(10)), seconds=0.3)
     machine.ledger.wait_begun(keys[:2])
@@ -232,6 +227,7 @@ def test_recovery_takes_the_jobs_of_all_dead_daemons_of_the_name(
     machine: Machine, shop: Shop
 ) -> None:
     """Two crashes in a row, the first of them while the storage could not be reached."""
+    machine.configure(**LONG_LEASE)
     start(machine)
     keys = shop.order("a", "b", seconds=1.0)
     machine.ledger.wait_begun(keys)

@@ -94,12 +94,12 @@ class Machine:
         self.write(f"/run/systemd/system/{unit}.service.d/test.conf", f"[Service]\n{text}\n")
         self.run("systemctl", "daemon-reload")
 
-    def configure(self, **values: float) -> None:
-        """Set keys of [shutdown] for taskqd.service until `reset`."""
-        texts = [f"TASKQD_SHUTDOWN__{key.upper()}={value}" for key, value in values.items()]
+    def configure(self, **variables: object) -> None:
+        """Set environment variables of taskqd.service until `reset`."""
+        words = " ".join(f"{name}={value}" for name, value in variables.items())
         self.write(
             "/run/systemd/system/taskqd.service.d/settings.conf",
-            f"[Service]\nEnvironment={' '.join(texts)}\n",
+            f"[Service]\nEnvironment={words}\n",
         )
         self.run("systemctl", "daemon-reload")
 
