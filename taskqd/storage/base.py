@@ -275,6 +275,7 @@ class Storage(Protocol):
         `running`: tokens of the jobs that had started; the others are released, nothing counted.
         `how`: "orphaned" counts a crash (several running ones become suspects; `verdict` is kept
         as their error), "interrupted" counts an interruption, back to the head, never suspect,
+        "timeout" counts a failure with `verdict` as its error, back to the head, never suspect,
         "released" counts nothing.
         """
         ...

@@ -95,8 +95,8 @@ def _counted(job: Held, how: str, verdict: str, suspect: bool) -> TakenBack:
     crashed = how == Reason.ORPHANED
     marks = Marks(
         attempts=marks.attempts + 1,
-        failures=marks.failures,
-        interruptions=marks.interruptions + (not crashed),
+        failures=marks.failures + (how == Reason.TIMEOUT),
+        interruptions=marks.interruptions + (how == Reason.INTERRUPTED),
         crashes=marks.crashes + crashed,
         error=verdict or marks.error,
     )
@@ -141,3 +141,14 @@ def heads_last(outcomes: Sequence[Outcome]) -> list[Outcome]:
 def key_of(outcome: Outcome) -> tuple[str, str, int]:
     """Return what identifies the lease that the outcome ends: (queue, id, token)."""
     return outcome.queue, outcome.id, outcome.token
+
+
+def worker_of(owner: str) -> str:
+    """Return the worker id in a lock's owner, "<worker id>#<token>...", "" for other owners."""
+    worker, found, _ = owner.partition("#")
+    return worker if found and "." in worker else ""
+
+
+def margin_ms(period_ms: int) -> int:
+    """Return how much longer than its period a rate looks back: starts lag behind their count."""
+    return period_ms // 20 + 20

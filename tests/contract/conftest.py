@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import cast
 
 import pytest
 
 from taskqd.storage.base import Storage
+from taskqd.storage.features import Features
 from tests.support.rig import Rig
 from tests.support.storages import NAMES, Backend, open_backend
 
@@ -29,6 +31,12 @@ def storage(backend: Backend) -> Iterator[Storage]:
 @pytest.fixture
 def rig(storage: Storage) -> Rig:
     return Rig(storage)
+
+
+@pytest.fixture
+def features(storage: Storage) -> Features:
+    """The storage, as the second half of the contract."""
+    return cast("Features", storage)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 
 from taskqd.job import Entry, Reason, State
 from taskqd.storage.base import Due, Node, NodeRow, Recovered
+from taskqd.storage.memory.features import forget_old, free_locks_of, lock_owners
 from taskqd.storage.memory.line import Job, Line
 from taskqd.storage.memory.space import NodeState, Space, held
 from taskqd.storage.rules import node_of, split_tick, take_back
@@ -71,7 +72,7 @@ class Keep:
             for line in space.some(queues)
             for worker in line.held
             if node_of(worker) == node
-        }
+        } | dict.fromkeys(w for w in lock_owners(space) if node_of(w) == node)
         recovered = [
             row for worker in workers for row in self._take_worker(worker, queues, None, how, "")
         ]
@@ -97,6 +98,7 @@ class Keep:
         jobs = [held(job) for line in lines for job in line.holding(worker)]
         taken = take_back(jobs, running, how, verdict)
         space.effects.pop(worker, None)
+        free_locks_of(space, worker)
         recovered = []
         for line in lines:
             mine = len(line.holding(worker))
@@ -143,6 +145,7 @@ class Keep:
             for tick in old:
                 del space.ticks[tick]
             lines = space.some(queues)
+            forget_old(space)
             return len(old) + sum(_purge(line, now, dead_ttl_s, dead_max) for line in lines)
 
     # -- answers ---------------------------------------------------------------------------

@@ -13,8 +13,8 @@ class Job:
     """One row.  What it says of `state` is always where its `Line` keeps it."""
 
     __slots__ = (
-        "answer", "answer_until_ms", "at_ms", "id", "priority", "queue", "reason", "record",
-        "state", "suspect", "token", "worker",
+        "answer", "answer_until_ms", "at_ms", "id", "notes", "priority", "queue", "reason",
+        "record", "state", "stop", "suspect", "token", "unique", "unique_until", "worker",
     )  # fmt: skip
 
     def __init__(self, job_id: str, queue: str, record: bytes, priority: int) -> None:
@@ -31,6 +31,11 @@ class Job:
         self.reason = ""
         self.answer = b""
         self.answer_until_ms = 0
+        self.notes: dict[str, bytes] = {}
+        self.stop: tuple[bytes, int] | None = None
+        """Asked to stop: its answer and the answer's lifetime in seconds."""
+        self.unique = ""
+        self.unique_until = "done"
 
 
 class Line:
@@ -48,6 +53,8 @@ class Line:
         """Worker -> its jobs, in the order in which it leased them."""
         self.dead: OrderedDict[str, Job] = OrderedDict()
         """Oldest first."""
+        self.unique: dict[str, str] = {}
+        """Key -> id of the job that holds it."""
         self.ended: dict[str, Job] = {}
         self._due: list[tuple[int, int, str]] = []
         self._serial = 0
@@ -72,17 +79,21 @@ class Line:
 
     def to_worker(self, job: Job, worker: str, token: int) -> None:
         self._take(job)
+        if job.unique_until == "start":
+            self._free_key(job)
         job.state, job.worker, job.token = State.RUNNING, worker, token
         self.held.setdefault(worker, {})[job.id] = job
 
     def to_dead(self, job: Job, reason: str, now_ms: int) -> None:
         self._take(job)
+        self._let_all_go(job)
         job.state, job.reason, job.at_ms, job.suspect = State.DEAD, reason, now_ms, False
         self.dead[job.id] = job
 
     def to_ended(self, job: Job, now_ms: int) -> None:
         """Keep the job's answer for its lifetime; without one, forget the job."""
         self._take(job)
+        self._let_all_go(job)
         job.record = b""
         if job.answer and job.answer_until_ms > now_ms:
             job.state = State.DONE
@@ -92,6 +103,7 @@ class Line:
 
     def to_nowhere(self, job: Job) -> None:
         self._take(job)
+        self._let_all_go(job)
         del self.jobs[job.id]
 
     def _take(self, job: Job) -> None:
@@ -115,6 +127,16 @@ class Line:
         if not mine:
             del self.held[job.worker]
         job.worker = ""
+
+    def _let_all_go(self, job: Job) -> None:
+        """Drop what is kept only for a job that has not ended."""
+        job.notes, job.stop = {}, None
+        self._free_key(job)
+
+    def _free_key(self, job: Job) -> None:
+        if job.unique:
+            del self.unique[job.unique]
+            job.unique = ""
 
     def _lane(self, job: Job) -> OrderedDict[str, Job]:
         return self.suspects if job.suspect else self.lanes[job.priority]

@@ -10,6 +10,7 @@ from typing import Protocol
 from taskqd.clock import monotonic_ns, now_ms
 from taskqd.job import Entry
 from taskqd.storage.base import Node, Recovered
+from taskqd.storage.features import Revocation
 from taskqd.storage.memory.line import Job, Line
 from taskqd.storage.rules import Held, TakenBack
 
@@ -33,6 +34,32 @@ def lease_clock_ms() -> int:
     return monotonic_ns() // 1_000_000
 
 
+class Lock:
+    def __init__(self) -> None:
+        self.holders: dict[str, tuple[int, int | None]] = {}
+        """Owner -> (token, free at by the lease clock; None: with its worker)."""
+        self.waiters: dict[tuple[str, str], None] = {}
+        """(queue, job id), longest waiting first."""
+
+
+class Rate:
+    def __init__(self) -> None:
+        self.starts: list[int] = []
+        self.until_ms = 0
+        """Of no use after that."""
+        self.told: dict[str, int] = {}
+        """Who was refused -> the time that it was told."""
+
+
+class Group:
+    def __init__(self, queue: str, total: int, callback: Entry | None, until_ms: int) -> None:
+        self.queue = queue
+        self.total = total
+        self.callback = callback
+        self.until_ms = until_ms
+        self.answers: dict[int, bytes] = {}
+
+
 class Space:
     """Plain data, and the moves that several calls share.  Guard every use by `lock`."""
 
@@ -53,6 +80,12 @@ class Space:
         self.idle: dict[str, dict[Ringer, None]] = {}
         """Queue, or `TIMERS` -> armed bells, longest idle first."""
         self.token = 0
+        self.orders: dict[str, tuple[Revocation, int]] = {}
+        """Subject -> its standing order, kept until (Unix ms)."""
+        self.locks: dict[str, Lock] = {}
+        self.rates: dict[str, Rate] = {}
+        self.groups: dict[str, Group] = {}
+        self.schedules: dict[str, bytes] = {}
 
     def line(self, name: str) -> Line:
         return self.lines.setdefault(name, Line(name))
@@ -73,11 +106,17 @@ class Space:
         """Write a job unless its id is known.  Wakes nobody."""
         line = self.line(entry.queue)
         known = line.jobs.get(entry.id)
+        if entry.unique and line.unique.get(entry.unique, entry.id) != entry.id:
+            return False
         if known is not None:
             if known.id not in line.ended or known.answer_until_ms > self.wall_ms():
                 return False
             line.to_nowhere(known)
-        self.put(line, Job(entry.id, entry.queue, entry.payload, entry.priority), entry.run_at_ms)
+        job = Job(entry.id, entry.queue, entry.payload, entry.priority)
+        if entry.unique:
+            job.unique, job.unique_until = entry.unique, entry.unique_until
+            line.unique[entry.unique] = entry.id
+        self.put(line, job, entry.run_at_ms)
         return True
 
     def put(self, line: Line, job: Job, run_at_ms: int) -> None:
@@ -95,11 +134,23 @@ class Space:
         for bell in list(self.idle.get(place, ()))[:count]:
             bell.ring()
 
+    def stop(self, line: Line, job: Job) -> None:
+        """End a job that was asked to stop, as cancelled."""
+        assert job.stop is not None
+        now = self.wall_ms()
+        job.answer, ttl_s = job.stop
+        job.answer_until_ms = now + ttl_s * 1000
+        line.to_ended(job, now)
+        self.answered.notify_all()
+
     def apply(self, line: Line, taken: Sequence[TakenBack]) -> list[Recovered]:
         """Put one worker's jobs back to the head, the first of them first."""
         recovered = []
         for item in reversed(taken):
             job = line.jobs[item.held.id]
+            if job.stop is not None:
+                self.stop(line, job)
+                continue
             facts = Recovered(job.id, line.name, job.worker, item.how, item.marks, item.suspect)
             recovered.append(facts)
             job.record, job.suspect = item.record, item.suspect

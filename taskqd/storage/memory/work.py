@@ -76,6 +76,8 @@ class Work:
                 leases,
                 sum(line.ready() for line in lines),
                 sum(len(line.suspects) for line in lines),
+                tuple(self._stops(worker)),
+                any(until > space.wall_ms() for _, until in space.orders.values()),
             )
 
     def release(self, worker: str, leases: Sequence[tuple[str, str, int]]) -> list[bool]:
@@ -107,6 +109,10 @@ class Work:
     def timer_bell(self, queues: Sequence[str]) -> Bell:
         return MemoryBell(self._space, (TIMERS,))
 
+    def _stops(self, worker: str) -> list[str]:
+        lines = self._space.lines.values()
+        return [j.id for line in lines for j in line.holding(worker) if j.stop is not None]
+
     # -- steps of a turn -------------------------------------------------------------------
 
     def _check_node(self, worker: str, queues: Sequence[str]) -> None:
@@ -133,6 +139,9 @@ class Work:
 
     def _end_lease(self, line: Line, job: Job, outcome: Outcome) -> None:
         now = self._space.wall_ms()
+        if outcome.kind in ("retry", "requeue") and job.stop is not None:
+            self._space.stop(line, job)
+            return
         if outcome.kind in ("retry", "requeue"):
             job.record = rewrite(job.record, outcome.marks, outcome.resume)
             job.suspect = False

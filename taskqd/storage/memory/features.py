@@ -1,0 +1,291 @@
+"""The second half of the contract, in memory: the readable reference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from taskqd.errors import ConfigError
+from taskqd.job import Entry, State
+from taskqd.storage.features import Hold, LockRow, Noted, Revocation
+from taskqd.storage.memory.line import Job, Line
+from taskqd.storage.memory.space import TIMERS, Group, Lock, Rate, Space
+from taskqd.storage.rules import margin_ms, worker_of
+
+
+class Kept:
+    """Notes, standing orders, locks, rates, groups, schedules."""
+
+    _space: Space
+
+    # -- notes -------------------------------------------------------------------------------
+
+    def note(self, hold: Hold, key: str, value: bytes, *, once: bool = False) -> Noted:
+        with self._space.lock:
+            line = self._space.lines.get(hold.queue)
+            job = line.held.get(hold.worker, {}).get(hold.job_id) if line else None
+            if job is None or job.token != hold.token:
+                return "fenced"
+            if once and key in job.notes:
+                return "present"
+            job.notes[key] = value
+            return "kept"
+
+    def notes(self, job_id: str, queue: str | None = None) -> dict[str, bytes]:
+        with self._space.lock:
+            found = self._space.find(job_id, queue)
+            return dict(found[1].notes) if found else {}
+
+    # -- revocation --------------------------------------------------------------------------
+
+    def stop(self, job_id: str, queue: str | None, answer: bytes, ttl_s: int) -> bool:
+        with self._space.lock:
+            found = self._space.find(job_id, queue)
+            if found is None or found[1].state is not State.RUNNING:
+                return False
+            found[1].stop = (answer, ttl_s)
+            return True
+
+    def revoke(self, subject: str, revocation: Revocation, ttl_s: int) -> None:
+        with self._space.lock:
+            self._space.orders[subject] = (revocation, self._space.wall_ms() + ttl_s * 1000)
+
+    def restore(self, subject: str) -> bool:
+        with self._space.lock:
+            _, until = self._space.orders.pop(subject, (None, 0))
+            return until > self._space.wall_ms()
+
+    def revocations(self) -> dict[str, Revocation]:
+        with self._space.lock:
+            now = self._space.wall_ms()
+            orders = self._space.orders.items()
+            return {subject: order for subject, (order, until) in orders if until > now}
+
+    # -- locks -------------------------------------------------------------------------------
+
+    def lock(
+        self,
+        name: str,
+        owner: str,
+        *,
+        slots: int = 1,
+        ttl_s: float | None = None,
+        waiter: tuple[str, str] | None = None,
+    ) -> int | None:
+        if ttl_s is None and not worker_of(owner):
+            raise ConfigError(f"lock {name!r}: owner {owner!r} is no worker's job; give it a ttl_s")
+        space = self._space
+        with space.lock:
+            lock = space.locks.setdefault(name, Lock())
+            now = space.lease_ms()
+            _free_expired(lock, now)
+            if owner not in lock.holders and len(lock.holders) >= slots:
+                if waiter is not None:
+                    lock.waiters.setdefault(waiter)
+                return None
+            if owner not in lock.holders:
+                space.token += 1
+                until = None if ttl_s is None else now + int(ttl_s * 1000)
+                lock.holders[owner] = (space.token, until)
+            if waiter is not None:
+                lock.waiters.pop(waiter, None)
+            return lock.holders[owner][0]
+
+    def renew_lock(self, name: str, owner: str, ttl_s: float) -> bool:
+        space = self._space
+        with space.lock:
+            lock = space.locks.get(name, Lock())
+            _free_expired(lock, space.lease_ms())
+            if owner not in lock.holders:
+                return False
+            token = lock.holders[owner][0]
+            lock.holders[owner] = (token, space.lease_ms() + int(ttl_s * 1000))
+            return True
+
+    def unlock(self, name: str, owner: str) -> bool:
+        with self._space.lock:
+            return _unlock(self._space, name, owner)
+
+    def locks(self) -> list[LockRow]:
+        space = self._space
+        with space.lock:
+            now = space.lease_ms()
+            return [
+                LockRow(name, owner, token, None if until is None else (until - now) / 1000)
+                for name, lock in space.locks.items()
+                for owner, (token, until) in lock.holders.items()
+                if until is None or until > now
+            ]
+
+    def flush_locks(self, names: Sequence[str] | None = None) -> int:
+        space = self._space
+        with space.lock:
+            held = [row for row in self.locks() if names is None or row.name in names]
+            for row in held:
+                _unlock(space, row.name, row.owner)
+            return len(held)
+
+    # -- rates -------------------------------------------------------------------------------
+
+    def take(self, key: str, limit: int, period_ms: int, who: str) -> int:
+        space = self._space
+        with space.lock:
+            now = space.wall_ms()
+            rate = space.rates.setdefault(key, Rate())
+            window_ms = period_ms + margin_ms(period_ms)
+            rate.starts = [at for at in rate.starts if at > now - window_ms]
+            if len(rate.starts) < limit:
+                rate.starts.append(now)
+                rate.told.pop(who, None)
+                return 0
+            rate.told = {name: at for name, at in rate.told.items() if at > now and name != who}
+            free_at = rate.starts[-limit] + window_ms
+            told = max([free_at, *(at + -(-period_ms // limit) for at in rate.told.values())])
+            rate.told[who] = told
+            return max(1, told - now)
+
+    # -- unique jobs -------------------------------------------------------------------------
+
+    def unique_holder(self, queue: str, key: str) -> str | None:
+        with self._space.lock:
+            line = self._space.lines.get(queue)
+            return line.unique.get(key) if line else None
+
+    # -- groups ------------------------------------------------------------------------------
+
+    def group_open(
+        self, group: str, queue: str, total: int, callback: Entry | None, ttl_s: int
+    ) -> bool:
+        space = self._space
+        with space.lock:
+            if self._group(group) is not None:
+                return False
+            until = space.wall_ms() + ttl_s * 1000
+            space.groups[group] = Group(queue, total, callback, until)
+            if not total:
+                self._call_back(space.groups[group])
+            return True
+
+    def group_put(self, group: str, queue: str, index: int, answer: bytes) -> int:
+        with self._space.lock:
+            found = self._group(group)
+            if found is None:
+                return -1
+            if index in found.answers:
+                return found.total - len(found.answers)
+            found.answers[index] = answer
+            left = found.total - len(found.answers)
+            if not left:
+                self._call_back(found)
+            return left
+
+    def _call_back(self, group: Group) -> None:
+        if group.callback is not None:
+            self._space.add(group.callback)
+            self._space.ring(group.callback.queue, 1)
+
+    def group_answers(self, group: str, queue: str) -> list[bytes | None]:
+        with self._space.lock:
+            found = self._group(group)
+            return [found.answers.get(i) for i in range(found.total)] if found else []
+
+    def group_left(self, group: str, queue: str) -> int:
+        with self._space.lock:
+            found = self._group(group)
+            return found.total - len(found.answers) if found else -1
+
+    def group_drop(self, group: str, queue: str) -> None:
+        with self._space.lock:
+            self._space.groups.pop(group, None)
+
+    def _group(self, group: str) -> Group | None:
+        found = self._space.groups.get(group)
+        return found if found is not None and found.until_ms > self._space.wall_ms() else None
+
+    def conclude(self, job_id: str, queue: str, answer: bytes, ttl_s: int) -> bool:
+        space = self._space
+        with space.lock:
+            line = space.line(queue)
+            if job_id in line.jobs:
+                return False
+            job = Job(job_id, queue, b"", 0)
+            job.answer, job.answer_until_ms = answer, space.wall_ms() + ttl_s * 1000
+            line.to_ended(job, space.wall_ms())
+            space.answered.notify_all()
+            return True
+
+    # -- schedules ---------------------------------------------------------------------------
+
+    def schedule_put(self, name: str, data: bytes) -> None:
+        with self._space.lock:
+            self._space.schedules[name] = data
+            self._space.ring(TIMERS, len(self._space.idle.get(TIMERS, ())))
+
+    def schedule_drop(self, name: str) -> bool:
+        with self._space.lock:
+            return self._space.schedules.pop(name, None) is not None
+
+    def schedules(self) -> dict[str, bytes]:
+        with self._space.lock:
+            return dict(self._space.schedules)
+
+
+def lock_owners(space: Space) -> set[str]:
+    """Return the ids of the workers that own locks."""
+    owners = {worker_of(owner) for lock in space.locks.values() for owner in lock.holders}
+    return owners - {""}
+
+
+def free_locks_of(space: Space, worker: str) -> None:
+    for name, lock in list(space.locks.items()):
+        for owner in [owner for owner in lock.holders if worker_of(owner) == worker]:
+            _unlock(space, name, owner)
+
+
+def forget_old(space: Space) -> None:
+    """Drop what is past its lifetime."""
+    now = space.wall_ms()
+    space.orders = {s: kept for s, kept in space.orders.items() if kept[1] > now}
+    space.groups = {g: group for g, group in space.groups.items() if group.until_ms > now}
+    space.rates = {
+        k: r for k, r in space.rates.items() if r.starts and r.starts[-1] > now - _DAY_MS
+    }
+    for name, lock in list(space.locks.items()):
+        _free_expired(lock, space.lease_ms())
+        _wake(space, lock)
+        if not lock.holders and not lock.waiters:
+            del space.locks[name]
+
+
+def _unlock(space: Space, name: str, owner: str) -> bool:
+    lock = space.locks.get(name)
+    if lock is None or owner not in lock.holders:
+        return False
+    del lock.holders[owner]
+    _wake(space, lock)
+    if not lock.holders and not lock.waiters:
+        del space.locks[name]
+    return True
+
+
+def _wake(space: Space, lock: Lock) -> None:
+    """Call the first waiter forward; one that is not waiting any more makes room for the next."""
+    while lock.waiters:
+        queue, job_id = next(iter(lock.waiters))
+        del lock.waiters[queue, job_id]
+        line: Line | None = space.lines.get(queue)
+        job = line.later.get(job_id) if line else None
+        if line is not None and job is not None:
+            line.to_tail(job)
+            space.ring(queue, 1)
+            return
+
+
+def _free_expired(lock: Lock, now_ms: int) -> None:
+    lock.holders = {
+        owner: (token, until)
+        for owner, (token, until) in lock.holders.items()
+        if until is None or until > now_ms
+    }
+
+
+_DAY_MS = 86_400_000

@@ -1,0 +1,95 @@
+"""Running jobs that are asked to stop, and standing orders."""
+
+from __future__ import annotations
+
+from taskqd.job import Marks, State
+from taskqd.storage.features import Features, Revocation
+from tests.support.rig import Rig, ack, done, outcome, until
+
+
+def test_a_running_job_is_asked_to_stop_through_its_worker(rig: Rig, features: Features) -> None:
+    rig.put("a", "b")
+    a, b = rig.lease(2)
+    assert rig.storage.turn("n.1", (), ["q"], 1).stops == ()
+    assert features.stop("a", "q", done(0, "cancelled"), 300)
+    assert features.stop("a", None, done(0, "cancelled"), 300), "asking twice is no trouble"
+    assert rig.storage.turn("n.1", (), ["q"], 1).stops == ("a",)
+    assert rig.storage.turn("n.1", (), ["q"], 0).stops == ("a",)
+    assert rig.storage.turn("n.2", (), ["q"], 1).stops == ()
+    assert rig.settle(ack(a), ack(b)) == [True, True]
+    assert rig.storage.turn("n.1", (), ["q"], 1).stops == ()
+    assert list(rig.storage.leftovers()) == []
+
+
+def test_only_a_running_job_can_be_asked_to_stop(rig: Rig, features: Features) -> None:
+    rig.put("a")
+    assert not features.stop("a", "q", done(0, "cancelled"), 300)
+    assert not features.stop("nobody", None, done(0, "cancelled"), 300)
+    rig.end("b")
+    assert not features.stop("b", "q", done(0, "cancelled"), 300)
+
+
+def test_a_job_that_was_asked_to_stop_is_not_retried(rig: Rig, features: Features) -> None:
+    rig.put("retry", "requeue", "done")
+    retry, requeue, finished = rig.lease(3)
+    for lease in (retry, requeue, finished):
+        assert features.stop(lease.id, "q", done(0, "cancelled"), 300)
+    answer = done(finished.token)
+    settled = rig.settle(
+        outcome(retry, "retry", marks=Marks(1, 1)),
+        outcome(requeue, "requeue", marks=Marks(1), reason="interrupted"),
+        ack(finished, answer),
+    )
+    assert settled == [True, True, True]
+    assert rig.states() == {}
+    for job_id in ("retry", "requeue"):
+        row = rig.storage.job(job_id, "q")
+        assert row is not None
+        assert row.state is State.CANCELLED
+    assert rig.storage.answer("done", "q") == answer, "it was done before it could stop"
+    assert list(rig.storage.leftovers()) == []
+
+
+def test_a_stopping_job_whose_worker_dies_ends_as_cancelled(rig: Rig, features: Features) -> None:
+    rig.put("a")
+    [lease] = rig.lease()
+    features.stop("a", "q", done(0, "cancelled"), 300)
+    rig.storage.recover_worker("n.1", ["q"], running=[lease.token], how="orphaned")
+    assert rig.states() == {}
+    row = rig.storage.job("a", "q")
+    assert row is not None
+    assert row.state is State.CANCELLED
+
+
+def test_standing_orders_are_seen_by_every_turn_until_they_are_lifted(
+    rig: Rig, features: Features
+) -> None:
+    assert not rig.storage.turn("n.1", (), ["q"], 1).revocations
+    features.revoke("task:shop.add", Revocation(until_ms=5), 300)
+    features.revoke("id:order-1", Revocation(once=True), 300)
+    assert rig.storage.turn("n.1", (), ["q"], 1).revocations
+    assert features.revocations() == {
+        "task:shop.add": Revocation(until_ms=5),
+        "id:order-1": Revocation(once=True),
+    }
+    assert features.restore("id:order-1")
+    assert not features.restore("id:order-1")
+    assert features.restore("task:shop.add")
+    assert features.revocations() == {}
+    assert not rig.storage.turn("n.1", (), ["q"], 1).revocations
+    assert list(rig.storage.leftovers()) == []
+
+
+def test_a_queue_that_is_used_later_sees_a_standing_order_too(rig: Rig, features: Features) -> None:
+    features.revoke("task:x", Revocation(), 300)
+    Rig(rig.storage, ("later",))
+    assert rig.storage.turn("n.1", (), ["later"], 1).revocations
+
+
+def test_a_standing_order_ends_with_its_lifetime(rig: Rig, features: Features) -> None:
+    features.revoke("task:x", Revocation(), 1)
+    until(lambda: features.revocations() == {})
+    assert not rig.storage.turn("n.1", (), ["q"], 1).revocations
+    assert not features.restore("task:x")
+    rig.storage.purge(["q"], dead_ttl_s=60, dead_max=10)
+    assert list(rig.storage.leftovers()) == []
