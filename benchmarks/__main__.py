@@ -8,6 +8,7 @@ import click
 
 from . import drain as draining
 from . import idle as idling
+from . import recovery as recovering
 from .side import ROOT, huey_side, taskqd_side
 from .versus import compare
 
@@ -45,6 +46,15 @@ def drain(jobs: int, storage: str, worker_type: str) -> None:
 def idle(workers: int, storage: str, worker_type: str, seconds: float) -> None:
     """Measure a daemon with nothing to do: latency of a job that comes, CPU, memory."""
     click.echo(idling.run(storage, workers, worker_type, seconds))
+
+
+@main.command()
+@click.option("--times", default=20, show_default=True)
+@click.option("--storage", type=click.Choice(["redis", "sqlite"]), default="sqlite")
+@click.option("--worker-type", type=click.Choice(["process", "thread"]), default="process")
+def recovery(times: int, storage: str, worker_type: str) -> None:
+    """Kill busy workers: milliseconds until the job that each held runs again."""
+    click.echo(recovering.run(storage, worker_type, times))
 
 
 if __name__ == "__main__":

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
+from pathlib import Path
 
 from benchmarks import meter
-from taskqd import App
+from taskqd import App, current_job
 
 app = App("bench")
 
@@ -25,3 +27,15 @@ def gate() -> int:
 @app.task()
 def started_at() -> int:
     return time.monotonic_ns()
+
+
+@app.task()
+def survive(note: str) -> int:
+    """Say who runs and wait for the kill; the second attempt returns when it began (ns)."""
+    if current_job().attempt > 1:
+        return time.monotonic_ns()
+    part = Path(f"{note}.part")
+    part.write_text(str(os.getpid()))
+    part.rename(note)
+    time.sleep(30)
+    return 0
