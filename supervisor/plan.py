@@ -89,7 +89,7 @@ def _hurried(child: Child) -> bool:
 
 def _zygotes(fleet: Fleet, now_s: float) -> Iterator[Action]:
     living = [z for z in fleet.zygotes if z.state in (ZygoteState.LOADING, ZygoteState.LOADED)]
-    if not living and _forks_wanted(fleet) and now_s >= fleet.zygote_at_s:
+    if not living and _forks_wanted(fleet, now_s) and now_s >= fleet.zygote_at_s:
         yield StartZygote(fleet.generation + 1)
     for zygote in fleet.zygotes:
         if zygote.killed_for:
@@ -102,10 +102,10 @@ def _zygotes(fleet: Fleet, now_s: float) -> Iterator[Action]:
             yield KillZygote(zygote.generation, f"forked nothing for {SPAWN_S:g} s")
 
 
-def _forks_wanted(fleet: Fleet) -> bool:
+def _forks_wanted(fleet: Fleet, now_s: float) -> bool:
     if fleet.stop is None:
         return True
-    return fleet.scheduler.child is None and _scheduler_needed(fleet)
+    return fleet.scheduler.child is None and _scheduler_needed(fleet, now_s)
 
 
 def _spawns_hang(fleet: Fleet, generation: int, now_s: float) -> bool:
@@ -124,7 +124,7 @@ def _spawns_hang(fleet: Fleet, generation: int, now_s: float) -> bool:
 def _posts(fleet: Fleet, now_s: float) -> Iterator[Action]:
     if fleet.zygote() is None:
         return
-    if _vacant(fleet.scheduler, now_s) and _scheduler_needed(fleet):
+    if _vacant(fleet.scheduler, now_s) and _scheduler_needed(fleet, now_s):
         yield Spawn(fleet.scheduler.number)
     if fleet.stop is not None or not (fleet.served or fleet.scheduler_ready()):
         return
@@ -137,10 +137,12 @@ def _vacant(post: Post, now_s: float) -> bool:
     return post.child is None and now_s >= post.spawn_at_s
 
 
-def _scheduler_needed(fleet: Fleet) -> bool:
-    """Leases are renewed, and debts paid, until the last worker's last word."""
+def _scheduler_needed(fleet: Fleet, now_s: float) -> bool:
+    """Leases are renewed, and debts paid, until the last worker's last word, or the time is over."""
     if fleet.stop is None:
         return True
+    if now_s >= fleet.stop.line.retire_s:
+        return False
     return not fleet.stop.retired and bool(fleet.crew() or fleet.debts)
 
 

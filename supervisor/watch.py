@@ -54,8 +54,9 @@ def running(rows: Board, number: int) -> list[SlotView]:
 
 LATE_S = 3.0
 """A beat that old makes the master look at the processor time."""
-HOG_SHARE = 0.3
-WEIGH_S = 1.0
+HOG_SHARE = 0.02
+"""What is stuck uses nothing; what computes on a crowded machine may get little."""
+WEIGH_S = 2.0
 
 
 def weigh(child: Child, seen: Seen, now_s: float, cpu_s: Callable[[int], float | None]) -> None:

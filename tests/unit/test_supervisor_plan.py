@@ -389,6 +389,16 @@ def test_a_dead_scheduler_is_replaced_while_workers_drain_and_not_after() -> Non
     assert plan(fleet, NOW) == [actions.Finish(0)]
 
 
+def test_nobody_is_started_for_debts_once_their_time_is_over() -> None:
+    fleet = stopping(fleet_of(workers=0))
+    fleet.scheduler.child = None
+    fleet.debts = {"n.9": Debt(TakeBack(worker_id="n.9", running=(7,), how="orphaned"))}
+    fleet.zygotes[0].state = ZygoteState.LEAVING
+    assert fleet.stop is not None
+    assert actions.StartZygote(2) in plan(fleet, NOW + 1)
+    assert actions.StartZygote(2) not in plan(fleet, fleet.stop.line.retire_s)
+
+
 def test_no_worker_is_spawned_during_a_stop() -> None:
     fleet = stopping(fleet_of())
     fleet.workers[0].child = None

@@ -225,8 +225,8 @@ def weighed(child: Child, late_s: float, at_s: float, cpu_s: float) -> bool:
 def test_a_worker_that_computes_is_told_from_one_that_is_stuck() -> None:
     child = Child("n.1", "worker", 0, 1, 0.0)
     assert not weighed(child, 4.0, 100.0, cpu_s=50.0)
-    assert not weighed(child, 4.5, 100.5, cpu_s=50.5)  # too soon to say
-    assert weighed(child, 6.0, 102.0, cpu_s=52.0)
-    assert not weighed(child, 7.0, 103.0, cpu_s=52.0)
-    assert weighed(child, 8.0, 104.0, cpu_s=53.0)
-    assert not weighed(child, 0.1, 104.1, cpu_s=53.1)  # it beats again
+    assert not weighed(child, 4.5, 101.0, cpu_s=51.0)  # too soon to say
+    assert weighed(child, 6.0, 102.0, cpu_s=50.1)
+    assert not weighed(child, 8.0, 104.0, cpu_s=50.1)
+    assert weighed(child, 10.0, 106.0, cpu_s=52.0)
+    assert not weighed(child, 0.1, 106.1, cpu_s=52.1)  # it beats again
