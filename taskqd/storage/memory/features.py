@@ -9,7 +9,7 @@ from taskqd.job import Entry, State
 from taskqd.storage.features import Hold, LockRow, Noted, Revocation
 from taskqd.storage.memory.line import Job, Line
 from taskqd.storage.memory.space import TIMERS, Group, Lock, Rate, Space
-from taskqd.storage.rules import margin_ms, worker_of
+from taskqd.storage.rules import margin_ms, node_of, worker_of
 
 
 class Kept:
@@ -133,6 +133,7 @@ class Kept:
             rate = space.rates.setdefault(key, Rate())
             window_ms = period_ms + margin_ms(period_ms)
             rate.starts = [at for at in rate.starts if at > now - window_ms]
+            rate.until_ms = max(rate.until_ms, now + window_ms)
             if len(rate.starts) < limit:
                 rate.starts.append(now)
                 rate.told.pop(who, None)
@@ -140,7 +141,7 @@ class Kept:
             rate.told = {name: at for name, at in rate.told.items() if at > now and name != who}
             free_at = rate.starts[-limit] + window_ms
             told = max([free_at, *(at + -(-period_ms // limit) for at in rate.told.values())])
-            rate.told[who] = told
+            rate.told[who] = rate.until_ms = told
             return max(1, told - now)
 
     # -- unique jobs -------------------------------------------------------------------------
@@ -246,9 +247,7 @@ def forget_old(space: Space) -> None:
     now = space.wall_ms()
     space.orders = {s: kept for s, kept in space.orders.items() if kept[1] > now}
     space.groups = {g: group for g, group in space.groups.items() if group.until_ms > now}
-    space.rates = {
-        k: r for k, r in space.rates.items() if r.starts and r.starts[-1] > now - _DAY_MS
-    }
+    space.rates = {key: rate for key, rate in space.rates.items() if rate.until_ms > now}
     for name, lock in list(space.locks.items()):
         _free_expired(lock, space.lease_ms())
         _wake(space, lock)
@@ -288,4 +287,21 @@ def _free_expired(lock: Lock, now_ms: int) -> None:
     }
 
 
-_DAY_MS = 86_400_000
+def leftovers(space: Space) -> list[str]:
+    now = space.wall_ms()
+    found = [f"order {subject}" for subject, (_, until) in space.orders.items() if until <= now]
+    found += [f"rate {key}" for key, rate in space.rates.items() if rate.until_ms <= now]
+    found += [f"group {name}" for name, group in space.groups.items() if group.until_ms <= now]
+    return found + [
+        f"lock {name} of {owner}"
+        for name, lock in space.locks.items()
+        for owner in lock.holders or ("nobody",)
+        if not _lives(space, lock, owner)
+    ]
+
+
+def _lives(space: Space, lock: Lock, owner: str) -> bool:
+    _, until = lock.holders.get(owner, (0, 0))
+    if until is None:
+        return node_of(worker_of(owner)) in space.nodes
+    return until > space.lease_ms()

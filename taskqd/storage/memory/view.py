@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from taskqd.job import State, strip_marks
 from taskqd.storage.base import JobRow, QueueRow
+from taskqd.storage.memory import features
 from taskqd.storage.memory.line import Job, Line
 from taskqd.storage.memory.space import Space
 from taskqd.storage.rules import answer_state, node_of
@@ -153,7 +154,7 @@ class View:
             found += [
                 f"outcomes of {name}" for name in space.effects if node_of(name) not in space.nodes
             ]
-            return found
+            return found + features.leftovers(space)
 
     def close(self) -> None:
         """Jobs stay for other handles of this process."""
