@@ -139,8 +139,13 @@ def heads_last(outcomes: Sequence[Outcome]) -> list[Outcome]:
 
 
 def key_of(outcome: Outcome) -> tuple[str, str, int]:
-    """Return what identifies the lease that the outcome ends: (queue, id, token)."""
+    """Return what identifies the end of a lease by its outcome: (queue, id, token)."""
     return outcome.queue, outcome.id, outcome.token
+
+
+def release_key(job_id: str, queue: str, token: int) -> tuple[str, str, int]:
+    """As `key_of`, for a lease that was released: no outcome of it has taken effect."""
+    return queue, job_id, -token
 
 
 def worker_of(owner: str) -> str:

@@ -133,6 +133,15 @@ def test_release_changes_nothing_in_the_record_and_can_be_repeated(rig: Rig) -> 
     assert rig.states() == {"a": "running"}
 
 
+def test_an_outcome_of_a_released_job_changes_nothing(rig: Rig) -> None:
+    rig.put("a")
+    [lease] = rig.lease()
+    given_back = [(lease.id, lease.queue, lease.token)]
+    assert rig.storage.release("n.1", given_back) == [True]
+    assert rig.settle(ack(lease)) == [False]
+    assert rig.states() == {"a": "queued"}
+
+
 def test_released_jobs_keep_their_priority(rig: Rig) -> None:
     rig.put("low", "low2")
     rig.put("high", "high2", priority=3)

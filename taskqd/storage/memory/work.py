@@ -10,7 +10,7 @@ from taskqd.storage.base import Bell, Leased
 from taskqd.storage.memory.bell import MemoryBell
 from taskqd.storage.memory.line import Job, Line
 from taskqd.storage.memory.space import TIMERS, Space
-from taskqd.storage.rules import grant, heads_last, key_of, node_of, rewrite, to_head
+from taskqd.storage.rules import grant, heads_last, key_of, node_of, release_key, rewrite, to_head
 
 
 class Work:
@@ -86,10 +86,10 @@ class Work:
             held = [self._held(worker, job_id, queue, token) for job_id, queue, token in leases]
             known = space.effects.get(worker, ())
             result = [
-                found is not None or (queue, job_id, token) in known
+                found is not None or release_key(job_id, queue, token) in known
                 for found, (job_id, queue, token) in zip(held, leases, strict=True)
             ]
-            effects = {(job.queue, job.id, job.token) for job in held if job is not None}
+            effects = {release_key(job.id, job.queue, job.token) for job in held if job is not None}
             for job in sorted(
                 (job for job in held if job is not None), key=_by_token, reverse=True
             ):

@@ -8,7 +8,7 @@ from taskqd.clock import now_ms
 from taskqd.errors import NodeExpired
 from taskqd.job import Entry, Lease, Outcome
 from taskqd.storage.base import Bell, Leased
-from taskqd.storage.rules import grant, heads_last, key_of, node_of, rewrite, to_head
+from taskqd.storage.rules import grant, heads_last, key_of, node_of, release_key, rewrite, to_head
 from taskqd.storage.sqlite.base import Base
 from taskqd.storage.sqlite.bell import SqliteBell
 from taskqd.storage.sqlite.unit import ENDED, LATER, READY, SUSPECT, Line, Unit
@@ -114,12 +114,9 @@ class Work(Base):
                 if line and row:
                     n, priority, suspect, _ = row
                     unit.to_head(line, n, priority, None, suspect=bool(suspect))
-                    effects.add((queue, job_id, token))
+                    effects.add(release_key(job_id, queue, token))
             known = self._effects.get(worker, effects)
-            return [
-                (queue, job_id, token) in effects or (queue, job_id, token) in known
-                for job_id, queue, token in leases
-            ]
+            return [release_key(*lease) in effects | known for lease in leases]
 
         result = self._write(body)
         self._remember(worker, effects)
