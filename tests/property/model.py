@@ -61,9 +61,7 @@ class Model:
             self._put(job)
         return True
 
-    def lease(
-        self, worker: str, order: list[str], limit: int, *, alone: bool, share: int
-    ) -> list[ModelJob]:
+    def lease(self, worker: str, order: list[str], limit: int, *, alone: bool) -> list[ModelJob]:
         got: list[ModelJob] = []
         for name in order:
             queue = self.queues[name]
@@ -72,9 +70,8 @@ class Model:
             if alone and not got and queue.suspects:
                 got = queue.suspects[:1]
                 break
-            fair = max(1, -(-len(queue.ready) // share))
             in_order = sorted(queue.ready, key=lambda job: -job.priority)
-            got += in_order[: min(fair, limit - len(got))]
+            got += in_order[: limit - len(got)]
         for job in got:
             self._take(job)
             job.place, job.worker = "held", worker

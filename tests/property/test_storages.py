@@ -90,24 +90,23 @@ class StorageMachine(RuleBasedStateMachine):
         order=st.permutations(QUEUES),
         limit=st.integers(0, 5),
         alone=st.booleans(),
-        share=st.integers(1, 3),
         ends=st.lists(st.tuples(kinds, delays, marks, st.booleans()), max_size=3),
         stale=subset,
     )
-    def turn(self, worker, order, limit, alone, share, ends, stale) -> None:
+    def turn(self, worker, order, limit, alone, ends, stale) -> None:
         outcomes = self._outcomes(worker, ends) + self._stale(stale)
         if limit and worker[0] not in self.model.served:
             with pytest.raises(NodeExpired):
-                self.storage.turn(worker, outcomes, order, limit, alone=alone, share=share)
+                self.storage.turn(worker, outcomes, order, limit, alone=alone)
             return
-        turn = self.storage.turn(worker, outcomes, order, limit, alone=alone, share=share)
+        turn = self.storage.turn(worker, outcomes, order, limit, alone=alone)
         expected = self.model.settle(worker, outcomes)
         assert turn.settled == expected
         if any(expected):
             self.latest[worker] = [
                 end for end, took in zip(outcomes, expected, strict=True) if took
             ]
-        got = self.model.lease(worker, order, limit, alone=alone, share=share) if limit else []
+        got = self.model.lease(worker, order, limit, alone=alone) if limit else []
         self._leased(turn.leases, got)
 
     def _outcomes(self, worker: str, ends: list[tuple[str, int, Marks, bool]]) -> list[Outcome]:
@@ -340,8 +339,8 @@ class StorageMachine(RuleBasedStateMachine):
             self.hurry(job.id, job.queue)
         self.revive([job.id for job in self.model.jobs.values() if job.place == "dead"][:1])
         while any(state == "queued" for state in self.model.states().values()):
-            self.turn("n.1", QUEUES, 3, True, 1, [("ack", 0, Marks(), False)] * 3, 0)
-        self.turn("n.1", QUEUES, 0, False, 1, [("ack", 0, Marks(), True)] * 3, 0)
+            self.turn("n.1", QUEUES, 3, True, [("ack", 0, Marks(), False)] * 3, 0)
+        self.turn("n.1", QUEUES, 0, False, [("ack", 0, Marks(), True)] * 3, 0)
         self.purge_dead(None)
         assert self.model.states() == {}
         self.storage.purge(QUEUES, dead_ttl_s=86400, dead_max=100)
