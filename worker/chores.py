@@ -20,7 +20,7 @@ from taskqd.messages import StorageLost, StorageRestored, TakeBack, TookBack
 from taskqd.settings import LimitSettings
 from taskqd.storage.base import Node, Recovered, Storage
 
-from . import predecessors, process
+from . import predecessors, procfs
 from .doorbell import Doorbell
 from .outage import Outage
 from .reports import Reports
@@ -175,7 +175,7 @@ class Chores:
     def _recover_predecessors(self) -> float:
         """A daemon of this name that is known to be dead is recovered without waiting."""
         rows = self._storage().nodes()
-        for node in predecessors.dead(self._duty.node, rows, process.runs):
+        for node in predecessors.dead(self._duty.node, rows, procfs.runs):
             self._tell(self._storage().recover_node(node, self._duty.queues), "its daemon died")
         return PREDECESSOR_S if predecessors.lingering(self._duty.node, rows) else NEVER_S
 

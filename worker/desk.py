@@ -115,10 +115,10 @@ class Desk:
         outcomes = self.stock.settled()
         if not outcomes:
             return
+        self._slots.settled(outcomes)
         if not all(took_effect):
             outcomes = self._without_fenced(outcomes, took_effect)
         self._count(outcomes)
-        self._slots.settled(outcomes)
 
     def _without_fenced(
         self, outcomes: Sequence[Outcome], took_effect: Sequence[bool]

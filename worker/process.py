@@ -10,6 +10,7 @@ import random
 import select
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 
@@ -18,6 +19,7 @@ from taskqd.errors import TaskqdError
 _PR_SET_PDEATHSIG = 1
 MIDDLE_WAIT_S = 5.0
 ADOPTION_WAIT_S = 5.0
+_FLUSH_WAIT_S = 0.3
 EXIT_ORPHANED = 71
 """A newborn's master died before the newborn was its child."""
 EXIT_UNSETTLED = 75
@@ -39,7 +41,10 @@ def double_fork() -> int:
     Raises ForkError where the kernel refuses or the process in the middle hangs (user code's
     at-fork handlers run in it); it is killed then, and reaped in any case.
     """
-    reader, writer = os.pipe()
+    try:
+        reader, writer = os.pipe()
+    except OSError as error:
+        raise ForkError(f"pipe: {error}") from error
     try:
         middle = os.fork()
     except OSError as error:
@@ -191,26 +196,8 @@ def reseed() -> None:
         numpy.random.seed()
 
 
-def alive(pid: int) -> bool:
-    """Return whether `pid` runs; a zombie does not."""
-    try:
-        return _stat_fields(pid)[0] not in "ZX"
-    except OSError:
-        return False
-
-
-def runs(pid: int, started: int) -> bool:
-    """Return whether `pid` runs and is the process that started then, not one that got its number.
-
-    One that exists but cannot be looked at (another user's, under ProtectProc=invisible) runs.
-    """
-    try:
-        return start_time(pid) == started and alive(pid)
-    except OSError:
-        return _exists(pid)
-
-
-def _exists(pid: int) -> bool:
+def exists(pid: int) -> bool:
+    """Return whether there is a process `pid`, be it one that this one may not look at."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -220,37 +207,22 @@ def _exists(pid: int) -> bool:
     return True
 
 
-def start_time(pid: int) -> int:
-    """Return the start of `pid` in clock ticks since boot; raises OSError where it is gone."""
-    return int(_stat_fields(pid)[19])
-
-
-def _stat_fields(pid: int) -> list[str]:
-    """Return the fields of /proc/PID/stat from the third one on (the second may hold anything)."""
-    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-        return file.read().rpartition(")")[2].split()
-
-
-def host_id() -> str:
-    """Return what names the running kernel and pid namespace: within it a pid can be judged.
-
-    A sandbox may hide the boot id (systemd: ProcSubset=pid); the machine's id takes its place.
-    "" where neither can be read: then nothing can be judged.
-    """
-    for path in ("/proc/sys/kernel/random/boot_id", "/etc/machine-id"):
-        with contextlib.suppress(OSError), open(path, encoding="ascii") as file:
-            machine = file.read().strip()
-            if machine:
-                return f"{machine}/{os.stat('/proc/self/ns/pid').st_ino}"
-    return ""
-
-
 def leave(code: int) -> None:
-    """End the process now: no exit handlers, no waiting for threads that run user code."""
-    with contextlib.suppress(Exception):
-        sys.stdout.flush()
-        sys.stderr.flush()
+    """End the process now: no exit handlers, no waiting for threads that run user code.
+
+    What users have printed is flushed, unless a thread that holds the stream is stuck.
+    """
+    flusher = threading.Thread(target=_flush, daemon=True)
+    with contextlib.suppress(RuntimeError):  # no thread can be started any more
+        flusher.start()
+        flusher.join(_FLUSH_WAIT_S)
     os._exit(code)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
 
 
 def report_and_leave(code: int) -> None:

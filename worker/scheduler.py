@@ -29,7 +29,7 @@ from taskqd.messages import (
 )
 from taskqd.storage.base import Node, Storage
 
-from . import predecessors, process
+from . import predecessors, process, procfs
 from .birth import Newborn
 from .channel import Channel
 from .chores import Chores, Duty
@@ -68,11 +68,12 @@ def duty_of(born: Newborn) -> Duty:
     pid = os.getpid()
     node = Node(
         id=context.node_id,
-        name=context.node_name,
-        host=process.host_id(),
+        # An instance without a name of its own is called by its app's.
+        name=f"{'' if context.node_name[0] != '@' else app.name}{context.node_name}",
+        host=procfs.host_id(),
         pid=context.master_pid,
-        pid_started=process.start_time(context.master_pid),
-        info={predecessors.SCHEDULER: predecessors.identity(pid, process.start_time(pid))},
+        pid_started=procfs.start_time(context.master_pid),
+        info={predecessors.SCHEDULER: predecessors.identity(pid, procfs.start_time(pid))},
     )
     tasks = app.periodic_tasks if settings.scheduler.enabled else []
     return Duty(
@@ -201,7 +202,7 @@ class Scheduler:
             return True
         rows = range(self._born.family.context.scheduler_row)
         pids = [self._born.family.board.row(number).get(board.PID) for number in rows]
-        return not any(pid and process.alive(pid) for pid in pids)
+        return not any(pid and procfs.alive(pid) for pid in pids)
 
     def _retire(self) -> None:
         self._retired = self._over = True

@@ -78,7 +78,7 @@ class Slots(Protocol):
         ...
 
     def settled(self, outcomes: Sequence[Outcome]) -> None:
-        """Learn that the storage has these outcomes, for slots that wait for it (`ack="each"`)."""
+        """Learn that the storage has taken or refused these outcomes (`ack="each"` waits for it)."""
         ...
 
     def urgent(self) -> bool:
@@ -143,6 +143,15 @@ class SlotPlace:
     def seconds_left(self) -> float:
         return self._stopping.seconds_left()
 
+    def take(self, lease: Lease) -> None:
+        """Post the job before its record is looked at: decoding may run a user's code."""
+        self.lease = lease
+        self._row.begin(self._number, lease.token, monotonic_ns(), 0, lease.id, "")
+
+    def leave(self) -> None:
+        """Post that nothing runs here."""
+        self._row.end(self._number)
+
     def begin(self, token: int, job_id: str, task: str, timeout_s: float | None) -> None:
         started_ns = monotonic_ns()
         deadline_ns = 0 if timeout_s is None else started_ns + int(timeout_s * 1e9)
@@ -150,7 +159,7 @@ class SlotPlace:
         self._row.begin(self._number, token, started_ns, deadline_ns, job_id, task)
 
     def end(self) -> None:
-        self._row.end(self._number)
+        """Its outcome is not handed over yet, so the board goes on to show the job."""
         self.task = ""
 
     @property
@@ -235,7 +244,7 @@ class Handover:
         )
         try:
             while (lease := take()) is not None:
-                place.lease = lease
+                place.take(lease)
                 started_ns = monotonic_ns()
                 outcome = run(lease, place)
                 place.ran_ns += monotonic_ns() - started_ns
@@ -246,6 +255,7 @@ class Handover:
                 # law: finished before out of the slot, so that the pump always finds it in one.
                 finish(outcome)
                 place.lease = None
+                place.leave()
                 if not self._rung and left() <= self.low:
                     self.ring()
         finally:
@@ -256,7 +266,7 @@ class Handover:
         os.eventfd_write(self._bell, 1)
 
     def _finish_and_wait(self, outcome: Outcome, place: SlotPlace) -> None:
-        """Start no other job before the storage knows of this one."""
+        """Start no other job before the storage knows of this one, which counts as running."""
         acked = place.acked = place.acked or Event()
         acked.clear()
         self._waiters[outcome.id] = acked
@@ -264,6 +274,7 @@ class Handover:
         place.lease = None
         self.ring()
         acked.wait()
+        place.leave()
 
 
 def total(places: Sequence[SlotPlace]) -> Usage:

@@ -29,7 +29,7 @@ from taskqd.messages import Retire as RetireNow
 from taskqd.settings import SchedulerSettings, Settings, StorageSettings
 from taskqd.storage import open_storage
 from taskqd.storage.base import Node, Storage
-from taskqd.worker import process
+from taskqd.worker import procfs
 from tests.support.pump_rig import ack, wait_for
 from tests.support.redis_server import RedisServer, available_servers
 from tests.support.zygote_rig import Child, ZygoteRig
@@ -113,8 +113,8 @@ def test_the_node_is_registered_and_its_lease_is_renewed(
         (row,) = storage.nodes()
         assert row.node.id == "n1"
         assert row.node.pid == os.getpid()
-        assert row.node.pid_started == process.start_time(os.getpid())
-        assert row.node.host == process.host_id()
+        assert row.node.pid_started == procfs.start_time(os.getpid())
+        assert row.node.host == procfs.host_id()
         assert child.title() == "taskqd: scheduler"
         assert child.row.get(board.READY) == 1
         deadline = time.monotonic() + 2.5
@@ -188,7 +188,7 @@ def test_missed_ticks_fire_once_where_the_settings_say_so(
 def test_a_dead_daemon_of_the_same_name_is_recovered_at_once(
     server: RedisServer, folder: Path, storage: Storage
 ) -> None:
-    dead = Node("n0", "test@here", process.host_id(), 2**22 - 3, 1)
+    dead = Node("n0", "test@here", procfs.host_id(), 2**22 - 3, 1)
     storage.register(dead, Q, 600)
     storage.enqueue([job("a"), job("b")])
     storage.lease("n0.1", Q, 2)
@@ -201,9 +201,9 @@ def test_a_dead_daemon_of_the_same_name_is_recovered_at_once(
 def test_a_daemon_of_another_name_or_one_that_runs_keeps_its_jobs(
     server: RedisServer, folder: Path, storage: Storage
 ) -> None:
-    here, me = process.host_id(), os.getpid()
+    here, me = procfs.host_id(), os.getpid()
     storage.register(Node("other", "other@here", here, 2**22 - 3, 1), Q, 600)
-    storage.register(Node("lives", "test@here", here, me, process.start_time(me)), Q, 600)
+    storage.register(Node("lives", "test@here", here, me, procfs.start_time(me)), Q, 600)
     storage.enqueue([job("a"), job("b")])
     storage.lease("other.1", Q, 1)
     storage.lease("lives.1", Q, 1)

@@ -213,8 +213,7 @@ def test_stacks_are_written_on_request(tmp_path: Path) -> None:
         rig.hear(Loaded)
         child = booted(rig)
         child.kill(signal.SIGUSR1)
-        wait_for(lambda: "Current thread" in child.stacks())
-        assert "worker/main.py" in child.stacks()
+        wait_for(lambda: "worker/main.py" in child.stacks(), "stacks")
 
 
 @pytest.mark.parametrize("role", ["worker", "scheduler"])

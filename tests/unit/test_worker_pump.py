@@ -317,11 +317,13 @@ def test_a_worker_waits_until_its_node_is_registered(flaky: Flaky) -> None:
         assert not rig.said[:-1]
 
 
-def test_jobs_of_an_expired_node_are_dropped_before_they_start_and_fenced_after(
-    storage: MemoryStorage,
+@pytest.mark.parametrize("each", [False, True], ids=["batch", "each"])
+def test_a_job_of_an_expired_node_is_fenced_and_runs_again(
+    storage: MemoryStorage, each: bool
 ) -> None:
     jobs = Jobs()
     jobs.gate("job0000")
+    jobs.each = {"job0000"} if each else set()
     storage.enqueue(entries(1))
     with PumpRig(storage, jobs=jobs) as rig:
         wait_for(lambda: jobs.started)
