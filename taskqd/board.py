@@ -20,6 +20,8 @@ ROW = struct.Struct("<QQQQQQQQ")
 """beat_ns, pid, jobs done, jobs failed, jobs retried, jobs interrupted, ready, unused"""
 SLOT = struct.Struct("<QQQ40s64s")
 """token (0: idle), started_ns, deadline_ns (0: none), job id, task (both clipped)"""
+FACTS = struct.Struct("<QQ40s64s")
+"""The same without the token."""
 WORD_BYTES = 8
 VERSION = 1
 
@@ -88,11 +90,13 @@ class Row:
     def begin(
         self, slot: int, token: int, started_ns: int, deadline_ns: int, job_id: str, task: str
     ) -> None:
-        """Post that `slot` starts a job.  Called by the slot's own thread."""
-        SLOT.pack_into(
+        """Post that `slot` starts a job, or more of what is known of the one it has.
+
+        Called by the slot's own thread.  The token comes last and is never taken away between.
+        """
+        FACTS.pack_into(
             self._memory,
-            self._slots + slot * SLOT.size,
-            0,
+            self._slots + slot * SLOT.size + WORD_BYTES,
             started_ns,
             deadline_ns,
             job_id.encode()[:40],

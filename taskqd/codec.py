@@ -144,7 +144,7 @@ class CallCodec:
         try:
             args = self._decode_positional(positional) if positional else ()
             kwargs = self._keyword_decoder()(keyword) if keyword else {}
-        except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
+        except Exception as error:  # annotations run a user's code (`__post_init__`)
             raise DecodeError(f"{self._label}{self._signature}: {error}") from None
         return args, kwargs
 

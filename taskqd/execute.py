@@ -112,8 +112,14 @@ class Runner:
         self._opener.orders_stand = orders_stand
 
     def acks_each(self, lease: Lease) -> bool:
-        """Return whether the job's outcome must be settled at once (`ack="each"`)."""
-        return self._some_ack_each and self._opener.peek(lease)[1].ack == "each"
+        """Return whether the job's outcome must be settled before its slot goes on.
+
+        So it is for `ack="each"`, and for `at_most_once`: were an end forgotten, it would run again.
+        """
+        if not self._some_ack_each:
+            return False
+        options = self._opener.peek(lease)[1]
+        return options.ack == "each" or options.at_most_once
 
     # -- gates -------------------------------------------------------------------------------
 
@@ -139,6 +145,8 @@ class Runner:
     def _begin(self, opened: Opened, place: Place, started: float) -> CurrentJob:
         lease, options = opened.lease, opened.options
         job = self._job(opened, place, started)
+        if options.at_most_once:
+            self._some_ack_each = True
         if options.soft_timeout is not None:
             job._soft_deadline = started + options.soft_timeout
         place.begin(lease.token, lease.id, opened.envelope.t, options.timeout)

@@ -3,21 +3,58 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import subprocess
 import sys
 import time
 from pathlib import Path
 
-from tests.support.daemon import WAIT_S, Daemon
+from tests.support.daemon import ROOT, WAIT_S, Daemon
 
 APP = """
+import os
+from dataclasses import dataclass
 from taskqd import App
+
 app = App("regress")
+
+@dataclass
+class Deadly:
+    how: str
+
+    def __post_init__(self):
+        if "SPARED" not in os.environ and self.how == "exit":
+            os._exit(9)
+        if "SPARED" not in os.environ and self.how == "raise":
+            raise RuntimeError("no such thing")
+
+@app.task
+def take(deadly: Deadly) -> str:
+    return deadly.how
+
+@app.task
+def ping() -> str:
+    return "pong"
+
+if __name__ == "__main__":
+    import sys
+    call = take.s(Deadly(sys.argv[1])) if sys.argv[1:] else ping.s()
+    print(app.enqueue(call).get(timeout=20))
 """
 
 
-def daemon_of(folder: Path, *flags: str, app: str = APP) -> Daemon:
-    """Return a daemon of an app of its own, on SQLite."""
-    (folder / "regress.py").write_text(app)
+def client(folder: Path, *args: str) -> str:
+    """Enqueue a job of `APP` and return the last line of what came of it."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "SPARED": "1"}
+    env["TASKQD_STORAGE"] = f"sqlite:///{folder}/regress.db"
+    argv = [sys.executable, "regress.py", *args]
+    done = subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    return (done.stdout + done.stderr).strip().splitlines()[-1]
+
+
+def daemon_of(folder: Path, *flags: str) -> Daemon:
+    """Return a daemon of `APP`, on SQLite."""
+    (folder / "regress.py").write_text(APP)
     argv = ["taskqd", "regress:app", "--health", "off", "--log-format", "json", *flags]
     env = {
         "TASKQD_STORAGE": f"sqlite:///{folder}/regress.db",
@@ -38,3 +75,25 @@ def test_a_signal_while_the_interpreter_ended_turned_exit_0_into_a_death_by_sign
                 daemon.send("SIGTERM")
             time.sleep(0.0005)
         assert daemon.exit_code() == 0
+
+
+def test_a_job_whose_arguments_kill_the_worker_that_decodes_them_killed_workers_for_ever(
+    tmp_path: Path,
+) -> None:
+    """Decoding runs users' code: the job has to be on the board before."""
+    with daemon_of(tmp_path, "--workers", "1") as daemon:
+        daemon.wait("master.ready")
+        assert client(tmp_path, "exit").startswith("taskqd.errors.JobDead: poisoned")
+        assert len(daemon.events("worker.crashed")) == 3
+        assert client(tmp_path) == "pong"
+        assert daemon.stop() == 0
+
+
+def test_arguments_that_raise_what_they_like_when_they_are_decoded_cost_the_worker(
+    tmp_path: Path,
+) -> None:
+    with daemon_of(tmp_path, "--workers", "1") as daemon:
+        daemon.wait("master.ready")
+        assert client(tmp_path, "raise").startswith("taskqd.errors.JobDead: rejected")
+        assert not daemon.events("worker.crashed")
+        assert daemon.stop() == 0
