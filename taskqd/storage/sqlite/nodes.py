@@ -11,6 +11,7 @@ from taskqd.job import Reason
 from taskqd.storage.base import Node, NodeRow, Recovered
 from taskqd.storage.rules import Held, TakenBack, node_of, take_back
 from taskqd.storage.sqlite.base import Base
+from taskqd.storage.sqlite.extras import end_stopped, free_places, owners_of
 from taskqd.storage.sqlite.hostclock import clock_name, monotonic_ms
 from taskqd.storage.sqlite.unit import Line, Unit
 
@@ -127,7 +128,7 @@ def _take_node(unit: Unit, node: str, queues: Sequence[str], how: str) -> list[R
         for line in lines
         for (worker,) in unit.db.rows(_WORKERS, (line.id, f"{node}.", f"{node}/"))
         if node_of(worker) == node
-    }
+    } | dict.fromkeys(owners_of(unit, node))
     recovered = [
         row for worker in workers for row in _take_worker(unit, worker, lines, None, how, "")
     ]
@@ -152,9 +153,13 @@ def _take_worker(
             held.append(Held(job_id, token, bool(suspect), record))
             places.append((line, n, priority))
     taken = take_back(held, running, how, verdict)
+    facts = []
     for item, (line, n, priority) in reversed(list(zip(taken, places, strict=True))):
-        unit.to_head(line, n, priority, item.record, suspect=item.suspect)
-    return [_fact(item, line, worker) for item, (line, _, _) in zip(taken, places, strict=True)]
+        if not end_stopped(unit, n, item.held.id):
+            unit.to_head(line, n, priority, item.record, suspect=item.suspect)
+            facts.append(_fact(item, line, worker))
+    free_places(unit, worker)
+    return facts[::-1]
 
 
 def _fact(item: TakenBack, line: Line, worker: str) -> Recovered:

@@ -41,7 +41,8 @@ CREATE TABLE job (
   suspect  INTEGER NOT NULL DEFAULT 0,
   reason   TEXT NOT NULL DEFAULT '',
   answer   BLOB NOT NULL DEFAULT x'',
-  record   BLOB NOT NULL
+  record   BLOB NOT NULL,
+  extras   INTEGER NOT NULL DEFAULT 0   -- 1: there may be notes, a key or a wish to stop
 );
 CREATE UNIQUE INDEX job_id ON job (queue, id);
 CREATE INDEX job_place ON job (queue, state, rank, pos);
@@ -68,4 +69,115 @@ CREATE TABLE tick (
   ms       INTEGER NOT NULL,
   until_ms INTEGER NOT NULL,
   PRIMARY KEY (space, name, ms)
+) WITHOUT ROWID;
+
+-- What belongs to a job that has not ended; `job.extras` says that there may be any, so that the
+-- other jobs pay nothing for it.
+
+CREATE TABLE note (
+  job   INTEGER NOT NULL,
+  key   TEXT NOT NULL,
+  value BLOB NOT NULL,
+  PRIMARY KEY (job, key)
+) WITHOUT ROWID;
+
+CREATE TABLE uniq (
+  queue       INTEGER NOT NULL,
+  key         TEXT NOT NULL,
+  job         INTEGER NOT NULL,
+  until_start INTEGER NOT NULL,
+  PRIMARY KEY (queue, key)
+) WITHOUT ROWID;
+CREATE INDEX uniq_job ON uniq (job);
+
+CREATE TABLE stop (
+  job    INTEGER PRIMARY KEY,
+  answer BLOB NOT NULL,
+  ttl_s  INTEGER NOT NULL
+);
+
+CREATE TRIGGER job_ended AFTER UPDATE OF state ON job WHEN OLD.extras AND NEW.state > 4 BEGIN
+  DELETE FROM note WHERE job = OLD.n;
+  DELETE FROM uniq WHERE job = OLD.n;
+  DELETE FROM stop WHERE job = OLD.n;
+  UPDATE job SET extras = 0 WHERE n = OLD.n;
+END;
+
+CREATE TRIGGER job_gone AFTER DELETE ON job WHEN OLD.extras BEGIN
+  DELETE FROM note WHERE job = OLD.n;
+  DELETE FROM uniq WHERE job = OLD.n;
+  DELETE FROM stop WHERE job = OLD.n;
+END;
+
+CREATE TRIGGER job_started AFTER UPDATE OF state ON job WHEN OLD.extras AND NEW.state = 4 BEGIN
+  DELETE FROM uniq WHERE job = OLD.n AND until_start;
+END;
+
+CREATE TABLE standing (            -- orders not to run a job or a task
+  space    INTEGER NOT NULL,
+  subject  TEXT NOT NULL,
+  data     BLOB NOT NULL,          -- JSON
+  until_ms INTEGER NOT NULL,
+  PRIMARY KEY (space, subject)
+) WITHOUT ROWID;
+
+CREATE TABLE place (               -- places of locks that are taken
+  space    INTEGER NOT NULL,
+  name     TEXT NOT NULL,
+  owner    TEXT NOT NULL,
+  worker   TEXT NOT NULL,          -- '' for owners that are no worker's
+  token    INTEGER NOT NULL,
+  until_ms INTEGER,                -- NULL: as long as its worker
+  PRIMARY KEY (space, name, owner)
+) WITHOUT ROWID;
+CREATE INDEX place_worker ON place (space, worker);
+
+CREATE TABLE waiter (              -- jobs that wait for a lock, first come first served
+  n     INTEGER PRIMARY KEY,
+  space INTEGER NOT NULL,
+  name  TEXT NOT NULL,
+  queue TEXT NOT NULL,
+  id    TEXT NOT NULL,
+  UNIQUE (space, name, queue, id)
+);
+
+CREATE TABLE start (               -- starts that a rate has counted
+  n        INTEGER PRIMARY KEY,
+  space    INTEGER NOT NULL,
+  key      TEXT NOT NULL,
+  ms       INTEGER NOT NULL,
+  until_ms INTEGER NOT NULL
+);
+CREATE INDEX start_key ON start (space, key, ms);
+
+CREATE TABLE told (                -- who was refused by a rate, and for when
+  space INTEGER NOT NULL,
+  key   TEXT NOT NULL,
+  who   TEXT NOT NULL,
+  ms    INTEGER NOT NULL,
+  PRIMARY KEY (space, key, who)
+) WITHOUT ROWID;
+
+CREATE TABLE party (               -- a group and its callback
+  space    INTEGER NOT NULL,
+  id       TEXT NOT NULL,
+  total    INTEGER NOT NULL,
+  callback BLOB,                   -- JSON of an Entry
+  until_ms INTEGER NOT NULL,
+  PRIMARY KEY (space, id)
+) WITHOUT ROWID;
+
+CREATE TABLE reply (               -- the answers of a group's members
+  space  INTEGER NOT NULL,
+  party  TEXT NOT NULL,
+  number INTEGER NOT NULL,
+  answer BLOB NOT NULL,
+  PRIMARY KEY (space, party, number)
+) WITHOUT ROWID;
+
+CREATE TABLE schedule (
+  space INTEGER NOT NULL,
+  name  TEXT NOT NULL,
+  data  BLOB NOT NULL,
+  PRIMARY KEY (space, name)
 ) WITHOUT ROWID;

@@ -11,6 +11,7 @@ from taskqd.storage.base import Due
 from taskqd.storage.rules import split_tick
 from taskqd.storage.sqlite.base import Base
 from taskqd.storage.sqlite.connection import WAL_BYTES_MAX
+from taskqd.storage.sqlite.features import forget_old
 from taskqd.storage.sqlite.unit import DEAD, ENDED, Line, Unit
 from taskqd.storage.sqlite.wake import queue_place, timer_place, waiter_place
 from taskqd.storage.sqlite.work import add
@@ -79,6 +80,7 @@ class Times(Base):
         for line in self._db_unit().some(queues):
             dropped += self._purge_dead_letters(line, now, dead_ttl_s, dead_max)
             dropped += self._purge_answers(line, now)
+        self._write(forget_old)
         self._tidy(queues)
         return dropped
 

@@ -12,6 +12,7 @@ from taskqd.storage.rules import answer_state
 from taskqd.storage.sqlite import disk
 from taskqd.storage.sqlite.base import Base
 from taskqd.storage.sqlite.connection import SAFE_VERSION, library_version
+from taskqd.storage.sqlite.features import leftovers as features_leftovers
 from taskqd.storage.sqlite.times import end_dead
 from taskqd.storage.sqlite.unit import DEAD, ENDED, HELD, LATER, READY, SUSPECT, Line, Unit
 
@@ -200,6 +201,7 @@ class View(Base):
             "SELECT name, ms FROM tick WHERE space=? AND until_ms<=?", (self._space, now)
         ):
             yield f"tick {name}@{ms}"
+        yield from features_leftovers(unit)
         yield from self._wake.unread(self._space)
 
 
@@ -223,7 +225,7 @@ def _dead(unit: Unit, job_ids: Sequence[str]) -> Iterator[tuple[Line, int, int, 
 
 
 def _job_row(queue: str, row: tuple[Any, ...]) -> JobRow:
-    _, _, job_id, state, rank, _, _, _, reason, answer, record = row
+    _, _, job_id, state, rank, _, _, _, reason, answer, record, _ = row
     return JobRow(
         job_id,
         queue,

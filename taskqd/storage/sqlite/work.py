@@ -11,6 +11,7 @@ from taskqd.storage.base import Bell, Leased
 from taskqd.storage.rules import grant, heads_last, key_of, node_of, release_key, rewrite, to_head
 from taskqd.storage.sqlite.base import Base
 from taskqd.storage.sqlite.bell import SqliteBell
+from taskqd.storage.sqlite.extras import add_unique, end_stopped, wishes
 from taskqd.storage.sqlite.unit import ENDED, LATER, READY, SUSPECT, Line, Unit
 from taskqd.storage.sqlite.wake import queue_place, timer_place
 
@@ -88,7 +89,7 @@ class Work(Base):
                 unit.pass_on(line)
             known = self._effects.get(worker, effects)
             settled = [key_of(one) in effects or key_of(one) in known for one in outcomes]
-            return _leased(settled, leases, lines)
+            return _leased(unit, worker, settled, leases, lines)
 
         result = self._write(body, node=node)
         self._remember(worker, effects)
@@ -96,12 +97,13 @@ class Work(Base):
 
     def _look(self, worker: str, node: str, queues: Sequence[str], limit: int) -> Leased | None:
         """Return an empty turn where there is nothing to do, without taking the write lock."""
-        lines = Unit(self._db, self._space, node).some(queues)
+        unit = Unit(self._db, self._space, node)
+        lines = unit.some(queues)
         if limit > 0:
             _check_node(worker, queues, lines)
             if any(line.waiting() for line in lines):
                 return None
-        return _leased([], [], lines)
+        return _leased(unit, worker, [], [], lines)
 
     def release(self, worker: str, leases: Sequence[tuple[str, str, int]]) -> list[bool]:
         effects: Effects = set()
@@ -153,10 +155,16 @@ class Work(Base):
 
 
 def add(unit: Unit, jobs: Sequence[Entry]) -> list[bool]:
-    """Write jobs whose ids are not known."""
+    """Write jobs whose ids, and whose unique keys, are not known."""
+    lines = {queue: unit.made_line(queue) for queue in {job.queue for job in jobs}}
+    if any(job.unique for job in jobs):
+        return add_unique(unit, lines, jobs, lambda some: _add(unit, lines, some))
+    return _add(unit, lines, jobs)
+
+
+def _add(unit: Unit, lines: dict[str, Line], jobs: Sequence[Entry]) -> list[bool]:
     now = now_ms()
     db = unit.db
-    lines = {queue: unit.made_line(queue) for queue in {job.queue for job in jobs}}
     db.many(_FORGET, [(lines[job.queue].id, job.id, ENDED, now) for job in jobs if not job.fresh])
     for queue, line in lines.items():
         later = [job.run_at_ms for job in jobs if job.run_at_ms > now and job.queue == queue]
@@ -223,6 +231,9 @@ def _end_lease(
     if row is None:
         return
     n, priority, _, record = row
+    if outcome.kind in ("retry", "requeue") and end_stopped(unit, n, outcome.id):
+        effects.add(key_of(outcome))
+        return
     resume = outcome.resume if outcome.kind != "bury" else None
     record = rewrite(record, outcome.marks, resume)
     if to_head(outcome):
@@ -282,11 +293,20 @@ def _hold(unit: Unit, worker: str, line: Line, state: int, count: int) -> list[L
     ]
 
 
-def _leased(settled: list[bool], leases: list[Lease], lines: Sequence[Line]) -> Leased:
+def _leased(
+    unit: Unit,
+    worker: str,
+    settled: list[bool],
+    leases: list[Lease],
+    lines: Sequence[Line],
+) -> Leased:
+    stops, orders = wishes(unit, worker)
     active = [line for line in lines if not line.paused]
     return Leased(
         settled,
         leases,
         sum(line.ready for line in active),
         sum(line.suspects for line in active),
+        stops,
+        orders,
     )

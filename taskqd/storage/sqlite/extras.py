@@ -1,0 +1,112 @@
+"""What hangs on a job or on its worker, for the calls that move jobs: unique keys, wishes to stop,
+places of locks.  The tables are mostly empty, and then cost next to nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from taskqd.clock import now_ms
+from taskqd.job import Entry
+from taskqd.storage.rules import node_of
+from taskqd.storage.sqlite.unit import Line, Unit
+
+_HOLDER = """
+SELECT job.id FROM uniq JOIN job ON job.n = uniq.job WHERE uniq.queue=? AND uniq.key=?"""
+_KEEP_KEY = """
+INSERT INTO uniq (queue, key, job, until_start)
+SELECT queue, ?3, n, ?4 FROM job WHERE queue=?1 AND id=?2"""
+_ANY = """
+SELECT EXISTS (SELECT 1 FROM stop), EXISTS (SELECT 1 FROM standing WHERE space=? AND until_ms>?)"""
+_STOPS = """
+SELECT job.id FROM stop JOIN job ON job.n = stop.job JOIN queue ON queue.id = job.queue
+WHERE queue.space=? AND job.state=4 AND job.rank=?"""
+_END = "UPDATE job SET state=6, rank=?, pos=0, suspect=0, answer=?, record=x'' WHERE n=?"
+_WAITER = "SELECT n, queue, id FROM waiter WHERE space=? AND name=? ORDER BY n LIMIT 1"
+_LATER = "SELECT n, priority FROM job WHERE queue=? AND id=? AND state=3"
+
+
+def add_unique(
+    unit: Unit,
+    lines: dict[str, Line],
+    jobs: Sequence[Entry],
+    add: Callable[[Sequence[Entry]], list[bool]],
+) -> list[bool]:
+    """Add those of the jobs whose key nobody holds; of two in one batch, the first."""
+    taken: set[tuple[str, str]] = set()
+    free = [_is_free(unit, lines[job.queue], job, taken) for job in jobs]
+    new = iter(add([job for job, may in zip(jobs, free, strict=True) if may]))
+    added = [may and next(new) for may in free]
+    for job, is_new in zip(jobs, added, strict=True):
+        if is_new and job.unique:
+            line = lines[job.queue]
+            until_start = job.unique_until == "start"
+            unit.db.rows(_KEEP_KEY, (line.id, job.id, job.unique, until_start))
+            unit.db.rows("UPDATE job SET extras=1 WHERE queue=? AND id=?", (line.id, job.id))
+    return added
+
+
+def _is_free(unit: Unit, line: Line, job: Entry, taken: set[tuple[str, str]]) -> bool:
+    if not job.unique:
+        return True
+    holder = unique_holder(unit, line, job.unique)
+    if (job.queue, job.unique) in taken or holder not in (None, job.id):
+        return False
+    taken.add((job.queue, job.unique))
+    return True
+
+
+def unique_holder(unit: Unit, line: Line, key: str) -> str | None:
+    row = unit.db.row(_HOLDER, (line.id, key))
+    return row[0] if row else None
+
+
+def wishes(unit: Unit, worker: str) -> tuple[tuple[str, ...], bool]:
+    """Return the ids of the worker's jobs that should stop, and whether there are orders."""
+    row = unit.db.row(_ANY, (unit.space, now_ms()))
+    assert row is not None
+    some_stop, orders = row
+    if not some_stop:
+        return (), bool(orders)
+    stops = unit.db.rows(_STOPS, (unit.space, worker))
+    return tuple(job_id for (job_id,) in stops), bool(orders)
+
+
+def end_stopped(unit: Unit, n: int, job_id: str) -> bool:
+    """End a job that was asked to stop and would go on.  False: it was not."""
+    row = unit.db.row("SELECT answer, ttl_s FROM stop WHERE job=?", (n,))
+    if row is None:
+        return False
+    answer, ttl_s = row
+    if answer and ttl_s > 0:
+        unit.db.rows(_END, (now_ms() + ttl_s * 1000, answer, n))
+    else:
+        unit.db.rows("DELETE FROM job WHERE n=?", (n,))
+    unit.ended.append(job_id)
+    return True
+
+
+def owners_of(unit: Unit, node: str) -> list[str]:
+    """Return the workers of a node that have places of locks."""
+    sql = "SELECT DISTINCT worker FROM place WHERE space=? AND worker>=? AND worker<?"
+    rows = unit.db.rows(sql, (unit.space, f"{node}.", f"{node}/"))
+    return [worker for (worker,) in rows if node_of(worker) == node]
+
+
+def free_places(unit: Unit, worker: str) -> None:
+    """Free all places of locks that a worker had, and wake who waits for them."""
+    sql = "DELETE FROM place WHERE space=? AND worker=? RETURNING name"
+    for (name,) in unit.db.rows(sql, (unit.space, worker)):
+        wake_waiter(unit, name)
+
+
+def wake_waiter(unit: Unit, name: str) -> None:
+    """Call the first waiter forward; one that waits no more makes room for the next."""
+    while row := unit.db.row(_WAITER, (unit.space, name)):
+        waiter, queue, job_id = row
+        unit.db.rows("DELETE FROM waiter WHERE n=?", (waiter,))
+        line = unit.line(queue)
+        job = line and unit.db.row(_LATER, (line.id, job_id))
+        if line and job:
+            unit.to_tail(line, *job)
+            return
