@@ -168,7 +168,8 @@ class Down(Operation):
 
     def _condemn(self) -> None:
         """Note who belongs to this daemon, newborns included."""
-        self._crew = self.fault.killed = sorted({*self._crew, *self.world.pids()})
+        living = {*self.world.pids()} - self.world.former
+        self._crew = self.fault.killed = sorted({*self._crew, *living})
 
     def heal(self) -> None:
         self.world.start_daemon()
@@ -194,6 +195,7 @@ class KillMaster(Down):
     def verify(self) -> None:
         self._reap()
         self._condemn()
+        self.world.former.update(self._crew)
         self.fault.took_hold = "master reaped"
         self._until_s = time.monotonic() + 2 * GRACE_S + WAIT_S
 

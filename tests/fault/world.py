@@ -56,6 +56,8 @@ class World:
         self.server = self._server() if storage != "sqlite" else None
         self.url = self.server.url if self.server else f"sqlite:///{folder}/chaos.db"
         self.daemon: Daemon | None = None
+        self.former: set[int] = set()
+        """Processes of killed masters, which end by themselves beside the next daemon."""
         self.clients: list[subprocess.Popen[bytes]] = []
         self._client_seed = seed * 1000
         self._log = folder / "daemon" / "log.jsonl"
