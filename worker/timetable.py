@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from taskqd import events
 from taskqd.clock import now_ms
-from taskqd.errors import StorageError
+from taskqd.errors import QueueFull, StorageError
 from taskqd.job import clip
 from taskqd.log import Log
 from taskqd.periodic import PeriodicTask
@@ -15,6 +15,10 @@ from taskqd.storage.base import Storage
 
 from .ticks import firing
 
+FULL_MS = 5_000
+"""Between two tries to find room for a tick."""
+BROKEN_MS = 60_000
+"""Between two tries of a task whose rule or payload raises."""
 LOOK_MAX_S = 5.0
 """The wall clock may jump: look at it at least so often."""
 
@@ -54,6 +58,11 @@ class Timetable:
             for tick_ms in plan.ticks:
                 self._fire_one(task, tick_ms, storage, log)
             self._next[task.name] = task.next_after(plan.cursor_ms)
+        except QueueFull as error:
+            # The storage serves; only new jobs find no room.  The tick stays due.
+            log.emit(events.STORAGE_WARNING, text=f"tick of {task.name}: {error}")
+            self._next[task.name] = now + FULL_MS
+            return
         except StorageError:
             raise
         except Exception as error:
@@ -64,7 +73,7 @@ class Timetable:
                 error=clip(f"{type(error).__name__}: {error}"),
                 traceback=traceback.format_exc(),
             )
-            self._next[task.name] = now + 60_000
+            self._next[task.name] = now + BROKEN_MS
             return
         self._cursors[task.name] = plan.cursor_ms
         if plan.missed:

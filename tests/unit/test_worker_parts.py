@@ -1,0 +1,222 @@
+"""Parts of the worker by themselves: channel, timetable, forks, slots' lines, hygiene of descriptors."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import uuid
+from typing import Any
+
+import pytest
+
+from taskqd import log
+from taskqd.app import App
+from taskqd.cron import every
+from taskqd.errors import ConfigError, QueueFull, StorageUnavailable
+from taskqd.job import Entry, State
+from taskqd.messages import Booted, Drain, Quiet, encode
+from taskqd.settings import WorkerSettings
+from taskqd.storage.memory import MemoryStorage
+from taskqd.worker import kinds, process, procfs
+from taskqd.worker.antechamber import Antechamber, AskedToEnd
+from taskqd.worker.channel import Channel
+from taskqd.worker.timetable import Timetable
+
+SILENT = log.configure(role="test", level="critical")
+
+
+# -- channel ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pair() -> tuple[Channel, socket.socket]:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    theirs.settimeout(20)
+    return Channel(ours), theirs
+
+
+def test_a_master_that_does_not_read_blocks_nobody_and_loses_nothing(
+    pair: tuple[Channel, socket.socket],
+) -> None:
+    channel, master = pair
+    for number in range(5000):
+        channel.send(Booted(number))
+    for number in range(5000):
+        channel.flush()
+        assert master.recv(1000) == encode(Booted(number))
+
+
+def test_a_master_that_is_gone_is_noticed_when_sending_and_when_receiving(
+    pair: tuple[Channel, socket.socket],
+) -> None:
+    channel, master = pair
+    master.send(encode(Quiet()))
+    master.close()
+    channel.send(Booted(1))
+    assert not channel.open
+    other, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listening = Channel(other)
+    theirs.send(encode(Quiet()))
+    theirs.close()
+    assert listening.receive() == [encode(Quiet())]
+    assert not listening.open
+
+
+def test_what_comes_during_the_boot_is_kept_and_a_drain_ends_it(
+    pair: tuple[Channel, socket.socket],
+) -> None:
+    channel, master = pair
+    reader, _writer = os.pipe()
+    antechamber = Antechamber(channel, reader)
+    master.send(encode(Quiet()))
+    antechamber.wait(0.05)
+    assert channel.receive() == [encode(Quiet())]
+    master.send(encode(Drain(5)))
+    began = time.monotonic()
+    with pytest.raises(AskedToEnd):
+        antechamber.wait(20)
+    assert time.monotonic() - began < 10
+
+
+# -- timetable ----------------------------------------------------------------------------------
+
+
+class Broken(MemoryStorage):
+    error: Exception | None = None
+
+    def fire(self, *args: Any, **kwargs: Any) -> bool:
+        if self.error is not None:
+            raise self.error
+        return super().fire(*args, **kwargs)
+
+
+@pytest.fixture
+def storage() -> Broken:
+    return Broken("shop", world=uuid.uuid4().hex)
+
+
+def ticking(rule: Any, missed: str = "skip") -> Timetable:
+    app = App("shop", "memory://")
+
+    @app.periodic_task(rule, name="tick")
+    def tick() -> None: ...
+
+    return Timetable(app.periodic_tasks, missed)
+
+
+def fired(storage: MemoryStorage) -> list[str]:
+    return [row.id for row in storage.jobs(State.QUEUED, "default")]
+
+
+class At:
+    """A rule with one tick."""
+
+    def __init__(self, ms: int) -> None:
+        self.ms = ms
+
+    def next_after(self, ms: int, zone: object) -> int | None:
+        return self.ms if ms < self.ms else None
+
+
+def now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+def test_a_tick_whose_fire_was_lost_fires_at_the_next_look_and_once(storage: Broken) -> None:
+    tick = now_ms() + 50
+    table = ticking(At(tick))
+    assert table.fire(storage, SILENT) <= 0.05
+    time.sleep(0.06)
+    storage.error = StorageUnavailable("it is down")
+    with pytest.raises(StorageUnavailable):
+        table.fire(storage, SILENT)
+    storage.error = None
+    table.fire(storage, SILENT)
+    table.fire(storage, SILENT)
+    assert fired(storage) == [f"tick@{tick}"]
+
+
+def test_a_full_storage_is_no_outage(storage: Broken) -> None:
+    table = ticking(At(now_ms() + 20))
+    table.fire(storage, SILENT)
+    time.sleep(0.03)
+    storage.error = QueueFull("no room")
+    assert 0 < table.fire(storage, SILENT) <= 5
+
+
+def test_a_rule_that_raises_does_not_stop_the_other_tasks(storage: Broken) -> None:
+    class Bad:
+        def next_after(self, ms: int, zone: object) -> int | None:
+            raise ZeroDivisionError
+
+    app = App("shop", "memory://")
+    tick = now_ms() + 20
+
+    @app.periodic_task(Bad(), name="bad")
+    def bad() -> None: ...
+
+    @app.periodic_task(At(tick), name="good")
+    def good() -> None: ...
+
+    table = Timetable(app.periodic_tasks, "skip")
+    table.fire(storage, SILENT)
+    time.sleep(0.03)
+    table.fire(storage, SILENT)
+    assert fired(storage) == [f"good@{tick}"]
+
+
+def test_a_daemon_that_starts_goes_on_after_the_last_tick_that_anybody_fired(
+    storage: Broken,
+) -> None:
+    now = now_ms()
+    second = now // 1000 * 1000
+    storage.fire(f"tick@{second - 3000}", [])
+    ticking(every(seconds=1)).fire(storage, SILENT)
+    ids = fired(storage)
+    assert ids[:3] == [f"tick@{second - 2000}", f"tick@{second - 1000}", f"tick@{second}"]
+
+
+def test_a_daemon_that_knows_no_tick_fires_none_of_the_past(storage: Broken) -> None:
+    assert ticking(every(hours=1)).fire(storage, SILENT) <= 5
+    assert fired(storage) == []
+
+
+def test_a_tick_is_a_job_with_its_time(storage: Broken) -> None:
+    table = ticking(At(now_ms() + 10))
+    table.fire(storage, SILENT)
+    time.sleep(0.02)
+    table.fire(storage, SILENT)
+    (row,) = storage.jobs(State.QUEUED, "default")
+    assert isinstance(Entry(row.id, row.queue, row.record), Entry)
+    assert b'"s":' in row.record
+
+
+# -- processes ----------------------------------------------------------------------------------
+
+
+def test_a_fork_that_the_kernel_refuses_is_an_error_and_no_second_zygote(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse() -> int:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", refuse)
+    descriptors = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(process.ForkError, match="temporarily unavailable"):
+        process.double_fork()
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
+def test_a_process_is_known_by_its_pid_and_start() -> None:
+    me = os.getpid()
+    started = procfs.start_time(me)
+    assert procfs.runs(me, started)
+    assert not procfs.runs(me, started + 1)
+    assert not procfs.runs(2**22 - 3, 1)
+    assert procfs.host_id()
+
+
+def test_a_kind_that_does_not_exist_yet_is_named() -> None:
+    with pytest.raises(ConfigError, match="'fibre'"):
+        kinds.preload(WorkerSettings(type="fibre"))  # type: ignore[arg-type]
