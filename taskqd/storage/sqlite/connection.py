@@ -115,12 +115,12 @@ class Connection:
         db.wal_autocheckpoint(WAL_PAGES)
         if self._is_new(db):
             self._create(db)
+        self._check(db)
         if db.pragma("journal_mode", "wal") != "wal":
             raise StorageRefused(
                 f"sqlite storage {self.path}: its file system has no shared memory, which the "
                 "write-ahead log needs; put the file on a local disk"
             )
-        self._check(db)
 
     def _is_new(self, db: apsw.Connection) -> bool:
         tables = db.execute("SELECT count(*) FROM sqlite_master").fetchall()[0][0]

@@ -1,0 +1,113 @@
+"""A full disk refuses new jobs and lets those it holds end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from taskqd.errors import QueueFull
+from taskqd.storage import open_storage
+from taskqd.storage.sqlite import SqliteStorage
+from tests.support.rig import Rig, ack, done, entry, outcome
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "none", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("a file system of 16 MB needs the right to mount one")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def _fill(rig: Rig, prefix: str) -> list[str]:
+    """Enqueue until it is refused; returns the ids that were accepted."""
+    accepted: list[str] = []
+    while True:
+        batch = [f"{prefix}{len(accepted) + number}" for number in range(50)]
+        jobs = [entry(job_id)._replace(payload=b'{"t":"' + b"x" * 1000 + b'"}') for job_id in batch]
+        try:
+            assert all(rig.storage.enqueue(jobs))
+        except QueueFull:
+            return accepted
+        accepted += batch
+
+
+def _drain(rig: Rig, *, told: bool = True) -> list[str]:
+    ran: list[str] = []
+    while leases := rig.lease(64):
+        ends = [ack(lease, done(lease.token) + b" " * 100 if told else b"") for lease in leases]
+        ends[0] = outcome(leases[0], "bury", answer=b"", reason="failed")
+        ends[-1] = outcome(leases[-1], "ack", answer=b"")
+        assert rig.settle(*ends) == [True] * len(ends)
+        ran += [lease.id for lease in leases]
+    return ran
+
+
+def _take_the_rest(folder: Path) -> Path:
+    """Another program fills what is left of the disk."""
+    ballast = folder / "ballast"
+    fd = os.open(ballast, os.O_WRONLY | os.O_CREAT)
+    try:
+        while True:
+            os.write(fd, b"\0" * 4096)
+    except OSError:
+        os.close(fd)
+    return ballast
+
+
+def test_jobs_end_on_a_full_disk_and_new_ones_come_when_there_is_room(small_disk: Path) -> None:
+    rig = Rig(open_storage(f"sqlite:///{small_disk}/a.db", "app"))
+    accepted = _fill(rig, "a")
+    assert len(accepted) > 2000
+    ballast = _take_the_rest(small_disk)
+    with pytest.raises(QueueFull, match="free some disk space"):
+        rig.put("refused")
+    leases = rig.lease(30)
+    rig.storage.recover_worker("n.1", ["q"], running=[leases[0].token], how="orphaned")
+    leases = rig.lease(30)
+    assert all(rig.storage.release("n.1", [(job.id, job.queue, job.token) for job in leases]))
+    assert rig.storage.heartbeat("n", ["q"], 600)
+    assert _drain(rig) == accepted
+    assert set(rig.states().values()) == {"dead"}
+    ballast.unlink()
+    assert rig.put("new") == [True]
+    rig.storage.purge_dead()
+    rig.storage.purge(["q"], dead_ttl_s=100, dead_max=100)
+    assert list(rig.storage.leftovers()) == []
+    assert isinstance(rig.storage, SqliteStorage)
+    assert rig.storage._db.rows("PRAGMA integrity_check") == [("ok",)]
+
+
+def test_a_disk_full_of_our_own_jobs_takes_new_ones_after_a_drain(small_disk: Path) -> None:
+    rig = Rig(open_storage(f"sqlite:///{small_disk}/a.db?synchronous=normal", "app"))
+    for round_ in "abc":
+        accepted = _fill(rig, round_)
+        assert len(accepted) > 500
+        assert _drain(rig) == accepted
+        rig.storage.purge_dead()
+
+
+def test_a_bound_on_the_file_refuses_new_jobs(tmp_path: Path) -> None:
+    rig = Rig(open_storage(f"sqlite:///{tmp_path}/a.db?max_mb=2&synchronous=normal", "app"))
+    accepted = _fill(rig, "a")
+    assert (tmp_path / "a.db").stat().st_size < 4 * 1024 * 1024
+    assert _drain(rig, told=False) == accepted
+    assert len(_fill(rig, "b")) > 100
+
+
+def test_without_room_for_the_reserve_nothing_new_is_taken(small_disk: Path) -> None:
+    rig = Rig(open_storage(f"sqlite:///{small_disk}/a.db", "app"))
+    ballast = _take_the_rest(small_disk)
+    with pytest.raises(QueueFull):
+        rig.put("refused")
+    assert any("reserve" in text for text in rig.storage.warnings())
+    ballast.unlink()
+    assert rig.put("a") == [True]
+    assert not any("reserve" in text for text in rig.storage.warnings())
