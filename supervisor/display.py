@@ -34,6 +34,7 @@ class Display:
         if not self._told_ready:
             self._told_ready = True
             self._notifier.ready()
+            self._shown_s -= SHOW_S
         if not self._was_ready and fleet.ready() >= fleet.wanted():
             self._was_ready = True
             house.log.emit(
@@ -45,6 +46,7 @@ class Display:
 
     def stop_begun(self) -> None:
         self._notifier.stopping()
+        self._shown_s -= SHOW_S
 
     def show(self) -> None:
         now_s = self._house.clock()

@@ -27,6 +27,8 @@ if _hidden:
     del sys.modules["rich"]
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+_PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
+"""Source: man 3 sd-daemon."""
 _TEXT_CHARS_MAX = 16_000
 
 
@@ -102,19 +104,21 @@ def configure(
     """Return this process's log.
 
     `format` "auto" is console on a terminal, else JSON.  `file` is opened for appending (mode
-    0640); without it, lines go to `fd`, by default standard error.
+    0640); without it, lines go to `fd`, by default standard error.  The journal of systemd is told
+    each line's priority.
     """
     target = _open(file) if file else (2 if fd is None else fd)
     if format == "auto":
         format = "console" if os.isatty(target) else "json"
     sink = FdLogger(target, file)
+    render = _console() if format == "console" else _render_json
     logger = structlog.wrap_logger(
         sink,
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _clip,
-            _console() if format == "console" else _render_json,
+            _with_priority(render) if _is_journal(target) else render,
         ],
         wrapper_class=structlog.BoundLogger,
         cache_logger_on_first_use=True,
@@ -131,6 +135,23 @@ def _console() -> Any:
         colors="NO_COLOR" not in os.environ,
         exception_formatter=structlog.dev.plain_traceback,
     )
+
+
+def _is_journal(fd: int) -> bool:
+    """Return whether systemd has connected `fd` to its journal (man 5 systemd.exec)."""
+    info = os.fstat(fd)
+    return os.environ.get("JOURNAL_STREAM") == f"{info.st_dev}:{info.st_ino}"
+
+
+def _with_priority(render: Any) -> Any:
+    """Return a renderer that marks each line as the journal expects it, which takes the mark off."""
+
+    def mark(logger: Any, method: str, facts: EventDict) -> str:
+        priority = _PRIORITIES[method]
+        text: str = render(logger, method, facts)
+        return "\n".join(f"<{priority}>{line}" for line in text.split("\n"))
+
+    return mark
 
 
 def _clip(_logger: Any, _method: str, facts: EventDict) -> EventDict:
