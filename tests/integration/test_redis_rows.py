@@ -103,6 +103,19 @@ def test_a_stale_entry_in_another_lane_costs_no_job(rig: Rig) -> None:
     assert rig.lease(10) == []
 
 
+def test_stale_entries_are_no_part_of_a_share_and_go_with_the_next_turn(
+    rig: Rig, client: Any
+) -> None:
+    rig.put("a", "b", "c", "d")
+    for job_id in ("a", "c"):
+        assert rig.storage.cancel(job_id, "q", b"", 0)
+    turn = rig.storage.turn("n.1", (), ["q"], 10, share=2)
+    assert (ids(turn), turn.ready) == (["b"], 1)
+    assert rig.storage.cancel("d", "q", b"", 0)
+    assert rig.lease(10) == []
+    assert client.exists("{shop:q}:ghosts", "{shop:q}:ready") == 0
+
+
 def test_a_rescheduled_job_is_where_it_was_sent(rig: Rig) -> None:
     rig.put("a", "b", "c")
     assert rig.storage.reschedule("a", "q", now_ms() + 60_000)

@@ -9,7 +9,7 @@ one slot of a cluster.  What belongs to no queue carries ``{namespace}:``.
     suspects        LIST  ids that run alone
     ghosts          SET   ids with one stale entry in a ready list, to be skipped once
     held:<worker>   HASH  id -> token, with an "s" behind it for a suspect
-    receipt:<worker>      tokens settled last that left no answer; expires
+    receipt:<worker>      tokens settled or released ("r") last; expires
     nodes           ZSET  node -> lease ends at, ms by the server's clock
     info            HASH  node -> `Node` as JSON
     crew:<node>     SET   its workers

@@ -14,7 +14,7 @@ for a = 2, #ARGV, 2 do
   local good = value == token or value == token .. 's'
   if good then
     call('HDEL', held_key, id)
-    receipts[#receipts + 1] = token
+    receipts[#receipts + 1] = 'r' .. token
     local record = call('HGET', P .. 'jobs', id)
     if record and value ~= token then
       suspects[#suspects + 1] = id
@@ -24,7 +24,7 @@ for a = 2, #ARGV, 2 do
     end
   else
     receipt = receipt or call('GET', receipt_key) or ''
-    good = string.find(receipt, ',' .. token .. ',', 1, true) ~= nil
+    good = string.find(receipt, ',r' .. token .. ',', 1, true) ~= nil
   end
   verdicts[#verdicts + 1] = good and '1' or '0'
 end

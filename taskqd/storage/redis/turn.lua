@@ -20,15 +20,16 @@ if limit < 0 then return {0, verdicts, 0, 0, 0, 0, 0} end
 local flags = ARGV[4]
 local ids, records, ready, suspects, base, alone = {}, {}, 0, 0, 0, 0
 if call('EXISTS', P .. 'paused') == 0 then
-  local keys = levels()
-  for _, key in ipairs(keys) do ready = ready + call('LLEN', key) end
+  local keys, entries = levels(), 0
+  for _, key in ipairs(keys) do entries = entries + call('LLEN', key) end
+  ready = entries - call('SCARD', P .. 'ghosts')
   suspects = call('LLEN', P .. 'suspects')
   if suspects > 0 and limit > 0 and string.find(flags, 'a', 1, true) then
     take({P .. 'suspects'}, 1, ids, records)
     alone = #ids
     suspects = call('LLEN', P .. 'suspects')
   end
-  if #ids == 0 and ready > 0 and limit > 0 then
+  if #ids == 0 and entries > 0 and limit > 0 then
     take(keys, math.min(limit, math.max(1, math.ceil(ready / tonumber(ARGV[5])))), ids, records)
     ready = ready - #ids
   end
