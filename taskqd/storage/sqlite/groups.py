@@ -7,8 +7,8 @@ import msgspec
 from taskqd.clock import now_ms
 from taskqd.job import Entry
 from taskqd.storage.sqlite.base import Base
+from taskqd.storage.sqlite.entries import add
 from taskqd.storage.sqlite.unit import Unit
-from taskqd.storage.sqlite.work import add
 
 _OPEN = """
 INSERT INTO party (space, id, total, callback, until_ms) VALUES (?, ?, ?, ?, ?)

@@ -11,10 +11,10 @@ from taskqd.storage.base import Due
 from taskqd.storage.rules import split_tick
 from taskqd.storage.sqlite.base import Base
 from taskqd.storage.sqlite.connection import WAL_BYTES_MAX
+from taskqd.storage.sqlite.entries import add
 from taskqd.storage.sqlite.features import forget_old
 from taskqd.storage.sqlite.unit import DEAD, ENDED, Line, Unit
 from taskqd.storage.sqlite.wake import queue_place, timer_place, waiter_place
-from taskqd.storage.sqlite.work import add
 
 ROWS_AT_ONCE = 2000
 FREE_PAGES_MAX = 2048

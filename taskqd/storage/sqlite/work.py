@@ -11,17 +11,14 @@ from taskqd.storage.base import Bell, Leased
 from taskqd.storage.rules import grant, heads_last, key_of, node_of, release_key, rewrite, to_head
 from taskqd.storage.sqlite.base import Base
 from taskqd.storage.sqlite.bell import SqliteBell
-from taskqd.storage.sqlite.extras import add_unique, end_stopped, wishes
-from taskqd.storage.sqlite.unit import ENDED, LATER, READY, SUSPECT, Line, Unit
+from taskqd.storage.sqlite.entries import add
+from taskqd.storage.sqlite.extras import end_stopped, wishes
+from taskqd.storage.sqlite.unit import READY, SUSPECT, Line, Unit
 from taskqd.storage.sqlite.wake import queue_place, timer_place
 
 JOBS_AT_ONCE = 5000
 """Jobs written by one transaction, so that a large `enqueue` does not lock others out."""
 
-_FORGET = "DELETE FROM job WHERE queue=? AND id=? AND state=? AND rank<=?"
-_ADD = """
-INSERT INTO job (queue, id, state, rank, pos, priority, record) VALUES (?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT DO NOTHING RETURNING queue, id, state"""
 _END = """
 UPDATE job SET state=6, rank=?7, pos=0, suspect=0, answer=?6, record=x''
 WHERE queue=?1 AND id=?2 AND state=4 AND rank=?3 AND pos=?4 RETURNING ?5, id, ?4"""
@@ -152,52 +149,6 @@ class Work(Base):
 
     def timer_bell(self, queues: Sequence[str]) -> Bell:
         return SqliteBell(self._wake, lambda: [timer_place(self._space)], lambda: None)
-
-
-def add(unit: Unit, jobs: Sequence[Entry]) -> list[bool]:
-    """Write jobs whose ids, and whose unique keys, are not known."""
-    lines = {queue: unit.made_line(queue) for queue in {job.queue for job in jobs}}
-    if any(job.unique for job in jobs):
-        return add_unique(unit, lines, jobs, lambda some: _add(unit, lines, some))
-    return _add(unit, lines, jobs)
-
-
-def _add(unit: Unit, lines: dict[str, Line], jobs: Sequence[Entry]) -> list[bool]:
-    now = now_ms()
-    db = unit.db
-    db.many(_FORGET, [(lines[job.queue].id, job.id, ENDED, now) for job in jobs if not job.fresh])
-    for queue, line in lines.items():
-        later = [job.run_at_ms for job in jobs if job.run_at_ms > now and job.queue == queue]
-        if later:
-            unit.look_earlier(line, min(later))
-    added = db.many(_ADD, [_row(lines[job.queue], job, now) for job in jobs])
-    by_id = {line.id: line for line in lines.values()}
-    ready: dict[int, int] = {}
-    for queue_id, _, state in added:
-        if state == READY:
-            ready[queue_id] = ready.get(queue_id, 0) + 1
-    for queue_id, count in ready.items():
-        by_id[queue_id].ready += count
-        unit.ring(by_id[queue_id], count)
-    if len(added) == len(jobs):
-        return [True] * len(jobs)
-    new = {(queue_id, job_id) for queue_id, job_id, _ in added}
-    return [_take(new, (lines[job.queue].id, job.id)) for job in jobs]
-
-
-def _row(line: Line, job: Entry, now: int) -> tuple[int, str, int, int, int, int, bytes]:
-    line.tail += 1
-    if job.run_at_ms > now:
-        return line.id, job.id, LATER, job.run_at_ms, line.tail, job.priority, job.payload
-    return line.id, job.id, READY, 9 - job.priority, line.tail, job.priority, job.payload
-
-
-def _take(new: set[tuple[int, str]], key: tuple[int, str]) -> bool:
-    """Return whether `key` is new; the second one of a batch is not."""
-    if key in new:
-        new.remove(key)
-        return True
-    return False
 
 
 def settle(unit: Unit, worker: str, outcomes: Sequence[Outcome], effects: Effects) -> None:
