@@ -60,11 +60,11 @@ def test_the_sandbox_is_the_one_that_was_rated(machine: Machine) -> None:
 def test_start_returns_when_a_worker_serves_and_may_take_longer_than_its_timeout(
     machine: Machine,
 ) -> None:
-    machine.drop_in("taskqd", "TimeoutStartSec=2")
+    machine.drop_in("taskqd", "TimeoutStartSec=6")
     with machine.redis.frozen():
         starting = machine.begin("systemctl", "start", "taskqd")
         wait_until(lambda: "starting" in status_text(machine), "a status while it starts")
-        time.sleep(4)  # twice the timeout
+        time.sleep(8)  # longer than that
         assert machine.state("taskqd") == "activating"
         assert starting.poll() is None
     assert starting.wait(30) == 0
@@ -170,6 +170,16 @@ def test_quiet_is_no_stop(machine: Machine, shop: Shop) -> None:
     machine.run(CTL, "resume", SOCKET)
     machine.ledger.wait_done(["a"])
     assert restarts(machine) == 0
+
+
+def test_the_journal_knows_the_priority_of_each_event(machine: Machine, shop: Shop) -> None:
+    machine.configure(TASKQD_SHUTDOWN__GRACE_S=2)
+    start(machine)
+    machine.ledger.wait_begun(shop.order("a", seconds=300))
+    machine.run("systemctl", "stop", "taskqd")
+    by_priority = {event["event"]: event["priority"] for event in machine.events("taskqd")}
+    assert by_priority["master.ready"] == "6"
+    assert by_priority["job.interrupted"] == "4"
 
 
 # -- crashes ---------------------------------------------------------------------------------------

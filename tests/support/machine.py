@@ -156,20 +156,25 @@ class Machine:
         return [int(pid) for pid in done.stdout.split()] if group else []
 
     def events(self, unit: str, name: str = "") -> list[dict[str, Any]]:
-        """Return the daemon's log events that the journal has, oldest first."""
+        """Return the daemon's events in the journal since `reset`, each with its "priority"."""
         found = []
-        for line in self.text(unit).splitlines():
-            if line.startswith("{"):
-                event = json.loads(line)
+        for line in self._read(unit, "--output=json").splitlines():
+            entry = json.loads(line)
+            message = entry.get("MESSAGE")
+            if isinstance(message, str) and message.startswith("{"):
+                event = json.loads(message)
                 if not name or event["event"] == name:
-                    found.append(event)
+                    found.append({**event, "priority": entry["PRIORITY"]})
         return found
 
     def text(self, unit: str) -> str:
         """Return what the journal has of a unit since `reset`."""
+        return self._read(unit, "--output=cat")
+
+    def _read(self, unit: str, *options: str) -> str:
         self.run("journalctl", "--sync")
         cursor = f"--after-cursor={self._cursor}" if self._cursor else "--no-tail"
-        return self.run("journalctl", "--unit", unit, "--output=cat", "--no-pager", cursor)
+        return self.run("journalctl", "--unit", unit, "--no-pager", "--all", cursor, *options)
 
     def journal(self) -> str:
         """Return what the journal has of our units, for people who look at a failed test."""
