@@ -39,6 +39,8 @@ class Stock:
 
     def taken_back(self, count: int) -> None:
         self.in_slots -= count
+        # law: a worker with a free slot asks, or is armed to be woken; it never does neither.
+        self.dry = self.dry and not self.free
 
     def finished(self, outcomes: list[Outcome], now_s: float) -> None:
         self.in_slots -= len(outcomes)
@@ -74,10 +76,16 @@ class Stock:
         )
 
     def stalled(self, waiting: int, now_s: float) -> bool:
-        """Return whether unstarted jobs wait behind ones that outlast their slice."""
-        return waiting > 0 and now_s >= self._progress_s + SLICE_S
+        """Return whether unstarted jobs wait behind ones that outlast their slice.
+
+        With a slot free they wait for nothing but a CPU, and are where they should be.
+        """
+        return self._blocked(waiting) and now_s >= self._progress_s + SLICE_S
+
+    def _blocked(self, waiting: int) -> bool:
+        return waiting > 0 and self.in_slots - waiting >= self.capacity
 
     def next_s(self, waiting: int) -> float:
         """Return when to look again although nobody rings, on the monotonic clock."""
-        stalled_s = self._progress_s + SLICE_S if waiting else math.inf
+        stalled_s = self._progress_s + SLICE_S if self._blocked(waiting) else math.inf
         return min(self._oldest_s + FLUSH_S, stalled_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 
 import pytest
@@ -111,6 +112,24 @@ def test_unstarted_jobs_behind_a_long_one_are_noticed() -> None:
     assert stock.next_s(4) == 10.0 + SLICE_S
     stock.finished(outcomes(1), 10.005)
     assert not stock.stalled(3, 10.0 + SLICE_S)
+
+
+def test_job_that_waits_for_a_cpu_only_is_not_given_back() -> None:
+    stock = Stock(1)
+    stock.handed(1, 10.0)
+    assert not stock.stalled(1, 11.0), "the slot is free: it is about to start"
+    assert stock.next_s(1) == math.inf, "and there is nothing to look for"
+
+
+def test_worker_that_gave_everything_back_asks_again() -> None:
+    stock = Stock(1)
+    stock.handed(2, 10.0)
+    stock.dry = True
+    stock.taken_back(1)
+    assert stock.dry, "its slot is busy"
+    stock.taken_back(1)
+    assert not stock.dry
+    assert stock.limit() == 1
 
 
 def test_nothing_is_asked_for_beside_a_suspect_or_after_an_empty_turn() -> None:
