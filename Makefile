@@ -2,7 +2,11 @@
 
 VENV ?= .venv
 STORAGE ?= sqlite
+KIND ?= process
+SECONDS ?= 60
+SEED ?= 1
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -14,7 +18,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 .DEFAULT_GOAL := help
 export PYTHON  # the interpreter to make .venv with; empty: the newest from 3.11 on that works
 .PHONY: help demo test check lint format type layers test-unit test-contract test-process \
-	test-fault test-wheel bench wheel clean
+	test-fault test-wheel bench chaos wheel clean
 
 help:  ## Print this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,8 +62,12 @@ test-fault: $(DEV)  ## Kills, outages, full disks.
 test-wheel: $(DEV)  ## The built wheel in an empty environment, outside the checkout.
 	$(PYTEST) -m slow tests/unit
 
-bench: $(DEV)  ## Side by side with Huey on one private Redis.
-	$(BIN)/python -m benchmarks huey
+bench: $(DEV)  ## Side by side with all peers on one private Redis; BENCH_ARGS=--quick for a look.
+	$(BIN)/python -m benchmarks peers $(BENCH_ARGS)
+
+chaos: $(DEV)  ## A daemon under kills and outages, and a report; SECONDS=60 SEED=1 STORAGE=sqlite KIND=process.
+	$(BIN)/python -m tests.fault.chaos --seconds $(SECONDS) --seed $(SEED) --storage $(STORAGE) \
+		--kind $(KIND) --out var/chaos
 
 wheel: $(DEV)  ## Build dist/*.whl and dist/*.tar.gz.
 	$(BIN)/python -m build --quiet

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from datetime import datetime
 
 from taskqd.errors import StorageError
 from taskqd.job import State, decode_answer
@@ -59,6 +60,10 @@ def final(world: World, storage: Storage, rules: Rules, ticks_until: int) -> Fin
         leftovers=list(storage.leftovers()),
         processes=[f"{pid}" for pid in world.pids() if alive(pid)],
         deaths=[event["child_pid"] for event in world.events("worker.crashed")],
+        recovered=[
+            (event["job_id"], round(datetime.fromisoformat(event["timestamp"]).timestamp() * 1000))
+            for event in world.events("job.recovered")
+        ],
         ticks_until=ticks_until // 1000 * 1000,
         rules=rules,
     )

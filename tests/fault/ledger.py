@@ -111,6 +111,8 @@ class Final(msgspec.Struct):
     """Processes of the daemon that outlived it."""
     deaths: list[int] = []
     """Pids of all workers that the daemon itself reported as crashed."""
+    recovered: list[tuple[str, int]] = []
+    """(job, Unix ms) for each time that the daemon said that it had taken a job back."""
     ticks_until: int = 0
     """Unix ms: a daemon was there to fire ticks until then."""
     rules: Rules = Rules()

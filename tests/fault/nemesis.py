@@ -86,7 +86,13 @@ class Kill(Operation):
 
 
 class KillWorker(Kill):
+    """One that runs a job, if there is any."""
+
     name, role = "kill worker", "worker"
+
+    def _pick(self, pids: list[int]) -> int | None:
+        busy = self.world.busy()
+        return super()._pick([pid for pid in pids if pid in busy] or pids)
 
 
 class KillZygote(Kill):

@@ -44,7 +44,11 @@ def recovery(evidence: Evidence) -> dict[str, Times]:
     dead = [fault for fault in alone if fault.kind == "kill worker"]
     down = [fault for fault in alone if fault.kind in ("kill master", "kill tree")]
     away = [fault for fault in alone if fault.kind == "kill storage"]
+    back = _moments(evidence)
     return {
+        "worker killed -> its job is back in its queue": times(
+            [*_taken_back(_victims(evidence, begins, dead), back)]
+        ),
         "worker killed -> its job starts again": times([*_cut_short(evidence, begins, dead)]),
         "daemon killed -> its job starts again": times([*_cut_short(evidence, begins, down)]),
         "daemon killed -> any job starts": times([*_resumed(begins, down, "begin")]),
@@ -59,18 +63,47 @@ def _is_alone(fault: Fault, faults: Sequence[Fault]) -> bool:
     return not any(other is not fault and touches(other) for other in faults)
 
 
+def _victims(
+    evidence: Evidence, begins: Sequence[Line], faults: Sequence[Fault]
+) -> Iterator[tuple[Line, Fault]]:
+    """Yield each attempt that such a fault cut short."""
+    finished = {(x.id, x.token) for x in evidence.jobs if x.e != "begin"}
+    killer = {pid: fault for fault in faults for pid in fault.killed}
+    for line in begins:
+        fault = killer.get(line.pid)
+        if fault is not None and (line.id, line.token) not in finished:
+            yield line, fault
+
+
 def _cut_short(
     evidence: Evidence, begins: Sequence[Line], faults: Sequence[Fault]
 ) -> Iterator[float]:
-    """Yield for each attempt that such a fault cut short how long the next one took to start."""
-    finished = {(x.id, x.token) for x in evidence.jobs if x.e != "begin"}
-    killer = {pid: fault for fault in faults for pid in fault.killed}
-    later: dict[str, Line] = {}
-    for line in reversed(begins):
-        fault = killer.get(line.pid)
-        if fault is not None and (line.id, line.token) not in finished and line.id in later:
-            yield (later[line.id].m - fault.begin) / MS
-        later[line.id] = line
+    """Yield for each attempt that was cut short how long the next one took to start."""
+    starts: dict[str, list[int]] = {}
+    for line in begins:
+        starts.setdefault(line.id, []).append(line.m)
+    for line, fault in _victims(evidence, begins, faults):
+        later = [at for at in starts[line.id] if at > line.m]
+        if later:
+            yield (later[0] - fault.begin) / MS
+
+
+def _moments(evidence: Evidence) -> dict[str, list[float]]:
+    """Return for each job when it was taken back, in ms of the monotonic clock."""
+    behind_ms = min((line.w - line.m / MS for line in evidence.jobs), default=0.0)
+    found: dict[str, list[float]] = {}
+    for job, wall_ms in evidence.final.recovered:
+        found.setdefault(job, []).append(wall_ms - behind_ms)
+    return found
+
+
+def _taken_back(
+    victims: Iterator[tuple[Line, Fault]], back: dict[str, list[float]]
+) -> Iterator[float]:
+    for line, fault in victims:
+        later = [at for at in back.get(line.id, ()) if at >= fault.begin / MS]
+        if later:
+            yield min(later) - fault.begin / MS
 
 
 def _resumed(begins: Sequence[Line], faults: Sequence[Fault], since: str) -> Iterator[float]:

@@ -16,9 +16,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 
-from tests.fault.ledger import CLIENTS, JOBS
+from tests.fault.ledger import CLIENTS, JOBS, Line
 from tests.fault.workload import LEDGER_ENV, NAMESPACE
 from tests.support.daemon import ROOT, Daemon
 from tests.support.redis_server import RedisServer, available_servers
@@ -26,6 +27,7 @@ from tests.support.redis_server import RedisServer, available_servers
 LEASE_S = 5.0
 GRACE_S = 6.0
 WAIT_S = 30.0
+TAIL_BYTES = 32 * 1024
 
 
 class Broke(Exception):
@@ -153,6 +155,17 @@ class World:
             child.pid for child in children if _title(child).startswith(f"taskqd: {role}")
         )
 
+    def busy(self) -> set[int]:
+        """Return the processes that are in the middle of a job, by the end of the ledger."""
+        path = self.folder / JOBS
+        if not path.exists():
+            return set()
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - TAIL_BYTES))
+            tail = file.read()
+        last = dict(_pid_and_event(line) for line in tail.splitlines()[1:] if line)
+        return {pid for pid, event in last.items() if event == "begin"}
+
     def began(self) -> bool:
         """Return whether this daemon has said that it starts."""
         return any(event["pid"] == self.master for event in self.events("master.started"))
@@ -160,6 +173,14 @@ class World:
     def events(self, *names: str) -> list[dict[str, Any]]:
         assert self.daemon is not None
         return [event for event in self.daemon.events() if event["event"] in names]
+
+
+def _pid_and_event(line: bytes) -> tuple[int, str]:
+    try:
+        found = msgspec.json.decode(line, type=Line)
+    except msgspec.DecodeError:
+        return 0, ""
+    return found.pid, found.e
 
 
 def _title(process: psutil.Process) -> str:
