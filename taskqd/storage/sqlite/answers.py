@@ -16,7 +16,7 @@ BREATH_S = 0.02
 """Such a waiter looks again after a ring, but not more often than this."""
 
 _FIND = """
-SELECT answer FROM job WHERE queue=? AND id=?
+SELECT answer FROM job WHERE queue=?1 AND id=?2
 AND (state=6 AND rank>?3 OR state=5 AND pos>?3) AND answer<>x''"""
 
 
