@@ -98,7 +98,7 @@ class Checker:
             ended = self._ended(job)
             if ended.state in ("queued", "scheduled", "running"):
                 yield Broken("stuck", job, f"{ok.kind}: still {ended.state} after the quiet period")
-            elif ended.state == "" and (self.excuses.forgotten(ok.m) or self.rules.loss):
+            elif ended.state == "" and self.excuses.forgotten(ok.m):
                 self.counts["forgotten"] += 1
             elif ended.state == "":
                 ran = any(not self.excuses.forgotten(a.finish.m) for a in self._ends(job))  # type: ignore[union-attr]
@@ -126,7 +126,7 @@ class Checker:
                     yield Broken("token", job, f"{a.begin.kind}: started with token {tokens}")
 
     def _lost_since(self, attempt: Attempt) -> bool:
-        return self.rules.loss or bool(self.excuses.forgotten(attempt.begin.m))
+        return bool(self.excuses.forgotten(attempt.begin.m))
 
     def nothing_runs_after_its_answer(self) -> Iterator[Broken]:
         for job, attempts in self.attempts.items():
@@ -181,7 +181,7 @@ class Checker:
         finish = before.finish if before else None
         raised = finish is not None and finish.e == "raise"
         expired = self.excuses.expired(was.m, now.m)
-        if self.rules.loss or self.excuses.forgotten(finish.m if finish else was.m):
+        if self.excuses.forgotten(finish.m if finish else was.m):
             return ""
         if failed > raised:
             return "a failure was counted, and nothing was raised"
@@ -226,7 +226,7 @@ class Checker:
     def revoked_jobs_stay_away(self) -> Iterator[Broken]:
         for job, revoked in self.revoked.items():
             self.counts["revoked"] += 1
-            if self.excuses.forgotten(revoked.m) or self.rules.loss:
+            if self.excuses.forgotten(revoked.m):
                 continue
             if any(a.begin.m > revoked.m for a in self.attempts.get(job, ())):
                 yield Broken("revoked", job, "started after revoke had returned True")

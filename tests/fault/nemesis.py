@@ -19,6 +19,7 @@ from tests.fault.world import GRACE_S, WAIT_S, Broke, World, alive, all_dead, st
 
 DEAD_S = 10.0
 VERDICT_S = 2.0
+EVERYTHING_S = 1e6
 
 
 class Operation:
@@ -309,6 +310,11 @@ class EmptyStorage(KillStorage):
     """The server comes back with nothing: only where the run allows losses."""
 
     name = "empty storage"
+
+    def inject(self) -> bool:
+        found = super().inject()
+        self.fault.forgets_s = EVERYTHING_S
+        return found
 
     def heal(self) -> None:
         server = self.world.server
