@@ -58,5 +58,9 @@ def _persist(storage: Storage, batch: Sequence[Entry]) -> list[bool]:
             time.sleep(pause_s * random.uniform(0.5, 1.0))
             pause_s = min(pause_s * 2, _PAUSE_S_MAX)
         else:
+            if repeat is batch:
+                return new
             # A fresh id that a repeat finds in the storage was put there by our own first write.
-            return [is_new or entry.fresh for is_new, entry in zip(new, batch, strict=True)]
+            # Of a unique job that cannot be told; who asks for its key's holder learns it.
+            pairs = zip(new, batch, strict=True)
+            return [is_new or (entry.fresh and not entry.unique) for is_new, entry in pairs]

@@ -31,7 +31,7 @@ class CallersPlace:
     """The caller's thread as a slot."""
 
     stopping = False
-    worker = ""
+    worker = _WORKER
 
     def __init__(self) -> None:
         self._runner: asyncio.Runner | None = None
@@ -65,8 +65,9 @@ def run_queued(app: ImmediateApp) -> int:
     place = CallersPlace()
     count = 0
     try:
-        while leases := storage.lease(_WORKER, queues, 1).leases:
-            for lease in leases:
+        while (leased := storage.lease(_WORKER, queues, 1)).leases:
+            runner.heed(leased.revocations)
+            for lease in leased.leases:
                 storage.settle(_WORKER, [runner.run(lease, place)])
                 count += 1
     finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from taskqd.errors import ConfigError
 from taskqd.settings import Durability
@@ -64,7 +64,7 @@ def namespaces(url: str) -> list[str]:
 def _open_memory(url: str, namespace: str) -> Storage:
     from taskqd.storage.memory import MemoryStorage
 
-    parts = urlsplit(url)
+    parts = _split(url)
     options = _options(url, parts.query, ("max_jobs",))
     return MemoryStorage(namespace, world=parts.netloc, max_jobs=_number(url, "max_jobs", options))
 
@@ -73,7 +73,7 @@ def _open_sqlite(url: str, namespace: str, durability: Durability | None) -> Sto
     from taskqd.storage.sqlite import SqliteStorage
 
     path = _sqlite_path(url)
-    options = _options(url, urlsplit(url).query, ("synchronous", "max_mb"))
+    options = _options(url, _split(url).query, ("synchronous", "max_mb"))
     synchronous = options.get("synchronous", "normal" if durability == "memory" else "full")
     if synchronous not in ("full", "normal"):
         raise ConfigError(f"storage {url!r}: synchronous={synchronous}: expected full or normal")
@@ -82,13 +82,20 @@ def _open_sqlite(url: str, namespace: str, durability: Durability | None) -> Sto
 
 
 def _sqlite_path(url: str) -> str:
-    parts = urlsplit(url)
+    parts = _split(url)
     path = unquote(parts.path[1:])
     if parts.netloc or not path:
         raise ConfigError(
             f"storage {url!r}: expected sqlite:///relative.db or sqlite:////absolute/path.db"
         )
     return path
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError as error:
+        raise ConfigError(f"storage {mask_url(url)!r}: {error}") from None
 
 
 def _options(url: str, query: str, known: tuple[str, ...]) -> dict[str, str]:
