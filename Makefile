@@ -88,4 +88,6 @@ $(DEV): $(READY)
 	@$(BIN)/python .ci/dev_requirements.py > $(VENV)/dev.txt
 	@echo "installing the tools of development into $(VENV)"
 	@$(PIP) --requirement $(VENV)/dev.txt
+	@$(BIN)/python .ci/dev_requirements.py deploy > $(VENV)/deploy.txt
+	@$(PIP) --requirement $(VENV)/deploy.txt || echo "going on without what checks deploy/"
 	@touch $@
