@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from taskqd.errors import ConfigError
-from taskqd.job import Entry, State
+from taskqd.job import State
 from taskqd.storage.features import Hold, LockRow, Noted, Revocation
-from taskqd.storage.memory.line import Job, Line
-from taskqd.storage.memory.space import TIMERS, Group, Lock, Rate, Space
+from taskqd.storage.memory.line import Line
+from taskqd.storage.memory.space import TIMERS, Lock, Rate, Space
 from taskqd.storage.rules import margin_ms, node_of, worker_of
 
 
 class Kept:
-    """Notes, standing orders, locks, rates, groups, schedules."""
+    """Notes, standing orders, locks, rates, schedules."""
 
     _space: Space
 
@@ -150,69 +150,6 @@ class Kept:
         with self._space.lock:
             line = self._space.lines.get(queue)
             return line.unique.get(key) if line else None
-
-    # -- groups ------------------------------------------------------------------------------
-
-    def group_open(
-        self, group: str, queue: str, total: int, callback: Entry | None, ttl_s: int
-    ) -> bool:
-        space = self._space
-        with space.lock:
-            if self._group(group) is not None:
-                return False
-            until = space.wall_ms() + ttl_s * 1000
-            space.groups[group] = Group(queue, total, callback, until)
-            if not total:
-                self._call_back(space.groups[group])
-            return True
-
-    def group_put(self, group: str, queue: str, index: int, answer: bytes) -> int:
-        with self._space.lock:
-            found = self._group(group)
-            if found is None:
-                return -1
-            if index in found.answers:
-                return found.total - len(found.answers)
-            found.answers[index] = answer
-            left = found.total - len(found.answers)
-            if not left:
-                self._call_back(found)
-            return left
-
-    def _call_back(self, group: Group) -> None:
-        if group.callback is not None:
-            self._space.add(group.callback)
-            self._space.ring(group.callback.queue, 1)
-
-    def group_answers(self, group: str, queue: str) -> list[bytes | None]:
-        with self._space.lock:
-            found = self._group(group)
-            return [found.answers.get(i) for i in range(found.total)] if found else []
-
-    def group_left(self, group: str, queue: str) -> int:
-        with self._space.lock:
-            found = self._group(group)
-            return found.total - len(found.answers) if found else -1
-
-    def group_drop(self, group: str, queue: str) -> None:
-        with self._space.lock:
-            self._space.groups.pop(group, None)
-
-    def _group(self, group: str) -> Group | None:
-        found = self._space.groups.get(group)
-        return found if found is not None and found.until_ms > self._space.wall_ms() else None
-
-    def conclude(self, job_id: str, queue: str, answer: bytes, ttl_s: int) -> bool:
-        space = self._space
-        with space.lock:
-            line = space.line(queue)
-            if job_id in line.jobs:
-                return False
-            job = Job(job_id, queue, b"", 0)
-            job.answer, job.answer_until_ms = answer, space.wall_ms() + ttl_s * 1000
-            line.to_ended(job, space.wall_ms())
-            space.answered.notify_all()
-            return True
 
     # -- schedules ---------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 from taskqd.storage.memory.features import Kept
+from taskqd.storage.memory.groups import Groups
 from taskqd.storage.memory.keep import Keep
 from taskqd.storage.memory.space import Space
 from taskqd.storage.memory.view import View
@@ -14,7 +15,7 @@ _spaces: dict[tuple[str, str], Space] = {}
 _guard = threading.Lock()
 
 
-class MemoryStorage(Work, Keep, View, Kept):
+class MemoryStorage(Work, Keep, View, Kept, Groups):
     """The readable reference of the contract.  May be used by several threads at once.
 
     `world`: handles of one world and namespace share their jobs (``memory://world``).  `space`

@@ -1,0 +1,74 @@
+"""Groups and their callbacks, in memory."""
+
+from __future__ import annotations
+
+from taskqd.job import Entry
+from taskqd.storage.memory.line import Job
+from taskqd.storage.memory.space import Group, Space
+
+
+class Groups:
+    """The answers of a group's members, until its callback has them."""
+
+    _space: Space
+
+    def group_open(
+        self, group: str, queue: str, total: int, callback: Entry | None, ttl_s: int
+    ) -> bool:
+        space = self._space
+        with space.lock:
+            if self._group(group) is not None:
+                return False
+            until = space.wall_ms() + ttl_s * 1000
+            space.groups[group] = Group(queue, total, callback, until)
+            if not total:
+                self._call_back(space.groups[group])
+            return True
+
+    def group_put(self, group: str, queue: str, index: int, answer: bytes) -> int:
+        with self._space.lock:
+            found = self._group(group)
+            if found is None:
+                return -1
+            if index in found.answers:
+                return found.total - len(found.answers)
+            found.answers[index] = answer
+            left = found.total - len(found.answers)
+            if not left:
+                self._call_back(found)
+            return left
+
+    def _call_back(self, group: Group) -> None:
+        if group.callback is not None:
+            self._space.add(group.callback)
+            self._space.ring(group.callback.queue, 1)
+
+    def group_answers(self, group: str, queue: str) -> list[bytes | None]:
+        with self._space.lock:
+            found = self._group(group)
+            return [found.answers.get(i) for i in range(found.total)] if found else []
+
+    def group_left(self, group: str, queue: str) -> int:
+        with self._space.lock:
+            found = self._group(group)
+            return found.total - len(found.answers) if found else -1
+
+    def group_drop(self, group: str, queue: str) -> None:
+        with self._space.lock:
+            self._space.groups.pop(group, None)
+
+    def _group(self, group: str) -> Group | None:
+        found = self._space.groups.get(group)
+        return found if found is not None and found.until_ms > self._space.wall_ms() else None
+
+    def conclude(self, job_id: str, queue: str, answer: bytes, ttl_s: int) -> bool:
+        space = self._space
+        with space.lock:
+            line = space.line(queue)
+            if job_id in line.jobs:
+                return False
+            job = Job(job_id, queue, b"", 0)
+            job.answer, job.answer_until_ms = answer, space.wall_ms() + ttl_s * 1000
+            line.to_ended(job, space.wall_ms())
+            space.answered.notify_all()
+            return True
