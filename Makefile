@@ -18,10 +18,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 .DEFAULT_GOAL := help
 export PYTHON  # the interpreter to make .venv with; empty: the newest from 3.11 on that works
 .PHONY: help demo test check lint format type layers test-unit test-contract test-process \
-	test-fault test-wheel bench chaos wheel clean
+	test-fault test-e2e test-wheel bench chaos wheel clean
 
 help:  ## Print this list.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(READY)  ## Measure the standard library under kills; STORAGE=sqlite|redis|valkey.
 	@STORAGE=$(STORAGE) $(BIN)/python -m examples.stdlib_atlas
@@ -58,6 +58,9 @@ test-process: $(DEV)  ## The real daemon, real signals.
 
 test-fault: $(DEV)  ## Kills, outages, full disks.
 	$(PYTEST) -n 2 $(wildcard tests/fault)
+
+test-e2e: $(DEV)  ## Under a real systemd and in simulated pods (root), and what is in deploy/.
+	$(PYTEST) tests/e2e
 
 test-wheel: $(DEV)  ## The built wheel in an empty environment, outside the checkout.
 	$(PYTEST) -m slow tests/unit
