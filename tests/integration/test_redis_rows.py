@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -14,6 +14,7 @@ from taskqd.errors import StorageRefused
 from taskqd.ids import new_id
 from taskqd.job import Marks, State
 from taskqd.storage.base import Storage
+from taskqd.storage.features import Hold, Revocation
 from taskqd.storage.redis import RedisStorage
 from tests.support.redis_server import RedisServer, available_servers
 from tests.support.rig import Rig, ack, done, entry, ids, outcome, until
@@ -155,6 +156,17 @@ def test_ids_of_every_shape_work(rig: Rig) -> None:
 
 # -- leaks -------------------------------------------------------------------------------------
 
+
+def _plant_lock(client: Any, rest: str) -> None:
+    client.sadd("{shop}:locks", "l")
+    client.hset("{shop}:lock:l", "gone.1#1", f"7 {rest}")
+
+
+def _plant_owned(client: Any) -> None:
+    client.sadd("{shop}:owners", "n.1")
+    client.sadd("{shop}:owned:n.1", "n.1#1\nl")
+
+
 LEAKS: dict[str, tuple[Callable[[Any], object], str]] = {
     "record": (lambda c: c.hset("{shop:q}:jobs", "lost", "{}"), "neither waiting nor running"),
     "entry": (lambda c: c.rpush("{shop:q}:ready", "none"), "no record"),
@@ -172,9 +184,42 @@ LEAKS: dict[str, tuple[Callable[[Any], object], str]] = {
     "last": (lambda c: c.hset("{shop:q}:last", "t", "1"), "no tick"),
     "answer": (lambda c: c.hset("{shop:q}:r:x", "1", "y"), "no lifetime"),
     "mail": (lambda c: c.rpush("{shop:q}:mail:w", "y"), "no lifetime"),
+    "noted": (lambda c: c.sadd("{shop:q}:noted", "gone"), "it has ended"),
+    "notes": (lambda c: c.hset("{shop:q}:notes:gone", "k", "v"), "its job has ended"),
+    "stop": (lambda c: c.hset("{shop:q}:stops", "gone", "1\nx"), "it has ended"),
+    "unique": (lambda c: c.hset("{shop:q}:unique", "k", "gone"), "no job holds it"),
+    "udone": (lambda c: c.hset("{shop:q}:udone", "gone", "k"), "it has ended"),
+    "group": (lambda c: c.hset("{shop:q}:group:g", "total", "1"), "no lifetime"),
+    "order": (lambda c: c.hset("{shop}:orders", "id:x", "1\n[]"), "no lifetime"),
+    "rate": (lambda c: c.zadd("{shop}:rate:k", {"1:1": 1}), "no lifetime"),
+    "lock": (lambda c: _plant_lock(c, "0 gone.1"), "node of its owner"),
+    "old lock": (lambda c: _plant_lock(c, "5 "), "time of its owner is over"),
+    "no lock": (lambda c: c.sadd("{shop}:locks", "l"), "nobody owns it"),
+    "owned": (_plant_owned, "not locked"),
+    "own": (lambda c: c.set("{shop}:what", "y"), "unknown name"),
+    "own tick": (lambda c: c.zadd("{shop}:ticks", {"t@1": 1}), "lifetime is over"),
     "unknown": (lambda c: c.set("{shop:q}:what", "y"), "unknown name"),
     "queue": (lambda c: c.set("{shop:other}:seq", "1"), "queue is not known"),
 }
+
+
+def test_what_is_in_use_is_no_leak(rig: Rig) -> None:
+    storage = cast("RedisStorage", rig.storage)
+    rig.put("a", unique="k")
+    rig.put("b", unique="s", unique_until="start")
+    [lease, _] = rig.lease(2)
+    assert storage.note(Hold("n.1", "a", "q", lease.token), "k", b"v") == "kept"
+    assert storage.stop("a", "q", b"x", 300)
+    storage.revoke("task:x", Revocation(), 300)
+    assert storage.lock("l", "n.1#1") is not None
+    assert storage.lock("l", "n.2#1", waiter=("q", "b")) is None
+    assert storage.lock("m", "me", ttl_s=60) is not None
+    assert storage.take("k", 1, 60_000, "a") == 0
+    assert storage.take("k", 1, 60_000, "b") > 0
+    assert storage.group_open("g", "q", 1, None, 300)
+    storage.schedule_put("s", b"data")
+    assert storage.fire("t@1", [])
+    assert list(storage.leftovers()) == []
 
 
 @pytest.mark.parametrize("leak", LEAKS)
@@ -261,10 +306,39 @@ def _use_everything(storage: RedisStorage) -> None:
     assert storage.purge(["q"], dead_ttl_s=1, dead_max=1) == 0
     storage.pause("q")
     storage.resume("q")
+    _use_features(storage, rig)
     assert storage.queues()[0].queued == 4
     assert list(storage.leftovers()) == []
     assert storage.purge_queue("q") == 4
     assert storage.purge_dead() == 0
+
+
+def _use_features(storage: RedisStorage, rig: Rig) -> None:
+    rig.register("n")
+    assert storage.group_open("g", "q", 1, entry("back", unique="k"), 300)
+    assert storage.group_put("g", "q", 0, b"1") == 0
+    assert storage.group_left("g", "q") == 0
+    storage.group_drop("g", "q")
+    assert storage.unique_holder("q", "k") == "back"
+    leases = {lease.id: lease for lease in rig.lease(9)}
+    assert storage.note(Hold("n.1", "back", "q", leases["back"].token), "k", b"v") == "kept"
+    assert storage.notes("back") == {"k": b"v"}
+    assert storage.stop("back", None, done(0, "cancelled"), 300)
+    assert storage.turn("n.1", (), ["q"], 0).stops == ("back",)
+    storage.revoke("task:x", Revocation(), 300)
+    assert storage.revocations()
+    assert storage.restore("task:x")
+    assert storage.lock("l", "n.1#1") is not None
+    assert storage.lock("l", "n.2#1", waiter=("q", "a")) is None
+    assert storage.lock("m", "me", ttl_s=60) is not None
+    assert storage.renew_lock("m", "me", 60)
+    assert storage.flush_locks() == 2
+    assert storage.take("k", 1, 10, "a") == 0
+    assert storage.take("k", 1, 10, "b") > 0
+    assert storage.conclude("never", "q", done(0), 300)
+    storage.schedule_put("s", b"data")
+    assert storage.schedule_drop("s")
+    storage.recover_worker("n.1", ["q"], running=[], how="released")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -15,9 +15,7 @@ local function keep_one(id, answer, ttl)
   keep({[bucket] = {sub(id, -1), answer}}, {[bucket] = tonumber(ttl)})
 end
 
--- Tells those who wait for these ids that they have ended (or are gone).
 local function notify(ids)
-  if #ids == 0 or call('EXISTS', P .. 'waiters') == 0 then return end
   for i, waiters in ipairs(call('HMGET', P .. 'waiters', unpack(ids))) do
     if waiters then
       for waiter in string.gmatch(waiters, '%S+') do
@@ -27,4 +25,28 @@ local function notify(ids)
       call('HDEL', P .. 'waiters', ids[i])
     end
   end
+end
+
+-- Drops what is kept only for jobs that have not ended (or are gone now), and tells their waiters.
+local function farewell(ids)
+  if #ids == 0 or call('EXISTS', P .. 'waiters', P .. 'noted', P .. 'stops', P .. 'udone',
+                       P .. 'ustart') == 0 then
+    return
+  end
+  notify(ids)
+  free_keys('udone', ids)
+  free_keys('ustart', ids)
+  bulk('HDEL', P .. 'stops', ids)
+  if call('EXISTS', P .. 'noted') == 1 then
+    for _, id in ipairs(ids) do
+      if call('SREM', P .. 'noted', id) == 1 then call('DEL', P .. 'notes:' .. id) end
+    end
+  end
+end
+
+-- Ends a job that was asked to stop, as cancelled; `stop` is its entry in `stops`.
+local function end_stopped(id, stop)
+  local ttl, answer = match(stop, '^(%d+)\n(.*)$')
+  call('HDEL', P .. 'jobs', id)
+  keep_one(id, answer, ttl)
 end

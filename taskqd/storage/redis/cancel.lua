@@ -9,5 +9,5 @@ work_when_full()
 if not pull(ARGV[1]) then return 0 end
 call('HDEL', P .. 'jobs', ARGV[1])
 keep_one(ARGV[1], ARGV[2], ARGV[3])
-notify({ARGV[1]})
+farewell({ARGV[1]})
 return 1

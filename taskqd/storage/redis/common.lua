@@ -13,6 +13,16 @@ local function work_when_full()
   call('DEL', P .. 'nothing')
 end
 
+-- Frees the unique keys of these jobs that are noted in `place` ("udone" or "ustart").
+local function free_keys(place, ids)
+  for i, key in ipairs(call('HMGET', P .. place, unpack(ids))) do
+    if key then
+      call('HDEL', P .. 'unique', key)
+      call('HDEL', P .. place, ids[i])
+    end
+  end
+end
+
 -- Calls `command key items...` in pieces that fit on Lua's stack.
 local function bulk(command, key, items)
   for i = 1, #items, 1000 do

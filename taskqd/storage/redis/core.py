@@ -36,6 +36,7 @@ class Core:
         self._allow_eviction = allow_eviction
         self._link = Link(url)
         self._own = Keys(namespace, "")
+        self._orders_key = self._own["orders"]
         self._keys: dict[str, Keys] = {}
         self._announced: set[str] = set()
         self._announced_at = 0

@@ -3,7 +3,7 @@
 --
 -- KEYS[1]  jobs
 -- ARGV     1 tick, 2 its name, 3 its time in ms, 4 ttl of the mark in seconds,
---          then 5 for each job (see accept.lua)
+--          then 7 for each job (see accept.lua)
 -- Returns  1, or 0 if the tick had fired
 -- Invariant: the mark and the jobs are written in one step.
 local now, kept = now_ms(), call('ZSCORE', P .. 'ticks', ARGV[1])

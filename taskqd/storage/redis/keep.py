@@ -10,7 +10,7 @@ import msgspec
 from taskqd.clock import monotonic_s
 from taskqd.job import NO_MARKS, Marks, clip
 from taskqd.storage.base import Due, Node, NodeRow, Recovered
-from taskqd.storage.redis.core import Core
+from taskqd.storage.redis.locks import Locks
 
 JUMP_MS = 1000
 PAGE = 1000
@@ -54,7 +54,7 @@ class _Subject(NamedTuple):
     running: Sequence[int] | None = None
 
 
-class Keep(Core):
+class Keep(Locks):
     """What a scheduler does."""
 
     _guard: ClockGuard
@@ -119,10 +119,13 @@ class Keep(Core):
         args: list[Any] = [subject.mode, subject.name, subject.how, subject.verdict]
         args += [len(several), *several, *tokens]
         replies = self.run_each("recover", queues, args)
+        if subject.mode == "worker":
+            self.free_locks_of([subject.name])
+        self.free_locks_of_nodes({node.decode() for nodes, *_ in replies for node in nodes})
         return [
             _recovered(queue, *reply[at : at + 5])
             for queue, reply in zip(queues, replies, strict=True)
-            for at in range(0, len(reply), 5)
+            for at in range(1, len(reply), 5)
         ]
 
     def _survey(self, queues: Sequence[str], subject: _Subject) -> dict[str, int]:
@@ -144,6 +147,7 @@ class Keep(Core):
 
     def purge(self, queues: Sequence[str], *, dead_ttl_s: int, dead_max: int) -> int:
         """Answers need none: the server drops them when their time has come."""
+        self.free_stale_locks()
         total = 0
         for queue in ["", *queues]:
             dropped = PAGE

@@ -17,6 +17,13 @@ one slot of a cluster.  What belongs to no queue carries ``{namespace}:``.
     inbox:<worker>  LIST  jobs handed over ("id token LF record"); also in held
     r:<bucket>      HASH  field -> answer; expires with its last answer
     waiters         HASH  id -> waiters, blank between them
+    noted           SET   ids that have notes
+    notes:<id>      HASH  key -> value
+    stops           HASH  id -> ttl LF answer, of jobs that were asked to stop
+    unique          HASH  key -> id that holds it
+    udone           HASH  id -> key that it holds until it ends
+    ustart          HASH  id -> key that it holds until it is leased
+    group:<name>    HASH  see group.lua; expires
     mail:<waiter>   LIST  ids that have ended; expires
     dead            ZSET  id -> died at, ms
     tomb            HASH  id -> reason LF record
@@ -27,6 +34,16 @@ one slot of a cluster.  What belongs to no queue carries ``{namespace}:``.
     paused                present while paused
     seq                   the last token given
     sync                  written so that a repeated enqueue can be waited for; expires
+
+Under the namespace's own tag:
+
+    queues          SET   every queue ever used
+    epoch                 the storage's random id
+    ticks, last, seq      as above: of ticks without jobs, of locks
+    orders          HASH  subject -> until, ms LF standing order; expires
+    schedules       HASH  name -> periodic task made at run time
+    rate:<key>      ZSET  starts; told:<key>, see take_rate.lua; both expire
+    locks, owners, lock:<name>, line:<name>, owned:<worker>: see locks.lua
 """
 
 from __future__ import annotations
@@ -81,6 +98,12 @@ class Keys:
 
     def alarm(self, timer: str) -> str:
         return f"{self.prefix}alarm:{timer}"
+
+    def notes(self, job_id: str) -> str:
+        return f"{self.prefix}notes:{job_id}"
+
+    def group(self, name: str) -> str:
+        return f"{self.prefix}group:{name}"
 
     def answers(self, bucket: str) -> str:
         return f"{self.prefix}r:{bucket}"

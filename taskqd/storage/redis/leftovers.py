@@ -11,7 +11,10 @@ from taskqd.storage.redis.view import View
 from taskqd.storage.rules import node_of
 
 _LASTING = ("seq", "paused")
-_EXPIRING = ("r", "receipt", "mail", "alarm", "sync")
+_EXPIRING = ("r", "receipt", "mail", "alarm", "sync", "group")
+_OWN_LASTING = ("queues", "epoch", "seq", "schedules", "ticks", "last")
+_OWN_EXPIRING = ("orders", "rate", "told")
+_OF_LOCKS = ("locks", "owners", "lock", "line", "owned")
 
 
 def leftovers(view: View) -> Iterator[str]:
@@ -24,23 +27,29 @@ def leftovers(view: View) -> Iterator[str]:
             yield from _of_key(view, key)
     for queue in view.known_queues():
         yield from Audit(view, view.at(queue)).rows()
+    yield from Audit(view, view.at("")).ticks()
+    yield from _of_locks(view)
 
 
 def _of_key(view: View, key: str) -> Iterator[str]:
     """Judge a key by its name and lifetime; rows of those that last are judged by `Audit`."""
-    if key in (names.queues(view.namespace), names.epoch(view.namespace)):
-        return
     tag, _, name = key.partition("}:")
     queue = tag.partition(":")[2]
     kind, _, owner = name.partition(":")
-    if kind in _EXPIRING:
+    if kind in (_EXPIRING if queue else _OWN_EXPIRING):
         if view._read("TTL", key) < 0:
             yield f"{key}: has no lifetime"
-    elif queue and queue not in view.known_queues():
+    elif not queue:
+        if kind not in (*_OWN_LASTING, *_OF_LOCKS):
+            yield f"{key}: unknown name"
+    elif queue not in view.known_queues():
         yield f"{key}: its queue is not known"
     elif kind in ("held", "inbox"):
         if not _is_alive(view, queue, node_of(owner)):
             yield f"{key}: its node is not known"
+    elif kind == "notes":
+        if not view._read("SISMEMBER", view.at(queue)["noted"], owner):
+            yield f"{key}: its job has ended"
     elif kind == "crew":
         if not _is_alive(view, queue, owner):
             yield f"{key}: its node is not known"
@@ -57,7 +66,7 @@ class Audit:
 
     KINDS = (
         "jobs", "ready", "later", "suspects", "ghosts", "nodes", "info", "idle", "waiters",
-        "dead", "tomb", "ticks", "last", "timers",
+        "dead", "tomb", "ticks", "last", "timers", "noted", "stops", "unique", "udone", "ustart",
     )  # fmt: skip
 
     def __init__(self, view: View, keys: Keys) -> None:
@@ -69,7 +78,7 @@ class Audit:
         yield from self._workers()
         yield from self._pairs("dead", "tomb", "ZRANGE", "HKEYS")
         yield from self._pairs("nodes", "info", "ZRANGE", "HKEYS")
-        yield from self._ticks()
+        yield from self.ticks()
 
     def _jobs(self) -> Iterator[str]:
         """Each job is in one place, and what is in a place is a job."""
@@ -92,8 +101,14 @@ class Audit:
             yield self._say("ready", job, "it has no record")
         for job in {job for job in places if places.count(job) > 1} if _repeats(places) else ():
             yield self._say("ready", job, "it is in two places")
-        for job in self._set("HKEYS", "waiters") - jobs:
-            yield self._say("waiters", job, "it has ended")
+        for name in ("waiters", "stops", "udone", "ustart"):
+            for job in self._set("HKEYS", name) - jobs:
+                yield self._say(name, job, "it has ended")
+        for job in self._set("SMEMBERS", "noted") - jobs:
+            yield self._say("noted", job, "it has ended")
+        holders = self._set("HVALS", "udone") | self._set("HVALS", "ustart")
+        for key in self._set("HKEYS", "unique") - holders:
+            yield self._say("unique", key, "no job holds it")
 
     def _workers(self) -> Iterator[str]:
         nodes = self._set("ZRANGE", "nodes")
@@ -108,7 +123,7 @@ class Audit:
             have, lack = (first, second) if member in left else (second, first)
             yield self._say(have, member, f"{lack} lacks it")
 
-    def _ticks(self) -> Iterator[str]:
+    def ticks(self) -> Iterator[str]:
         now = self._view.server_ms()
         for tick in self._read("ZRANGEBYSCORE", self._keys["ticks"], "-inf", now):
             yield self._say("ticks", tick, "its lifetime is over")
@@ -125,6 +140,31 @@ class Audit:
 
     def _say(self, name: str, member: bytes, why: str) -> str:
         return f"{self._keys[name]}: {member.decode('utf-8', 'replace')}: {why}"
+
+
+def _of_locks(view: View) -> Iterator[str]:
+    own = view.at("")
+    nodes = {
+        node.decode()
+        for queue in view.known_queues()
+        for node in view._read("ZRANGE", view.at(queue).nodes, 0, -1)
+    }
+    held = set()
+    for name in view._read("SMEMBERS", own["locks"]):
+        places = view._read("HGETALL", own["lock:"] + name.decode())
+        for owner, value in zip(places[::2], places[1::2], strict=True):
+            _, until_ms, worker = value.decode().split(" ", 2)
+            held.add((worker, owner + b"\n" + name))
+            if int(until_ms) and int(until_ms) <= view.server_ms():
+                yield f"{own['locks']}: {name.decode()}: the time of its owner is over"
+            elif not int(until_ms) and node_of(worker) not in nodes:
+                yield f"{own['locks']}: {name.decode()}: the node of its owner is not known"
+        if not places:
+            yield f"{own['locks']}: {name.decode()}: nobody owns it"
+    for worker in view._read("SMEMBERS", own["owners"]):
+        for entry in view._read("SMEMBERS", own["owned:"] + worker.decode()):
+            if (worker.decode(), entry) not in held:
+                yield f"{own['owned:']}{worker.decode()}: owns what is not locked"
 
 
 def _repeats(places: list[bytes]) -> bool:

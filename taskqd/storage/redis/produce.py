@@ -57,7 +57,7 @@ class Produce(Core):
             self._enqueue(queue, [j._replace(fresh=False) for j in jobs if j.queue == queue])
         home = queues[0] if queues else ""
         args: list[Any] = [tick, name, ms, ttl_s]
-        args += _fields([job._replace(fresh=False) for job in jobs if job.queue == home])
+        args += fields([job._replace(fresh=False) for job in jobs if job.queue == home])
         reply, *written = self.run_all([("fire", home, args)], then=self._wait_commands())
         self._check_written(written)
         return bool(reply)
@@ -114,17 +114,24 @@ def _chunks(jobs: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
 def _call(queue: str, jobs: Sequence[Entry], *, durable: bool) -> Call:
     """Return the cheapest script that takes these jobs in."""
     priority = jobs[0].priority
-    if all(job.fresh and not job.run_at_ms and job.priority == priority for job in jobs):
+    if all(_is_plain(job) and job.priority == priority for job in jobs):
         args: list[Any] = [f"ready:{priority}" if priority else "ready", len(jobs)]
         for job in jobs:
             args += (job.id, job.payload)
         return "enqueue_bulk", queue, args
-    return "enqueue", queue, ["1" if durable else "0", *_fields(jobs)]
+    return "enqueue", queue, ["1" if durable else "0", *fields(jobs)]
 
 
-def _fields(jobs: Sequence[Entry]) -> Iterator[Any]:
+def _is_plain(job: Entry) -> bool:
+    return job.fresh and not job.run_at_ms and not job.unique
+
+
+def fields(jobs: Sequence[Entry]) -> Iterator[Any]:
+    """Iterate over the seven fields of each job that accept.lua takes."""
     for job in jobs:
-        yield from (job.id, job.payload, job.run_at_ms, job.priority, "1" if job.fresh else "0")
+        fresh = "1" if job.fresh else "0"
+        yield from (job.id, job.payload, job.run_at_ms, job.priority, fresh)
+        yield from (job.unique, job.unique_until)
 
 
 def _verdicts(count: int, reply: Any) -> list[bool]:

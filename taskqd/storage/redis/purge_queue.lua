@@ -18,5 +18,5 @@ if room > 0 then
   for i = 1, #popped, 2 do ids[#ids + 1] = popped[i] end
 end
 bulk('HDEL', P .. 'jobs', ids)
-notify(ids)
+farewell(ids)
 return #ids

@@ -23,7 +23,8 @@ end
 
 -- Moves up to `n` ids with a record to the tables `ids` and `records`.
 local function take(keys, n, ids, records)
-  local haunted = keys[1] ~= P .. 'suspects' and call('EXISTS', P .. 'ghosts') == 1
+  local odd = call('EXISTS', P .. 'ghosts', P .. 'ustart') > 0
+  local haunted = odd and keys[1] ~= P .. 'suspects'
   for _, key in ipairs(keys) do
     while n > 0 do
       local popped = call('LPOP', key, n)
@@ -39,6 +40,7 @@ local function take(keys, n, ids, records)
       end
     end
   end
+  if odd and #ids > 0 then free_keys('ustart', ids) end
 end
 
 -- Reserves `n` tokens and returns the number before the first.  Never behind the clock in
@@ -50,16 +52,21 @@ local function tokens(n)
   return base
 end
 
--- Delays a job; wakes the schedulers that sleep until a later time.
-local function put_later(id, ms)
-  call('ZADD', P .. 'later', ms, id)
-  if call('EXISTS', P .. 'timers') == 0 then return end
-  if call('ZRANGE', P .. 'later', 0, 0)[1] ~= id then return end
+-- Wakes the schedulers that sleep.
+local function ring_timers()
   for _, timer in ipairs(call('ZRANGE', P .. 'timers', 0, -1)) do
     call('RPUSH', P .. 'alarm:' .. timer, '')
     call('EXPIRE', P .. 'alarm:' .. timer, 60)
   end
   call('DEL', P .. 'timers')
+end
+
+-- Delays a job; wakes the schedulers that sleep until a later time.
+local function put_later(id, ms)
+  call('ZADD', P .. 'later', ms, id)
+  if call('EXISTS', P .. 'timers') == 1 and call('ZRANGE', P .. 'later', 0, 0)[1] == id then
+    ring_timers()
+  end
 end
 
 -- Puts ids back at the head of their lists, the first given first.

@@ -1,17 +1,19 @@
--- uses: common record ready
+-- uses: common record ready answers
 -- Takes back what dead workers hold, and forgets them.
 --
 -- KEYS[1]  jobs
 -- ARGV     1 "expired", "node" or "worker", 2 the node or worker ("" for expired),
---          3 how: "orphaned", "interrupted" or "released", 4 verdict ("": keep the last error),
+--          3 how: "orphaned", "timeout", "interrupted" or "released", 4 verdict ("": keep the last error),
 --          5 number of workers n whose started jobs become suspects, 6.. those workers,
 --          number of tokens of started jobs (-1: all have started), those tokens
--- Returns  {id, worker, how, marks line, 1 if suspect, ...}
+-- Returns  {nodes forgotten, id, worker, how, marks line, 1 if suspect, ...} without the jobs that
+--          were asked to stop: they have ended as cancelled
 -- Invariant: a job leaves held and enters a ready list or the suspects in one step; a record that
 --          cannot be read is given back as it is.
 work_when_full()
 local mode, subject, how, verdict = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local several, started, reply, ids, records, suspects = {}, nil, {}, {}, {}, {}
+local several, started, reply, ids, records, suspects, ended = {}, nil, {{}}, {}, {}, {}, {}
+local counted_as = {orphaned = 4, timeout = 2, interrupted = 3}
 local unread = {}
 local at = 5 + tonumber(ARGV[5])
 for i = 6, at do several[ARGV[i]] = true end
@@ -30,7 +32,7 @@ local function counted(record)
     for i = 1, 4 do marks[i] = tonumber(old[i]) or 0 end
     if type(old[5]) == 'string' then marks[5] = old[5] end
   end
-  local field = how == 'orphaned' and 4 or 3
+  local field = counted_as[how]
   marks[1], marks[field] = marks[1] + 1, marks[field] + 1
   if verdict ~= '' then marks[5] = verdict end
   line = string.format('[%.0f,%.0f,%.0f,%.0f,%s]', marks[1], marks[2], marks[3], marks[4],
@@ -41,6 +43,12 @@ end
 local function take_back(worker, held)
   local record = call('HGET', P .. 'jobs', held.id)
   if not record then return end
+  local stop = call('HGET', P .. 'stops', held.id)
+  if stop then
+    end_stopped(held.id, stop)
+    ended[#ended + 1] = held.id
+    return
+  end
   local what, line, suspect = 'released', split(record), held.suspect
   if how ~= 'released' and not unread[held.token] and (not started or started[held.token]) then
     what = how
@@ -84,11 +92,13 @@ else
   if mode == 'expired' then nodes = call('ZRANGEBYSCORE', P .. 'nodes', '-inf', now_ms()) end
   for _, node in ipairs(nodes) do
     for _, worker in ipairs(call('SMEMBERS', P .. 'crew:' .. node)) do empty(worker) end
+    table.insert(reply[1], node)
     call('DEL', P .. 'crew:' .. node)
     call('ZREM', P .. 'nodes', node)
     call('HDEL', P .. 'info', node)
   end
 end
+farewell(ended)
 put_back(ids, records)
 for i = #suspects, 1, -1 do call('LPUSH', P .. 'suspects', suspects[i]) end
 if #suspects > 0 then nudge_all() end

@@ -81,7 +81,12 @@ local function settle(worker, at)
       receipts[#receipts + 1] = token
       call('HDEL', held_key, id)
       local record = call('HGET', P .. 'jobs', id)
-      if kind == 'retry' or kind == 'requeue' then
+      local again = kind == 'retry' or kind == 'requeue'
+      local stop = again and call('HGET', P .. 'stops', id)
+      if stop then
+        end_stopped(id, stop)
+        ended[#ended + 1] = id
+      elseif again then
         if record then
           record = rewrite(record, marks, resume)
           call('HSET', P .. 'jobs', id, record)
@@ -109,7 +114,7 @@ local function settle(worker, at)
   if #receipts > 0 then
     call('SET', P .. 'receipt:' .. worker, ',' .. table.concat(receipts, ',') .. ',', 'EX', 3600)
   end
-  notify(ended)
+  farewell(ended)
   if #back > 0 then
     table.sort(back, function(a, b) return a[1] < b[1] end)
     local ids, records = {}, {}

@@ -11,6 +11,7 @@ from taskqd.storage.redis import keys
 from taskqd.storage.redis.answers import Answers
 from taskqd.storage.redis.control import Control
 from taskqd.storage.redis.doctor import Doctor
+from taskqd.storage.redis.features import Kept
 from taskqd.storage.redis.keep import ClockGuard, Keep
 from taskqd.storage.redis.leftovers import leftovers
 from taskqd.storage.redis.produce import Produce
@@ -19,8 +20,8 @@ from taskqd.storage.redis.work import Work
 from taskqd.storage.rules import node_of
 
 
-class RedisStorage(Produce, Work, Keep, Answers, Control, View):
-    """`taskqd.storage.base.Storage` on one server: ``redis://``, ``rediss://`` or ``unix://``.
+class RedisStorage(Produce, Work, Keep, Answers, Control, View, Kept):
+    """`Storage` and `Features` on one server: ``redis://``, ``rediss://`` or ``unix://``.
 
     `durability`: "memory" (None: the same), "local" (on the server's disk) or "replica", for
     enqueue and ticks.  `allow_eviction`: serve though the server may drop keys.  Connects at

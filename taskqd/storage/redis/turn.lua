@@ -5,9 +5,10 @@
 -- ARGV     1 worker, 2 node, 3 limit (-1: settle only), 4 "a" (alone), "i" (idle), both or none,
 --          5 share, 6 number of acks, 4 for each (id, token, ttl, answer),
 --          number of other outcomes, 9 for each (see settle.lua)
--- Returns  {status, verdicts, ready, suspects, base, registered, alone, id, record, ...}
+-- Returns  {status, verdicts, ready, suspects, base, registered, alone, stops, id, record, ...}
 --          status -1: the node is not known here, nothing was settled.  verdicts: "1" or "0" for each outcome, acks
 --          first; '' if all took effect.  The i-th lease has token base + i.
+--          stops: ids of jobs that this worker holds and that should stop.
 --          registered: 1 now on the idle list, 2 still, -1 no longer, 0 not and was not
 -- Invariant: a job leaves a ready list and enters held:<worker> in one step; it leaves held in the
 --          same step as its outcome takes effect, and only under the token under which it is held.
@@ -15,7 +16,7 @@ work_when_full()
 local worker, node, limit = ARGV[1], ARGV[2], tonumber(ARGV[3])
 if limit > 0 and not call('ZSCORE', P .. 'nodes', node) then return {-1} end
 local verdicts = settle(worker, 6)
-if limit < 0 then return {0, verdicts, 0, 0, 0, 0, 0} end
+if limit < 0 then return {0, verdicts, 0, 0, 0, 0, 0, {}} end
 
 local flags = ARGV[4]
 local ids, records, ready, suspects, base, alone = {}, {}, 0, 0, 0, 0
@@ -36,15 +37,15 @@ if call('EXISTS', P .. 'paused') == 0 then
 end
 
 if limit > 0 then call('SADD', P .. 'crew:' .. node, worker) end
-local reply = {0, verdicts, ready, suspects, 0, 0, alone}
+local reply = {0, verdicts, ready, suspects, 0, 0, alone, {}}
 if #ids > 0 then
   base = tokens(#ids)
   local held = {}
   for i, id in ipairs(ids) do
     held[2 * i - 1] = id
     held[2 * i] = string.format(alone == 1 and '%.0fs' or '%.0f', base + i)
-    reply[2 * i + 6] = id
-    reply[2 * i + 7] = records[i]
+    reply[2 * i + 7] = id
+    reply[2 * i + 8] = records[i]
   end
   call('HSET', P .. 'held:' .. worker, unpack(held))
   reply[5] = base
@@ -56,6 +57,12 @@ if limit > 0 and string.find(flags, 'i', 1, true) then
     reply[6] = 1 + was
   else
     reply[6] = -was
+  end
+end
+if call('EXISTS', P .. 'stops') == 1 then
+  local stops = call('HKEYS', P .. 'stops')
+  for i, token in ipairs(call('HMGET', P .. 'held:' .. worker, unpack(stops))) do
+    if token then table.insert(reply[8], stops[i]) end
   end
 end
 return reply

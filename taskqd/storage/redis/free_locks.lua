@@ -1,0 +1,31 @@
+-- uses: common locks
+-- Frees all that workers own, and the places whose time is over.
+--
+-- KEYS[1]  a `jobs` key with the namespace's own tag
+-- ARGV     1 "1" to look at all locks for places whose time is over, then workers
+-- Returns  {name, waiter to wake or '', ...}, one for each place that was freed
+-- Invariant: as lock.lua.
+work_when_full()
+local reply = {}
+local function freed(name)
+  reply[#reply + 1] = name
+  reply[#reply + 1] = next_waiter(name)
+end
+for i = 2, #ARGV do
+  for _, entry in ipairs(call('SMEMBERS', P .. 'owned:' .. ARGV[i])) do
+    local owner, name = match(entry, '^([^\n]*)\n(.*)$')
+    local value = call('HGET', P .. 'lock:' .. name, owner)
+    if value then
+      drop(name, owner, value)
+      freed(name)
+    end
+  end
+end
+if ARGV[1] == '1' then
+  for _, name in ipairs(call('SMEMBERS', P .. 'locks')) do
+    local dropped = drop_expired(name, now_ms())
+    if dropped == 0 and call('EXISTS', P .. 'lock:' .. name) == 0 then dropped = 1 end
+    for _ = 1, dropped do freed(name) end
+  end
+end
+return reply
