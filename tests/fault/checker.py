@@ -14,14 +14,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.fault.excuses import Excuses
+from tests.fault.fates import DEATHS, DOOMED_FAILURES, FATAL, MAX_CRASHES
 from tests.fault.ledger import Ended, Evidence, Line, read_evidence
 
-DEATHS: dict[str, set[str]] = {"doomed": {"failed"}, "killer": {"poisoned"}, "once": {"lost"}}
-"""Kind of job -> the reasons for which it may be dead; other kinds never are."""
-FATAL = {"doomed", "killer"}
-"""Kinds that can only end dead."""
-DOOMED_FAILURES = 3
-MAX_CRASHES = 3
 TICK_MS = 1000
 FOR_EVER = 1 << 62
 FINISHES = {"end", "raise", "stop", "crash"}
@@ -230,7 +225,7 @@ class Checker:
                 continue
             if any(a.begin.m > revoked.m for a in self.attempts.get(job, ())):
                 yield Broken("revoked", job, "started after revoke had returned True")
-            elif self._ended(job).state != "cancelled":
+            elif self._ended(job).state != "cancelled" and job not in self.attempts:
                 yield Broken("revoked", job, f"revoked, and then {self._ended(job).state}")
 
     def the_dead_are_accounted_for(self) -> Iterator[Broken]:
@@ -269,8 +264,14 @@ class Checker:
             held = holder.pop(line.name, None)
             if line.e == "lock":
                 holder[line.name] = line
-                if held and not self.excuses.died(held.pid, held.m, line.m):
+                if held and not self._lock_is_free(held, line):
                     yield Broken("lock", line.id, f"{line.name} is held by {held.id} too")
+
+    def _lock_is_free(self, held: Line, now: Line) -> bool:
+        """Its holder died, or is fenced because its node was taken for dead."""
+        if self.excuses.died(held.pid, held.m, now.m) or self.excuses.expired(held.m, now.m):
+            return True
+        return bool(self.excuses.stops(held.pid, held.m, now.m) or self.excuses.forgotten(held.m))
 
     def nothing_is_left(self) -> Iterator[Broken]:
         for name, what in (

@@ -13,21 +13,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from taskqd.clock import now_ms
 from taskqd.delivery import deliver
 from taskqd.errors import StorageError
 from taskqd.ids import new_id
-from taskqd.job import Answer, Entry, Reason, State, decode_answer, encode_answer
+from taskqd.job import Entry, decode_answer
 from taskqd.task import Signature
 from tests.fault import workload
 from tests.fault.ledger import Ledger
 from tests.fault.workload import app
 
 LAST_WORDS_S = 30.0
-TTL_S = 86400
-REVOKED = encode_answer(
-    Answer(State.CANCELLED, 0, now_ms(), TTL_S, attempts=0, reason=Reason.REVOKED)
-)
 Make = Callable[[random.Random], Signature[object]]
 
 
@@ -50,6 +45,10 @@ MIX: dict[str, tuple[float, Make]] = {
     "doomed": (15, lambda _: _sig(workload.doomed)),
     "each": (15, lambda _: _sig(workload.each)),
     "once": (15, lambda _: _sig(workload.once)),
+    "rude": (5, lambda dice: _sig(workload.rude, dice.choice(list(workload.RUDE)))),
+    "locked": (4, lambda dice: _sig(workload.locked, dice.uniform(0.005, 0.1))),
+    "coro": (15, lambda _: _sig(workload.coro)),
+    "overdue": (0.3, lambda _: _sig(workload.overdue)),
     "long": (1, lambda dice: _sig(workload.long, dice.uniform(1.0, 6.0))),
     "stubborn": (0.5, lambda dice: _sig(workload.stubborn, dice.uniform(1.0, 4.0))),
     "killer": (
@@ -127,7 +126,7 @@ class Client:
         job = self._revocable.pop()
         self._ledger.write("revoking", ids=[job])
         try:
-            revoked = app.storage.cancel(job, "default", REVOKED, TTL_S)
+            revoked = app.revoke_by_id(job, queue="default")
         except StorageError:
             # Whether it was revoked is not known: it was, if its answer says so.
             self._ledger.write("unsure", ids=[job], name="revoke")

@@ -17,6 +17,8 @@ BACK_OFF_S = 3.0
 """After an outage a worker tries again within so long."""
 LEASE_SHARE = 0.5
 """An outage of this part of the lease may let it expire: the last renewal lies before it."""
+OVERDUE_WITHIN_S = 6
+"""A process that runs a job past its timeout is killed within so long."""
 RECOVER_S = 3.0
 """A lease that ran out is recovered within so long after the outage."""
 
@@ -32,6 +34,8 @@ class Excuses:
         for line in jobs:
             if line.e == "crash":
                 self._deaths.setdefault(line.pid, (line.m, line.m + S))
+            elif line.e == "begin" and line.kind == "overdue" and rules.kills_overdue:
+                self._deaths.setdefault(line.pid, (line.m, line.m + OVERDUE_WITHIN_S * S))
         self._outages = defaultdict[int, list[Fault]](list)
         for fault in self._faults:
             for pid in [0] if fault.storage else fault.frozen:

@@ -166,6 +166,61 @@ class FreezeMaster(Freeze):
         return [self.world.master]
 
 
+class Command(Operation):
+    """Signals that an operator sends; the daemon has to live on."""
+
+    signals: tuple[str, ...] = ()
+    undo: tuple[str, ...] = ()
+
+    def inject(self) -> bool:
+        if not self.world.began():
+            return False
+        self._master = self.world.master
+        for name in self.signals:
+            send(self._master, name)
+        return True
+
+    def verify(self) -> None:
+        self.fault.took_hold = f"{len(self.signals)} signals sent"
+
+    def heal(self) -> None:
+        for name in self.undo:
+            send(self._master, name)
+
+
+class Quiet(Command):
+    name = "quiet"
+    signals, undo = ("SIGTSTP",), ("SIGCONT",)
+
+
+class Scale(Command):
+    """One worker more and two fewer, and back again."""
+
+    name = "scale"
+    signals = ("SIGTTIN", "SIGTTOU", "SIGTTOU")
+    undo = ("SIGTTIN",)
+
+    def inject(self) -> bool:
+        self.fault.drains = True
+        self.fault.killed = self.world.role("worker")
+        self._until_s = time.monotonic() + GRACE_S + VERDICT_S
+        return super().inject()
+
+    def over(self) -> bool:
+        return time.monotonic() > self._until_s
+
+    def close(self) -> Fault:
+        self.fault.killed = [pid for pid in self.fault.killed if not alive(pid)]
+        return super().close()
+
+
+class Storm(Command):
+    """Hundreds of signals at once, of those that change nothing in the end."""
+
+    name = "storm"
+    signals = ("SIGUSR1", "SIGUSR2", "SIGTSTP", "SIGCONT", "SIGCHLD", "SIGWINCH") * 40
+
+
 class Down(Operation):
     """Base of faults that end the whole daemon; another one is started at once by `heal`."""
 
@@ -409,6 +464,6 @@ OPERATIONS: dict[str, Make] = {
     for operation in (
         KillWorker, KillZygote, KillScheduler, FreezeWorker, FreezeZygote, FreezeScheduler,
         FreezeMaster, KillMaster, KillTree, Stop, StopNow, StopHard, KillStorage, EmptyStorage,
-        FreezeStorage, LockStorage, KillClient,
+        FreezeStorage, LockStorage, KillClient, Quiet, Scale, Storm,
     )
 }  # fmt: skip

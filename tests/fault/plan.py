@@ -28,6 +28,9 @@ WEIGHTS: dict[str, float] = {
     "freeze storage": 3,
     "lock storage": 6,
     "kill client": 4,
+    "quiet": 2,
+    "scale": 3,
+    "storm": 2,
 }
 ONLY_FOR: dict[str, tuple[str, ...]] = {
     "kill storage": ("redis", "valkey"),
@@ -39,6 +42,8 @@ HOLD_S: dict[str, tuple[float, float]] = {
     "freeze zygote": (0.2, 3.0),
     "freeze scheduler": (0.5, 5.0),
     "freeze master": (0.5, 6.0),
+    "quiet": (0.2, 2.0),
+    "scale": (0.2, 2.0),
     "kill storage": (0.1, 2.0),
     "freeze storage": (0.5, 8.0),
     "lock storage": (0.5, 7.0),
@@ -72,7 +77,7 @@ def make_plan(seed: int, seconds: float, storage: str, only: Sequence[str] = ())
 
 
 def _step(dice: random.Random, names: Sequence[str]) -> Step:
-    weights = [WEIGHTS.get(name, 1.0) for name in names]
+    weights = [WEIGHTS.get(name, 8.0) for name in names]
     chosen = [dice.choices(names, weights)[0]]
     if dice.random() < TOGETHER:
         others = [n for n in names if n != chosen[0] and not (chosen[0] in ALONE and n in ALONE)]

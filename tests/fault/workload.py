@@ -6,6 +6,7 @@ written there (`checker.DEATHS`).
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import os
 import signal
@@ -21,6 +22,15 @@ LEDGER_ENV = "CHAOS_LEDGER"
 NAMESPACE = "chaos"
 PATIENT = 1_000_000
 """Crashes that a job which is no killer may suffer: here they come from outside."""
+
+OVERDUE_S = 0.5
+RUDE = {
+    "exit": SystemExit,
+    "interrupt": KeyboardInterrupt,
+    "close": GeneratorExit,
+    "cancel": asyncio.CancelledError,
+    "memory": MemoryError,
+}
 
 app = App(NAMESPACE)
 _ledger = Ledger(os.environ.get(LEDGER_ENV, os.devnull))
@@ -133,6 +143,35 @@ def killer(how: str) -> None:
     with witness():
         time.sleep(0.01)
         crash(how)
+
+
+@app.task(name="rude", max_crashes=PATIENT)
+def rude(what: str) -> None:
+    """Raises what is no Exception; it is a failure all the same, and costs no worker."""
+    with witness():
+        raise RUDE[what]("meant")
+
+
+@app.task(name="coro", max_crashes=PATIENT)
+async def coro() -> None:
+    with witness():
+        await asyncio.sleep(0.005)
+
+
+@app.task(name="locked", lock="door", on_locked="requeue", max_crashes=PATIENT)
+def locked(for_s: float) -> None:
+    with witness():
+        facts = {"id": current_job().id, "kind": "locked", "name": "door"}
+        _ledger.write("lock", **facts)
+        time.sleep(for_s)
+        _ledger.write("unlock", **facts)
+
+
+@app.task(name="overdue", timeout=OVERDUE_S, max_crashes=2)
+def overdue() -> None:
+    """Sleeps where nothing can wake it; a process worker is killed for it."""
+    with witness():
+        time.sleep(6 * OVERDUE_S)
 
 
 @app.task(name="long", max_crashes=PATIENT)
