@@ -240,7 +240,10 @@ class Down(Operation):
         daemon = self.world.daemon
         if daemon is None:
             raise Broke("there is no daemon")
-        return daemon.exit_code(WAIT_S)
+        try:
+            return daemon.exit_code(WAIT_S)
+        except subprocess.TimeoutExpired:
+            raise Broke(f"{self.name}: the daemon still runs after {WAIT_S:g} s") from None
 
 
 class KillMaster(Down):

@@ -51,7 +51,7 @@ HOLD_S: dict[str, tuple[float, float]] = {
 """How long a fault lasts before it is healed; others are healed at once."""
 TOGETHER = 0.15
 """The share of steps in which a second fault comes on top of the first."""
-ALONE = {"kill master", "kill tree", "stop", "stop now", "stop hard"}
+ALONE = {"freeze master", "kill master", "kill tree", "stop", "stop now", "stop hard"}
 """At most one of these in a step."""
 
 
