@@ -71,8 +71,8 @@ class Desk:
     def accept(self, leases: Sequence[Lease], now_s: float) -> None:
         """Hand leased jobs to the slots."""
         if leases:
-            self.stock.handed(len(leases), now_s)
-            self.stock.lone = self.stock.lone or any(lease.alone for lease in leases)
+            alone = any(lease.alone for lease in leases)
+            self.stock.handed(len(leases), now_s, alone=alone)
             self._slots.offer(leases)
 
     # -- the storage's side ------------------------------------------------------------------
@@ -82,7 +82,7 @@ class Desk:
 
         With a limit of 0 it only hears what the storage has to say of the jobs that run.
         """
-        outcomes = self.stock.unsettled
+        outcomes = self.stock.sending()
         leased = self._storage.turn(
             self._worker,
             outcomes,
@@ -93,7 +93,7 @@ class Desk:
             share=self.share,
         )
         now_s = monotonic_s()
-        self._settled(leased.settled)
+        self._settled(outcomes, leased.settled)
         # law: orders are heeded before the jobs of the same turn can start.
         self._runner.heed(leased.revocations)
         if leased.stops:
@@ -108,11 +108,11 @@ class Desk:
 
     def settle(self) -> None:
         """Settle what is finished."""
-        if self.stock.unsettled:
-            self._settled(self._storage.settle(self._worker, self.stock.unsettled))
+        while outcomes := self.stock.sending():
+            self._settled(outcomes, self._storage.settle(self._worker, outcomes))
 
-    def _settled(self, took_effect: Sequence[bool]) -> None:
-        outcomes = self.stock.settled()
+    def _settled(self, outcomes: Sequence[Outcome], took_effect: Sequence[bool]) -> None:
+        self.stock.answered()
         if not outcomes:
             return
         self._slots.settled(outcomes)
@@ -162,7 +162,7 @@ class Desk:
         has lost its leases.  Running jobs go on in any case: their outcomes are fenced where the
         lease is gone.
         """
-        # law: outcomes first.  A storage knows a repeat only of the worker's latest outcomes, and a
+        # law: outcomes first.  A storage knows a repeat only of what its worker did last, and a
         # release would take their place.
         self.settle()
         leased = self._storage.holdings(self._worker, self._order.next())

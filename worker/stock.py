@@ -28,12 +28,14 @@ class Stock:
         self.unsettled: list[Outcome] = []
         self.dry = False
         """The last turn gave nothing, and nothing has happened since."""
-        self.lone = False
-        """What the slots hold is a suspect: nothing may run beside it."""
+        self._alone = False
+        self._sent = 0
+        """How many of `unsettled` were sent without an answer."""
         self._oldest_s = math.inf
         self._progress_s = 0.0
 
-    def handed(self, count: int, now_s: float) -> None:
+    def handed(self, count: int, now_s: float, *, alone: bool = False) -> None:
+        self._alone = alone or self.lone
         self.in_slots += count
         self._progress_s = now_s
 
@@ -44,18 +46,32 @@ class Stock:
 
     def finished(self, outcomes: list[Outcome], now_s: float) -> None:
         self.in_slots -= len(outcomes)
-        self.lone = self.lone and self.in_slots > 0
         self.dry = False
         self._progress_s = now_s
         if not self.unsettled:
             self._oldest_s = now_s
         self.unsettled += outcomes
 
-    def settled(self) -> list[Outcome]:
-        """Return the outcomes that the storage has now, and forget them."""
-        outcomes, self.unsettled = self.unsettled, []
-        self._oldest_s = math.inf
-        return outcomes
+    def sending(self) -> list[Outcome]:
+        """Return what to send now.
+
+        law: what was sent without an answer is repeated as it was, and alone: a storage knows a
+        repeat only of a worker's latest outcomes.
+        """
+        self._sent = self._sent or len(self.unsettled)
+        return self.unsettled[: self._sent]
+
+    def answered(self) -> None:
+        """Forget what was sent: the storage has it."""
+        del self.unsettled[: self._sent]
+        self._sent = 0
+        # The others are new; they were finished while the storage did not answer.
+        self._oldest_s = -math.inf if self.unsettled else math.inf
+
+    @property
+    def lone(self) -> bool:
+        """What the slots hold is a suspect: nothing may run beside it."""
+        return self._alone and self.in_slots > 0
 
     @property
     def free(self) -> bool:

@@ -90,8 +90,22 @@ def test_outcomes_are_settled_in_company_or_after_five_milliseconds() -> None:
     assert stock.next_s(0) == 1.0 + FLUSH_S
     stock.finished(outcomes(FLUSH_COUNT - 3), 1.001)
     assert stock.flush_due(1.001)
-    assert len(stock.settled()) == FLUSH_COUNT
+    assert len(stock.sending()) == FLUSH_COUNT
+    stock.answered()
     assert not stock.flush_due(9.0)
+
+
+def test_what_was_sent_without_an_answer_is_repeated_alone() -> None:
+    stock = Stock(1)
+    stock.handed(5, 0.0)
+    stock.finished(outcomes(2), 1.0)
+    sent = stock.sending()
+    stock.finished(outcomes(3), 1.1)
+    assert stock.sending() == sent
+    stock.answered()
+    assert len(stock.sending()) == 3
+    stock.answered()
+    assert stock.sending() == []
 
 
 def test_outcomes_are_settled_at_once_when_the_slots_are_empty() -> None:
@@ -137,11 +151,21 @@ def test_nothing_is_asked_for_beside_a_suspect_or_after_an_empty_turn() -> None:
     assert stock.limit() == 4
     stock.dry = True
     assert stock.limit() == 0
-    stock.handed(1, 0.0)
-    stock.dry, stock.lone = False, True
+    stock.dry = False
+    stock.handed(1, 0.0, alone=True)
     assert stock.limit() == 0
     stock.finished(outcomes(1), 0.0)
     assert stock.limit() == 4
+
+
+def test_a_suspect_that_is_given_back_leaves_the_worker_free() -> None:
+    stock = Stock(4)
+    stock.handed(1, 0.0, alone=True)
+    assert stock.lone
+    stock.taken_back(1)
+    assert not stock.lone
+    stock.handed(1, 0.0)
+    assert not stock.lone
 
 
 # -- waiting and order --------------------------------------------------------------------------

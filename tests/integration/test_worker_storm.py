@@ -1,0 +1,98 @@
+"""The pump in storms: calls of its storage fail at random, before or after they took effect."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from taskqd import board
+from taskqd.job import State
+from taskqd.messages import Drain, Drained
+from taskqd.storage.base import Node
+from tests.support.pump_rig import NODE, Jobs, PumpRig, entries, wait_for
+from tests.support.storages import NAMES, Backend, open_backend
+from tests.support.storm import Storm
+
+SEEDS = range(3)
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def backend(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Backend]:
+    with open_backend(request.param, tmp_path_factory.mktemp(request.param)) as opened:
+        yield opened
+
+
+@pytest.fixture(autouse=True)
+def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(random, "uniform", lambda low, high: 0.001)
+
+
+def rig_in(storm: Storm, **options: Any) -> PumpRig:
+    return PumpRig(storm, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("threads", [0, 4], ids=["process", "thread"])
+def test_no_job_is_lost_and_none_runs_twice(backend: Backend, seed: int, threads: int) -> None:
+    storage = backend.open(backend.namespace())
+    storm = Storm(backend.open(storage.namespace), seed, 0.4)
+    jobs = Jobs()
+    batch = entries(2000)
+    for entry in batch[100::100]:
+        jobs.gate(entry.id)
+    storage.enqueue(batch)
+    with rig_in(storm, jobs=jobs, threads=threads) as rig:
+        rig.storage = storage
+        for entry in batch[100::100]:
+            wait_for(lambda entry=entry: entry.id in jobs.started)
+            jobs.gates[entry.id].set()
+        wait_for(lambda: rig.row.get(board.DONE) == len(batch))
+        assert rig.counts() == (0, 0)
+        storm.share = 0.0
+    assert storm.failures > 0
+    assert sorted(jobs.started) == [entry.id for entry in batch]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_drain_in_a_storm_leaves_no_job_leased(backend: Backend, seed: int) -> None:
+    storage = backend.open(backend.namespace())
+    storm = Storm(backend.open(storage.namespace), seed, 0.4)
+    jobs = Jobs()
+    jobs.gate("job0050")
+    storage.enqueue(entries(100))
+    with rig_in(storm, jobs=jobs) as rig:
+        rig.storage = storage
+        wait_for(lambda: "job0050" in jobs.started)
+        rig.tell(Drain(60))
+        wait_for(lambda: rig.stopping.stopping)
+        jobs.gates["job0050"].set()
+        rig.hear(Drained)
+        rig.ended()
+        assert rig.counts() == (100 - len(jobs.started), 0)
+    assert len(jobs.started) == len(set(jobs.started))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_node_that_expires_again_and_again_loses_no_job(backend: Backend, seed: int) -> None:
+    storage = backend.open(backend.namespace())
+    storm = Storm(backend.open(storage.namespace), seed, 0.1)
+    jobs = Jobs()
+    with rig_in(storm, jobs=jobs, threads=2) as rig:
+        rig.storage = storage
+        for number in range(6):
+            storage.enqueue(entries(30, prefix=f"r{number}-"))
+            wait_for(lambda n=number: len(jobs.started) >= 15 * (n + 1))
+            storage.recover_node(NODE, ("q",))
+            storage.register(Node(NODE), ("q",), 600)
+        wait_for(lambda: rig.counts() == (0, 0))
+        storm.share = 0.0
+    for number in range(6):
+        for entry in entries(30, prefix=f"r{number}-"):
+            row = storage.job(entry.id, "q")
+            assert row is not None
+            assert row.state == State.DONE
