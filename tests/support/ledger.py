@@ -18,6 +18,7 @@ import time
 from taskqd import App, current_job
 
 app = App("shop")
+time.sleep(float(os.environ.get("SLOW_IMPORT_S", 0)))
 
 
 def note(*words):
@@ -43,6 +44,7 @@ WAIT_S = 60.0
 class Ledger:
     def __init__(self, path: Path) -> None:
         self.path = path
+        path.parent.mkdir(exist_ok=True)
         path.touch()
         path.chmod(0o666)
 

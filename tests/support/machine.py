@@ -49,8 +49,7 @@ class Machine:
         )
         for name in MASKED:
             (image / "etc/systemd/system" / name).symlink_to("/dev/null")
-        Path(redis.socket).parent.chmod(0o711)
-        Path(redis.socket).chmod(0o666)
+        redis.share()
         self.namespaces = Namespaces(
             image,
             "machine",

@@ -141,6 +141,11 @@ class RedisServer:
         """Return a plain client, for looking from outside."""
         return redis.Redis(unix_socket_path=self.socket, password=self.password or None, **options)
 
+    def share(self) -> None:
+        """Let other users connect, until the next start."""
+        os.chmod(os.path.dirname(self.socket), 0o711)
+        os.chmod(self.socket, 0o666)
+
     def signal(self, number: signal.Signals) -> None:
         if self.process is None:
             raise RuntimeError("the server is not running")
