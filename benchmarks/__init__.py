@@ -1,4 +1,5 @@
-"""Measurements: `python -m benchmarks huey`, `python -m benchmarks drain`.
+"""Measurements: `python -m benchmarks peers`, `huey`, `drain`, `idle`.
 
-Each starts a private server, ends by itself and leaves nothing behind.
+Each starts a private server, ends by itself and leaves nothing behind but the environments of the
+peers under `var/bench`.
 """

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
 
+from . import catalogue, peers_report, report
 from . import drain as draining
 from . import idle as idling
+from . import peers as comparing
 from . import recovery as recovering
 from .side import ROOT, huey_side, taskqd_side
 from .versus import compare
 
 
 @click.group()
-def main() -> None:
+@click.option("--nice", default=0, help="Priority of all that is measured; below 0 for root only.")
+def main(nice: int) -> None:
     """Measure taskqd, alone or side by side with others, on a private server."""
+    os.nice(nice)
 
 
 @main.command()
@@ -27,6 +32,33 @@ def huey(jobs: int, rounds: int, idle_s: float, venv: Path) -> None:
     """Side by side with Huey on one Redis, in interleaved rounds."""
     sides = [taskqd_side(), huey_side(venv)]
     click.echo(compare(sides, jobs=jobs, rounds=rounds, idle_s=idle_s))
+
+
+@main.command()
+@click.option("--quick", is_flag=True, help="One round of a quarter of the jobs.")
+@click.option("--rounds", default=3, show_default=True)
+@click.option("--only", multiple=True, help="Part of a label; may be given several times.")
+@click.option("--calm-s", default=20.0, show_default=True, help="Wait so long for others to rest.")
+@click.option("--write", is_flag=True, help="Rewrite docs/benchmarks.md and its plot.")
+def peers(quick: bool, rounds: int, only: tuple[str, ...], calm_s: float, write: bool) -> None:
+    """Side by side with all peers on one server, each in an environment of its own."""
+    rounds, divide = (1, 4) if quick else (rounds, 1)
+    chosen = [
+        contender._replace(jobs=contender.jobs // divide)
+        for contender in catalogue.everyone()
+        if not only or any(part.lower() in contender.label.lower() for part in only)
+    ]
+    server, medians = comparing.compare(chosen, rounds=rounds, calm_s=calm_s)
+    versions = {contender.label: contender.version() for contender in chosen}
+    head = (
+        f"{report.machine()}; taskqd {report.revision()}; {server} on a unix socket, no persistence"
+        f" (fsync: none, for every row); results stored; medians of {rounds} interleaved rounds."
+    )
+    text = f"{head}\n\n{peers_report.tables(chosen, versions, medians)}"
+    click.echo(text)
+    if write:
+        report.write_section("peers", text)
+        report.write_plot("benchmarks-peers", peers_report.plot(chosen, medians))
 
 
 @main.command()

@@ -1,7 +1,9 @@
 """Counts jobs from inside the workers, at the same small cost for every queue that is compared.
 
 Each worker process keeps three numbers in a file of its own that is mapped into memory: when its
-first job ran, when its last one ran, how many it ran.  The benchmark reads the files.
+first job ran, when its last one ran, how many it ran.  The benchmark reads the files.  Jobs that
+are numbered (`mark`) are also written down one by one, outside of every queue's storage, so that
+it is known which of them ran although their worker was killed.
 """
 
 from __future__ import annotations
@@ -9,7 +11,9 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+import threading
 import time
+from array import array
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,32 +21,53 @@ METER_ENV = "BENCH_METER"
 """Names the folder of the files."""
 
 _ROW = struct.Struct("<QQQ")
-_row: tuple[int, memoryview] | None = None
+_row: memoryview | None = None
+_marks = -1
+_lock = threading.Lock()
+
+
+def _forget() -> None:
+    """A forked process has files of its own."""
+    global _row, _marks, _lock
+    _row, _marks, _lock = None, -1, threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget)
 
 
 class Reading(NamedTuple):
     jobs: int
     first_ns: int
     last_ns: int
+    processes: int
 
 
 def _map() -> memoryview:
-    global _row
-    if _row is None or _row[0] != os.getpid():
-        path = Path(os.environ[METER_ENV], str(os.getpid()))
-        path.write_bytes(bytes(_ROW.size))
-        with path.open("r+b") as file:
-            # Words are assigned whole; `struct.pack_into` would let the reader see zeros.
-            _row = (os.getpid(), memoryview(mmap.mmap(file.fileno(), _ROW.size)).cast("Q"))
-    return _row[1]
+    path = Path(os.environ[METER_ENV], str(os.getpid()))
+    path.write_bytes(bytes(_ROW.size))
+    with path.open("r+b") as file:
+        # Words are assigned whole; `struct.pack_into` would let the reader see zeros.
+        return memoryview(mmap.mmap(file.fileno(), _ROW.size)).cast("Q")
 
 
 def count() -> None:
-    row = _map()
-    now = time.monotonic_ns()
-    row[0] = row[0] or now
-    row[1] = now
-    row[2] += 1
+    global _row
+    with _lock:
+        row = _row = _row or _map()
+        now = time.monotonic_ns()
+        row[0] = row[0] or now
+        row[1] = now
+        row[2] += 1
+
+
+def mark(index: int) -> None:
+    """Count job number `index`, and write down that it ran: one append, whole or not at all."""
+    global _marks
+    if _marks < 0:
+        path = Path(os.environ[METER_ENV], f"marks-{os.getpid()}")
+        _marks = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os.write(_marks, index.to_bytes(4, "little"))
+    count()
 
 
 def stand_at_gate() -> None:
@@ -71,12 +96,24 @@ class Meter:
         ]
         started = [row for row in rows if row[2]]
         if not started:
-            return Reading(0, 0, 0)
+            return Reading(0, 0, 0, 0)
         return Reading(
             sum(row[2] for row in started),
             min(row[0] for row in started),
             max(row[1] for row in started),
+            len(started),
         )
+
+    def marks(self) -> array[int]:
+        """Return the numbers of all numbered jobs that ran, as often as each ran."""
+        found = array("I")
+        for file in self.folder.glob("marks-*"):
+            found.frombytes(file.read_bytes())
+        return found
+
+    def pids(self) -> list[int]:
+        """Return the processes that have run jobs."""
+        return [int(file.name) for file in self.folder.iterdir() if file.name.isdigit()]
 
     def at_gate(self) -> int:
         return sum(file.name.startswith("at-gate-") for file in self.folder.iterdir())

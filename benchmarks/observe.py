@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +13,8 @@ import psutil
 import redis
 
 from tests.support.redis_server import RedisServer
+
+CALM_PERCENT = 12.0
 
 
 class Cpu(NamedTuple):
@@ -23,12 +26,14 @@ class Cpu(NamedTuple):
     machine: float
 
 
-def tree(pid: int) -> list[psutil.Process]:
-    try:
-        root = psutil.Process(pid)
-        return [root, *root.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []
+def tree(*pids: int) -> list[psutil.Process]:
+    """Return the processes of these roots and all below them."""
+    found = []
+    for pid in pids:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            root = psutil.Process(pid)
+            found += [root, *root.children(recursive=True)]
+    return found
 
 
 def cpu_s(processes: list[psutil.Process]) -> float:
@@ -55,12 +60,12 @@ def server_client(server: RedisServer) -> redis.Redis:
     return redis.Redis.from_url(server.url)
 
 
-def snapshot(pid: int, server: RedisServer | None) -> Cpu:
+def snapshot(pid: int | Sequence[int], server: RedisServer | None) -> Cpu:
     machine = psutil.cpu_times()
     idle = machine.idle + getattr(machine, "iowait", 0.0)
     server_pid = server.process.pid if server is not None and server.process else None
     return Cpu(
-        cpu_s(tree(pid)),
+        cpu_s(tree(*([pid] if isinstance(pid, int) else pid))),
         cpu_s([psutil.Process(server_pid)]) if server_pid else 0.0,
         cpu_s([psutil.Process(os.getpid())]),
         sum(machine[:8]) - idle,
@@ -77,10 +82,16 @@ def foreign_share(cost: Cpu, seconds: float) -> float:
     return max(0.0, others / (seconds * (os.cpu_count() or 1)))
 
 
+def wait_for_calm(timeout_s: float) -> None:
+    """Return when others leave the machine alone, at the latest after `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if psutil.cpu_percent(0.5) < CALM_PERCENT:
+            return
+
+
 def wait_for(what: str, done: Callable[[], bool], timeout_s: float, every_s: float = 0.002) -> None:
     """Raises TimeoutError that says what did not happen."""
-    import time
-
     deadline = time.monotonic() + timeout_s
     while not done():
         if time.monotonic() > deadline:

@@ -38,7 +38,7 @@ class Side(NamedTuple):
             cwd=ROOT,
             env=environment,
             stdout=subprocess.PIPE,
-            timeout=300,
+            timeout=120,
             check=True,
         )
         answer: dict[str, Any] = json.loads(done.stdout)

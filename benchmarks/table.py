@@ -26,8 +26,10 @@ ROWS: tuple[tuple[str, str, float, str], ...] = (
 )
 
 
-def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: bool = True) -> str:
+    """`numbers`: all columns but the first are, so they stand at the right."""
+    ruler = ["---", *["---:" if numbers else "---"] * (len(head) - 1)]
+    lines = [head, ruler, *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

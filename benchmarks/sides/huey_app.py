@@ -31,5 +31,29 @@ def gate() -> int:
 
 
 @huey.task()
+def mark(index: int) -> int:
+    meter.mark(index)
+    return 1
+
+
+@huey.task()
 def started_at() -> int:
     return time.monotonic_ns()
+
+
+def one() -> None:
+    noop()
+
+
+def mark_all(jobs: int) -> None:
+    for index in range(jobs):
+        mark(index)
+
+
+def trip() -> int:
+    started: int = started_at().get(blocking=True, timeout=10)
+    return started
+
+
+def left() -> dict[str, int]:
+    return {"waiting": huey.storage.queue_size(), "results": huey.storage.result_store_size()}

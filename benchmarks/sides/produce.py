@@ -1,72 +1,87 @@
 """The producer: a process of its own, in each side's own environment; prints one line of JSON.
 
-python -m benchmarks.sides.produce huey|taskqd enqueue JOBS GATES
-python -m benchmarks.sides.produce huey|taskqd latency JOBS
-python -m benchmarks.sides.produce huey|taskqd left
+python -m benchmarks.sides.produce SIDE enqueue JOBS GATES   (gates: Huey and taskqd only)
+python -m benchmarks.sides.produce SIDE bulk JOBS
+python -m benchmarks.sides.produce SIDE marks JOBS
+python -m benchmarks.sides.produce SIDE latency JOBS
+python -m benchmarks.sides.produce SIDE left
+
+A side is a module `benchmarks.sides.SIDE_app` with `one()` (enqueue a job that does nothing),
+`trip()` (enqueue a job, wait for its result: when it started), `mark_all(n)`, and where the queue
+has such a call `many(n)` (enqueue n in bulk) and `left()`.  All of them are functions or all of
+them are coroutine functions.
 """
 
 from __future__ import annotations
 
+import asyncio
 import importlib
+import inspect
 import json
 import sys
 import time
 from typing import Any
 
 
-def tasks(side: str) -> Any:
-    return importlib.import_module(f"benchmarks.sides.{side}_app")
+async def maybe(value: Any) -> Any:
+    return await value if inspect.isawaitable(value) else value
 
 
-def enqueue(side: str, jobs: int, gates: int) -> dict[str, float]:
+async def enqueue(side: Any, jobs: int, gates: int = 0) -> dict[str, float]:
     """Enqueue the gates first, then `jobs` jobs one by one."""
-    module = tasks(side)
     for _ in range(gates):
-        module.gate()
+        side.gate()
     began = time.perf_counter()
-    for _ in range(jobs):
-        module.noop()
+    if inspect.iscoroutinefunction(side.one):
+        for _ in range(jobs):
+            await side.one()
+    else:
+        for _ in range(jobs):
+            side.one()
     return {"enqueue_rate": jobs / (time.perf_counter() - began)}
 
 
-def bulk(side: str, jobs: int) -> dict[str, float]:
+async def bulk(side: Any, jobs: int) -> dict[str, float]:
     """Enqueue `jobs` jobs by the bulk call, where there is one."""
-    if side == "huey":
+    if not hasattr(side, "many"):
         return {}
-    module = tasks(side)
+    await maybe(side.one())  # connects
     began = time.perf_counter()
-    module.noop.map(() for _ in range(jobs))
+    await maybe(side.many(jobs))
     return {"bulk_rate": jobs / (time.perf_counter() - began)}
 
 
-def latency(side: str, jobs: int) -> dict[str, list[float]]:
+async def marks(side: Any, jobs: int) -> dict[str, float]:
+    """Enqueue jobs that write their number down."""
+    await maybe(side.mark_all(jobs))
+    return {}
+
+
+async def latency(side: Any, jobs: int) -> dict[str, list[float]]:
     """One job after the other: microseconds until it started, and until its result was here."""
-    module = tasks(side)
     start_us, done_us = [], []
     for index in range(jobs + 20):
         began = time.monotonic_ns()
-        result = module.started_at()
-        started = result.get(blocking=True, timeout=10) if side == "huey" else result.get(10)
+        trip = side.trip()
+        started = await trip if inspect.isawaitable(trip) else trip
         ended = time.monotonic_ns()
         if index >= 20:  # the first few open connections
             start_us.append((started - began) / 1000)
             done_us.append((ended - began) / 1000)
-        time.sleep(0.002)  # let the worker fall idle
+        await asyncio.sleep(0.002)  # let the worker fall idle
     return {"start_us": start_us, "done_us": done_us}
 
 
-def left(side: str) -> dict[str, int]:
+async def left(side: Any) -> dict[str, int]:
     """Count jobs that have not been settled, and results that are kept."""
-    if side == "huey":
-        huey = tasks(side).huey
-        return {"waiting": huey.storage.queue_size(), "results": huey.storage.result_store_size()}
-    rows = tasks(side).app.counts().values()
-    return {"waiting": sum(row.queued + row.scheduled + row.running for row in rows)}
+    counted: dict[str, int] = side.left()
+    return counted
 
 
 def main() -> None:
-    side, command, *numbers = sys.argv[1:]
-    print(json.dumps(globals()[command](side, *map(int, numbers))))
+    name, command, *numbers = sys.argv[1:]
+    side = importlib.import_module(f"benchmarks.sides.{name}_app")
+    print(json.dumps(asyncio.run(globals()[command](side, *map(int, numbers)))))
 
 
 if __name__ == "__main__":

@@ -25,8 +25,35 @@ def gate() -> int:
 
 
 @app.task()
+def mark(index: int) -> int:
+    meter.mark(index)
+    return 1
+
+
+@app.task()
 def started_at() -> int:
     return time.monotonic_ns()
+
+
+def one() -> None:
+    noop()
+
+
+def many(jobs: int) -> None:
+    noop.map(() for _ in range(jobs))
+
+
+def mark_all(jobs: int) -> None:
+    mark.map((index,) for index in range(jobs))
+
+
+def trip() -> int:
+    return started_at().get(10)
+
+
+def left() -> dict[str, int]:
+    rows = app.counts().values()
+    return {"waiting": sum(row.queued + row.scheduled + row.running for row in rows)}
 
 
 @app.task()
