@@ -228,7 +228,9 @@ def test_an_outage_of_the_storage_costs_readiness_and_no_restart(
     assert pod.restarts == 0
 
 
-def test_a_pod_is_not_ready_before_its_app_is_imported_however_long_that_takes(new_pod: NewPod) -> None:
+def test_a_pod_is_not_ready_before_its_app_is_imported_however_long_that_takes(
+    new_pod: NewPod,
+) -> None:
     pod = new_pod().set_env(SLOW_IMPORT_S=4)
     pod.container["livenessProbe"].update(periodSeconds=0.2, failureThreshold=1)
     pod.start()

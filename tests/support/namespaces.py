@@ -10,7 +10,6 @@ import contextlib
 import ctypes
 import itertools
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -18,7 +17,7 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -31,6 +30,8 @@ PR_SET_PDEATHSIG = 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _numbers = itertools.count(1)
+_OURS = "taskqd-e2e-"
+"""With the test run's pid behind it, so that what a killed one leaves behind is known."""
 
 
 @cache
@@ -122,8 +123,9 @@ class Namespaces:
     ) -> None:
         self.name = name
         self.output = output
+        _sweep()
         self.cgroup = _make_group() if cgroup else None
-        self._work = Path(tempfile.mkdtemp(prefix="tq-root-"))
+        self._work = Path(tempfile.mkdtemp(prefix=f"{_OURS}{os.getpid()}-"))
         places = [f"{a}={b}" for a, b in {**MOUNTS, **(mounts or {})}.items()]
         places += [f"tmpfs={folder}" for folder in tmpfs]
         flags = [*FLAGS, *(["--cgroup"] if cgroup else [])]
@@ -240,18 +242,24 @@ def _remove_folder(path: Path) -> bool:
 def _make_group() -> Path:
     root = cgroup2_root()
     assert root is not None
-    _sweep(root)
-    group = root / f"taskqd-e2e-{os.getpid()}-{next(_numbers)}"
+    group = root / f"{_OURS}{os.getpid()}-{next(_numbers)}"
     group.mkdir()
     return group
 
 
-def _sweep(root: Path) -> None:
-    """Remove what test runs that were killed have left behind."""
-    for group in root.glob("taskqd-e2e-*"):
-        pid = re.sub(r".*-e2e-(\d+)-\d+", r"\1", group.name)
+def _sweep() -> None:
+    """Remove the groups and folders of test runs that were killed."""
+    for group in _orphaned(cgroup2_root()):
+        _remove_group(group)
+    for folder in _orphaned(Path(tempfile.gettempdir())):
+        _remove_folder(folder)
+
+
+def _orphaned(where: Path | None) -> Iterator[Path]:
+    for path in where.glob(f"{_OURS}*") if where else ():
+        pid = path.name.removeprefix(_OURS).partition("-")[0]
         if not Path(f"/proc/{pid}").exists():
-            _remove_group(group)
+            yield path
 
 
 def _remove_group(group: Path | None) -> bool:
