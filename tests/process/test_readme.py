@@ -33,7 +33,7 @@ def test_quick_start_file_is_the_one_in_the_examples() -> None:
 def test_quick_start_prints_what_the_readme_says(tmp_path: Path) -> None:
     (tmp_path / "tasks.py").write_text(_blocks("python")[0])
     environment = {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if not name.startswith("TASKQD_")},
         "PYTHONPATH": str(ROOT),
         "XDG_RUNTIME_DIR": str(tmp_path),
         "TASKQD_HEALTH__BIND": "off",
