@@ -42,6 +42,7 @@ class Desk:
         self._runner = runner
         self._row = row
         self._log = log
+        self._tells_leased = log.enabled(events.JOB_LEASED)
         self._usage = Usage(0, 0)
         self.stock = Stock(slots.capacity)
         self.quarantine = Quarantine()
@@ -74,6 +75,8 @@ class Desk:
             alone = any(lease.alone for lease in leases)
             self.stock.handed(len(leases), now_s, alone=alone)
             self._slots.offer(leases)
+            if self._tells_leased:
+                self._log.emit(events.JOB_LEASED, count=len(leases))
 
     # -- the storage's side ------------------------------------------------------------------
 
