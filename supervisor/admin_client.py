@@ -33,10 +33,15 @@ def _under(folder: str) -> str:
     return f"{folder}/taskqd" if folder else ""
 
 
+def _service_paths(instance: str) -> list[str]:
+    """Return where the socket of a systemd service is, seen from outside of it."""
+    return [f"/run/taskqd/{instance}.sock", f"/run/taskqd-{instance}/{instance}.sock"]
+
+
 def find(instance: str) -> str:
     """Return the path of this instance's socket.  Raises FileNotFoundError."""
     paths = socket_paths(instance)
-    for path in paths:
+    for path in (*paths, *_service_paths(instance)):
         if os.path.exists(path):
             return path
     raise FileNotFoundError(f"no daemon named {instance!r}: no socket at {', '.join(paths)}")

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.timeout(180)
 LONG_LEASE = {"TASKQD_STORAGE__NODE_LEASE_S": 300}
 """What comes back sooner than its lease ends was put back by the unit's own recovery."""
 CTL = "/opt/taskqd/bin/taskqctl"
-SOCKET = "--socket=/run/taskqd/taskqd.sock"
+NAME = "--name=taskqd"
 
 
 def start(machine: Machine, unit: str = "taskqd") -> None:
@@ -98,8 +98,7 @@ def test_two_instances_of_the_template_run_side_by_side(machine: Machine, shop: 
     nodes = {row.node.name for row in shop.app.nodes()}
     assert nodes == {"one@machine", "two@machine"}
     for name in ("one", "two"):
-        socket = f"--socket=/run/taskqd-{name}/{name}.sock"
-        assert machine.run(CTL, "probe", "ready", socket) == "ready\n"
+        assert machine.run(CTL, "probe", "ready", "--name", name) == "ready\n"
     machine.run("systemctl", "stop", "taskqd@one")
     assert is_active(machine, "taskqd@two")
     machine.ledger.wait_done(shop.order("a"))
@@ -151,7 +150,7 @@ def test_a_stop_by_taskqctl_is_a_stop_for_systemd_too(machine: Machine, shop: Sh
     machine.configure(TASKQD_SHUTDOWN__GRACE_S=20)
     start(machine)
     machine.ledger.wait_begun(shop.order("a", seconds=3))
-    machine.run(CTL, "drain", SOCKET)
+    machine.run(CTL, "drain", NAME)
     wait_until(lambda: machine.state("taskqd") == "deactivating", "STOPPING=1 is heard")
     wait_until(lambda: machine.state("taskqd") == "inactive", "the drain is over")
     assert restarts(machine) == 0
@@ -161,13 +160,13 @@ def test_a_stop_by_taskqctl_is_a_stop_for_systemd_too(machine: Machine, shop: Sh
 def test_quiet_is_no_stop(machine: Machine, shop: Shop) -> None:
     machine.drop_in("taskqd", "WatchdogSec=2")
     start(machine)
-    machine.run(CTL, "quiet", SOCKET)
+    machine.run(CTL, "quiet", NAME)
     wait_until(lambda: status_text(machine).startswith("quiet"), "a quiet status")
     shop.order("a")
     time.sleep(3)  # more than the watchdog's time: the loop feeds it all the same
     assert is_active(machine)
     assert machine.ledger.count("begin") == {}
-    machine.run(CTL, "resume", SOCKET)
+    machine.run(CTL, "resume", NAME)
     machine.ledger.wait_done(["a"])
     assert restarts(machine) == 0
 
@@ -188,7 +187,7 @@ def test_the_journal_knows_the_priority_of_each_event(machine: Machine, shop: Sh
 def test_a_killed_worker_is_the_masters_business(machine: Machine, shop: Shop) -> None:
     start(machine)
     machine.ledger.wait_begun(shop.order("a", seconds=2))
-    status = machine.json(CTL, "status", SOCKET, "--json")
+    status = machine.json(CTL, "status", NAME, "--json")
     (pid,) = [row["pid"] for row in status["workers"] if row["running"]]
     machine.run("kill", "-KILL", str(pid))
     machine.ledger.wait_done(["a"])
@@ -253,6 +252,6 @@ def test_recovery_takes_the_jobs_of_all_dead_daemons_of_the_name(
 def test_other_users_cannot_reach_the_socket(machine: Machine) -> None:
     start(machine)
     nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
-    done = machine.try_(*nobody, CTL, "stop", SOCKET)
+    done = machine.try_(*nobody, CTL, "stop", NAME)
     assert done.returncode == 69
     assert is_active(machine)
