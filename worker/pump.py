@@ -126,6 +126,9 @@ class Pump:
 
     def _lease(self) -> None:
         """Take turns until the slots are served or the queues are empty."""
+        # law: a worker with a free slot asks, or is armed to be woken; it never does neither.
+        if self._stock.free and not self._doorbell.armed:
+            self._stock.dry = False
         while limit := self._stock.limit():
             # Where the last turn found empty queues, the next one probably does: being idle
             # before it saves the second turn that must follow the arming.

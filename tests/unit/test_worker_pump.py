@@ -27,6 +27,7 @@ from taskqd.messages import (
 )
 from taskqd.storage.base import Leased, Node
 from taskqd.storage.memory import MemoryStorage
+from taskqd.worker import suspects
 from tests.support.pump_rig import NODE, Jobs, PumpRig, entries, wait_for
 
 
@@ -212,13 +213,30 @@ def test_burst_says_empty_once_no_worker_of_the_node_has_anything(
 
 
 class Telling(MemoryStorage):
-    """Tells its worker what `stops` and `orders` say."""
+    """Tells its worker what `stops`, `orders` and `suspects` say."""
 
     stops: tuple[str, ...] = ()
     orders = False
+    suspects = 0
 
     def turn(self, *args: Any, **kwargs: Any) -> Leased:
-        return super().turn(*args, **kwargs)._replace(stops=self.stops, revocations=self.orders)
+        leased = super().turn(*args, **kwargs)
+        return leased._replace(stops=self.stops, revocations=self.orders, suspects=self.suspects)
+
+
+def test_a_worker_that_cannot_run_empty_for_a_suspect_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(suspects, "PATIENCE_S", 0.2)
+    storage = Telling("test", world=uuid.uuid4().hex)
+    storage.suspects = 1
+    jobs = Jobs()
+    jobs.gate("job0000")
+    storage.enqueue(entries(1))
+    with PumpRig(storage, jobs=jobs, threads=2):
+        wait_for(lambda: jobs.started)
+        storage.enqueue(entries(5, prefix="more"))
+        wait_for(lambda: len(jobs.started) == 6)
 
 
 def test_a_running_job_hears_that_it_shall_stop_and_its_neighbours_do_not() -> None:
