@@ -219,6 +219,19 @@ def test_a_dead_idle_worker_leaves_nothing_behind(
     assert rig.order() == ["a", "b"]
 
 
+def test_a_job_that_was_handed_but_never_read_blames_nobody(rig: Rig, server: RedisServer) -> None:
+    rig.register("gone")
+    worker = Worker(server, "gone.1")
+    rig.put("running")
+    assert ids(worker.idle()) == ["running"]
+    assert worker.idle() == []
+    worker.bell._listener.close()
+    rig.put("handed", queue="r")
+    rows = {row.id: (row.how, row.suspect) for row in rig.storage.recover_node("gone", QUEUES)}
+    assert rows == {"running": ("orphaned", False), "handed": ("released", False)}
+    worker.storage.close()
+
+
 def test_every_idle_worker_is_told_of_suspects(rig: Rig, workers: list[Worker]) -> None:
     rig.put("a", "b")
     tokens = [lease.token for lease in rig.lease(2, worker="n.9")]

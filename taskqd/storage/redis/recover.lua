@@ -3,8 +3,9 @@
 --
 -- KEYS[1]  jobs
 -- ARGV     1 "expired", "node" or "worker", 2 the node or worker ("" for expired),
---          3 how: "orphaned", "timeout", "interrupted" or "released", 4 verdict ("": keep the last error),
---          5 number of workers n whose started jobs become suspects, 6.. those workers,
+--          3 how: "orphaned", "timeout", "interrupted" or "released",
+--          4 verdict ("": keep the last error), 5 number of workers whose started jobs become
+--          suspects, 6.. those workers,
 --          number of tokens of started jobs (-1: all have started), those tokens
 -- Returns  {nodes forgotten, id, worker, how, marks line, 1 if suspect, ...} without the jobs that
 --          were asked to stop: they have ended as cancelled

@@ -4,7 +4,7 @@
 -- KEYS[1]  jobs
 -- ARGV     1 "expired", "node" or "worker", 2 the node or worker ("" for expired),
 --          3... tokens that count (none: all)
--- Returns  {worker, jobs it holds here, ...} of those that hold any; {'', 0} if only nodes are left
+-- Returns  {worker, jobs it holds here that may have started, ...}; {'', 0} if only nodes are left
 -- Invariant: read only.
 local mode, subject, reply = ARGV[1], ARGV[2], {}
 local wanted = #ARGV > 2 and {} or nil
@@ -12,6 +12,10 @@ for i = 3, #ARGV do wanted[ARGV[i]] = true end
 
 local function count(worker)
   local n = 0
+  for _, element in ipairs(call('LRANGE', P .. 'inbox:' .. worker, 0, -1)) do
+    local unread = match(element, '^%S+ (%d+)\n')
+    if unread and (not wanted or wanted[unread]) then n = n - 1 end
+  end
   for _, value in ipairs(call('HVALS', P .. 'held:' .. worker)) do
     if not wanted or wanted[match(value, '%d+')] then n = n + 1 end
   end
