@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from setproctitle import setproctitle
 
 from taskqd import events
 
 from . import status
+from .fleet import Child
 from .house import House
 from .notify import Notifier
 
@@ -27,6 +30,8 @@ class Display:
         """The service manager knows."""
         self._was_ready = False
         """Every worker was ready once."""
+        self.on_silent: Callable[[Child], None] = lambda _child: None
+        """Called with a child that was asked for its stacks, politely, and wrote none."""
 
     def worker_ready(self) -> None:
         """Say that the daemon serves: to the service manager at the first worker, then in the log."""
@@ -76,8 +81,11 @@ class Display:
         for child in self._house.fleet.children():
             if child.stacks_at_s is None or now_s < child.stacks_at_s:
                 continue
-            child.stacks_at_s = None
             stack = self._house.lines.take_stack(child.worker_id)
+            if not stack and not child.stacks_insisted:
+                self.on_silent(child)
+                continue
+            child.stacks_at_s = None
             self._house.stacks[str(child.name)] = stack
             self._house.log.emit(
                 events.WORKER_STACKS,

@@ -126,6 +126,7 @@ class Child:
     """How many of them are done."""
     stacks_at_s: float | None = None
     """When the stacks that it was asked for can be read."""
+    stacks_insisted: bool = False
 
     def feel(self, event: Event, now_s: float) -> bool:
         """Change the state as the law says; False if the event changes nothing."""

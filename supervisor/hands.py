@@ -20,7 +20,10 @@ from .stop import Timeline, begin, cut, hasten
 
 DEBT_RETRY_S = 1.0
 STACKS_S = 0.3
-"""From SIGUSR1 until a faulthandler has written."""
+"""From a request for stacks until they are written."""
+ASK, INSIST = "SIGUSR2", "SIGUSR1"
+"""Requests for stacks: one that a child answers between two acts, one that its faulthandler
+answers at once, whatever its threads do: that can crash them."""
 AT_ONCE = ((0.0, "SIGKILL"),)
 
 
@@ -92,8 +95,8 @@ class Hands:
     def _signal(self, worker_id: str, signal: str) -> None:
         child = self._child(worker_id)
         child.rungs += 1
-        if signal == "SIGUSR1":
-            self.ask_stacks(child)
+        if signal == INSIST:
+            self.ask_stacks(child, INSIST)
             return
         if child.stacks_at_s is not None:
             self._report_hung(child)
@@ -123,12 +126,16 @@ class Hands:
             stack=self._house.lines.take_stack(child.worker_id),
         )
 
-    def ask_stacks(self, child: Child) -> None:
-        """Let its faulthandler write its stacks, to be read a moment later."""
+    def ask_stacks(self, child: Child, signal: str = ASK) -> None:
+        """Let it write its stacks, to be read a moment later."""
         # Before it has booted it has no handler yet, and the signal would kill it.
         if child.booted:
-            self._house.lines.signal(child.worker_id, "SIGUSR1")
+            self._house.lines.signal(child.worker_id, signal)
+            child.stacks_insisted = signal == INSIST
             child.stacks_at_s = self._house.clock() + STACKS_S
+
+    def insist_on_stacks(self, child: Child) -> None:
+        self.ask_stacks(child, INSIST)
 
     def _give_up(self, worker_id: str) -> None:
         self.on_gone(self._child(worker_id))

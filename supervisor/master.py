@@ -74,6 +74,7 @@ class Master:
         self._ears.on_loaded = self._open_admin
         self._display = Display(self._house, notify.Notifier(os.environ))
         self._ears.on_ready = self._display.worker_ready
+        self._display.on_silent = self._hands.insist_on_stacks
         self._coroner.hear_out = self._ears.hear_out
         self._hands.on_stop = self._display.stop_begun
         self._commands = Commands(self._house, self._hands)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextvars import copy_context
 from typing import Any
 
 from taskqd import events, gates
@@ -168,7 +169,8 @@ class Runner:
         self._before(opened, job)
         value = opened.task.function(*opened.args, **opened.kwargs)
         if opened.task.is_async:
-            value = place.async_runner.run(value)
+            # A runner of its own keeps the context of its first job, and with it `current_job`.
+            value = place.async_runner.run(value, context=copy_context())
         return value
 
     async def _acall(self, opened: Opened, job: CurrentJob) -> Any:

@@ -27,7 +27,9 @@ EXIT_UNSETTLED = 75
 EXIT_VITAL = 1
 EXIT_BOOT = 70
 TERM = int(signal.SIGTERM)
+STACKS = int(signal.SIGUSR2)
 
+_stacks_fd = 2
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -157,28 +159,40 @@ def reset_signals() -> None:
 
 
 def catch_term() -> int:
-    """Turn SIGTERM into bytes on a pipe and return its reading end.
+    """Turn SIGTERM, and the request for stacks, into bytes on a pipe; return its reading end.
 
     The kernel's handler writes to the pipe even while C code holds the interpreter lock.
     """
     reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     signal.signal(signal.SIGTERM, _ignore)
+    signal.signal(STACKS, _ignore)
     return reader
 
 
 def signals_caught(reader: int) -> set[int]:
-    """Empty the pipe of `catch_term`; return the numbers of the signals that came."""
-    with contextlib.suppress(BlockingIOError):
-        return set(os.read(reader, 4096))
-    return set()
+    """Empty the pipe of `catch_term`; return the numbers of the signals that came.
+
+    Stacks that were asked for are written.
+    """
+    try:
+        numbers = set(os.read(reader, 4096))
+    except BlockingIOError:
+        return set()
+    if STACKS in numbers:
+        faulthandler.dump_traceback(_stacks_fd, all_threads=True)
+    return numbers
 
 
 def dump_stacks_on_request(fd: int) -> None:
-    """SIGUSR1, and any fatal signal, write the stacks of all threads to `fd`.
+    """SIGUSR2, SIGUSR1 and any fatal signal write the stacks of all threads to `fd`.
 
-    faulthandler works even while C code holds the interpreter lock; the master reads the file.
+    law: SIGUSR2 first.  It is answered by `signals_caught`, under the interpreter lock.  SIGUSR1
+    works even while C code holds that lock, but reads frames of threads that run, which can crash:
+    it is for a process that does not answer.
     """
+    global _stacks_fd
+    _stacks_fd = fd
     faulthandler.enable(file=fd, all_threads=True)
     faulthandler.register(signal.SIGUSR1, file=fd, all_threads=True)
 

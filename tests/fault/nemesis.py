@@ -279,6 +279,8 @@ class KillTree(Down):
 
     def inject(self) -> bool:
         self.fault.scheduler = True
+        # Between the master's death and their own, children are told to drain.
+        self.fault.drains = True
         # The master first, so that it takes nothing back.
         send(self.world.master, "SIGSTOP")
         self._condemn()

@@ -6,15 +6,18 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+
+import pytest
 
 from tests.support.daemon import ROOT, WAIT_S, Daemon
 
 APP = """
 import os
 from dataclasses import dataclass
-from taskqd import App
+from taskqd import App, current_job
 
 app = App("regress")
 
@@ -36,10 +39,23 @@ def take(deadly: Deadly) -> str:
 def ping() -> str:
     return "pong"
 
+@app.task
+async def whoami() -> str:
+    return current_job().id
+
 if __name__ == "__main__":
     import sys
-    call = take.s(Deadly(sys.argv[1])) if sys.argv[1:] else ping.s()
-    print(app.enqueue(call).get(timeout=20))
+    what = (sys.argv[1:] or ["ping"])[0]
+    if what == "whoami":
+        results = [whoami() for _ in range(5)]
+        print([result.get(timeout=20) == result.id for result in results])
+    elif what == "many":
+        for _ in range(20):
+            ping.map([()] * 200).get(timeout=20)
+        print("done")
+    else:
+        call = ping.s() if what == "ping" else take.s(Deadly(what))
+        print(app.enqueue(call).get(timeout=20))
 """
 
 
@@ -96,4 +112,32 @@ def test_arguments_that_raise_what_they_like_when_they_are_decoded_cost_the_work
         daemon.wait("master.ready")
         assert client(tmp_path, "raise").startswith("taskqd.errors.JobDead: rejected")
         assert not daemon.events("worker.crashed")
+        assert daemon.stop() == 0
+
+
+@pytest.mark.parametrize("kind", ["process", "thread"])
+def test_a_coroutine_saw_the_job_that_its_slot_had_run_first(tmp_path: Path, kind: str) -> None:
+    with daemon_of(tmp_path, "--workers", "1", "--worker-type", kind) as daemon:
+        daemon.wait("master.ready")
+        assert client(tmp_path, "whoami") == str([True] * 5)
+        assert daemon.stop() == 0
+
+
+def test_asking_healthy_workers_for_their_stacks_crashed_them(tmp_path: Path) -> None:
+    """The stacks of threads that run were read while they changed."""
+    with daemon_of(tmp_path, "--workers", "2") as daemon:
+        daemon.wait("master.ready")
+        over = threading.Event()
+
+        def ask() -> None:
+            while not over.wait(0.005):
+                daemon.send("SIGUSR2")
+
+        asker = threading.Thread(target=ask)
+        asker.start()
+        assert client(tmp_path, "many") == "done"
+        over.set()
+        asker.join()
+        assert not daemon.events("worker.crashed")
+        assert "pump.py" in daemon.wait("worker.stacks", worker=0)["stack"]
         assert daemon.stop() == 0

@@ -102,7 +102,8 @@ class Child:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         import faulthandler
 
-        faulthandler.register(signal.SIGUSR1, file=stacks, all_threads=True)
+        for number in (signal.SIGUSR1, signal.SIGUSR2):
+            faulthandler.register(number, file=stacks, all_threads=True)
 
     def _first_only(self) -> None:
         """Only the first worker ever has the habits, whoever comes first."""
