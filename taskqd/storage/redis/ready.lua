@@ -43,13 +43,16 @@ local function take(keys, n, ids, records)
   if odd and #ids > 0 then free_keys('ustart', ids) end
 end
 
--- Reserves `n` tokens and returns the number before the first.  Never behind the clock in
--- microseconds, so that a server which lost its last second does not give a token twice.
+-- Reserves `n` tokens and returns the number before the first.  The low 45 bits count, never behind
+-- the clock in sixteenths of a millisecond, so that a server which lost its last second does not
+-- give a token twice; the high 8 bits tell queues apart, so that a worker of several queues does
+-- not hold one token twice.
 local function tokens(n)
   local t = call('TIME')
-  local base = math.max(tonumber(call('GET', P .. 'seq') or 0), t[1] * 1000000 + t[2])
-  call('SET', P .. 'seq', base + n)
-  return base
+  local clock = (t[1] * 1000 + math.floor(t[2] / 1000)) * 16
+  local count = math.max(tonumber(call('GET', P .. 'seq') or 0), clock)
+  call('SET', P .. 'seq', count + n)
+  return tonumber(string.sub(redis.sha1hex(P), 1, 2), 16) * 2 ^ 45 + count
 end
 
 -- Wakes the schedulers that sleep.
