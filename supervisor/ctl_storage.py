@@ -78,19 +78,19 @@ def node_ls(asked: Asked) -> Output:
 
 
 @command(node, "recover")
-@click.argument("name", metavar="[NODE]", required=False)
+@click.argument("which", metavar="[NODE]", required=False)
 @click.option("--force", is_flag=True, help="Even while its lease lasts: you know that it is dead.")
-def node_recover(asked: Asked, name: str | None, force: bool) -> Output:
+def node_recover(asked: Asked, which: str | None, force: bool) -> Output:
     """Take back the jobs of NODE (id or name), or of all nodes whose lease is over.
 
     With --force a name may stand for several: all of them are dead.
     """
     with open_target(asked) as storage:
         queues = [row.name for row in storage.queues()]
-        if name is None:
+        if which is None:
             found = storage.recover(queues)
         else:
-            ids = [row.node.id for row in _find_nodes(storage, name, force)]
+            ids = [row.node.id for row in _find_nodes(storage, which, force)]
             found = [job for node_id in ids for job in storage.recover_node(node_id, queues)]
     return Output(rows=_recovered(found), columns=("id", "queue", "how", "worker"))
 

@@ -87,9 +87,8 @@ def test_a_bad_configuration_fails_with_its_line_and_is_not_tried_again(machine:
         "ExecMainStatus": "78",
         "NRestarts": "0",
     }
-    assert 'broken.toml:3: workers.cuont: unknown key; did you mean "count"?' in machine.text(
-        "taskqd@broken"
-    )
+    error = 'broken.toml:3: workers.cuont: unknown key; did you mean "count"?'
+    assert machine.text("taskqd@broken").count(error) == 1
 
 
 def test_two_instances_of_the_template_run_side_by_side(machine: Machine, shop: Shop) -> None:
@@ -232,10 +231,33 @@ def test_a_cgroup_that_is_killed_whole_loses_nothing(machine: Machine, shop: Sho
     assert (shop.waiting(), shop.running()) == (0, 0)
 
 
-def test_recovery_takes_the_jobs_of_all_dead_daemons_of_the_name(
+def test_a_crash_puts_the_jobs_back_also_where_no_daemon_comes_back(
     machine: Machine, shop: Shop
 ) -> None:
-    """Two crashes in a row, the first of them while the storage could not be reached."""
+    machine.drop_in("taskqd", "Restart=no")
+    machine.configure(**LONG_LEASE)
+    start(machine)
+    machine.ledger.wait_begun(shop.order("a", "b", seconds=300))
+    machine.run("systemctl", "kill", "--kill-who=main", "--signal=KILL", "taskqd")
+    wait_until(lambda: machine.state("taskqd") == "failed", "the unit has failed")
+    assert (shop.waiting(), shop.running()) == (2, 0)
+    assert shop.app.nodes() == []
+
+
+def test_an_instance_puts_its_jobs_back_with_its_own_credential(
+    machine: Machine, shop: Shop
+) -> None:
+    machine.drop_in("taskqd@two", "Restart=no\nEnvironment=TASKQD_STORAGE__NODE_LEASE_S=300")
+    start(machine, "taskqd@two")
+    machine.ledger.wait_begun(shop.order("a", "b", seconds=300))
+    machine.run("systemctl", "kill", "--signal=KILL", "taskqd@two")
+    wait_until(lambda: machine.state("taskqd@two") == "failed", "the unit has failed")
+    assert (shop.waiting(), shop.running()) == (2, 0)
+
+
+def test_a_second_crash_while_the_storage_was_away_loses_nothing(
+    machine: Machine, shop: Shop
+) -> None:
     machine.configure(**LONG_LEASE)
     start(machine)
     keys = shop.order("a", "b", seconds=1.0)

@@ -191,6 +191,17 @@ def test_a_node_is_recovered_only_when_it_is_dead_or_by_force(world: World) -> N
     assert "not known" in world.ctl("node", "recover", "zzz", code=1).err
 
 
+def test_force_recovers_every_node_of_a_name_also_beside_the_instances_own(world: World) -> None:
+    """As the systemd unit asks for it, after a second crash."""
+    world.storage.register(Node("n2", name="prod@host", pid=8), ["q"], 60)
+    world.storage.lease("n2.1", ["q"], 1)
+    several = world.ctl("node", "recover", "prod@host", code=1).err
+    assert "several have that name" in several
+    words = ("node", "recover", "prod@host", "--force", "--name", "prod")
+    assert world.ids(*words) == {"running", "queued"}
+    assert world.json("node", "ls") == []
+
+
 def test_a_damaged_record_is_listed_and_shown(world: World) -> None:
     world.storage.enqueue([Entry("broken", "q", b"{damaged", fresh=False)])
     rows = {row["id"]: row for row in world.json("job", "ls", "--state", "queued")}
