@@ -15,7 +15,7 @@ from taskqd.errors import ConfigError, UnknownTask
 from taskqd.job import NAME_PATTERN, Entry
 from taskqd.options import TaskKwargs, TaskOptions, task_options
 from taskqd.periodic import PeriodicTask
-from taskqd.settings import Durability, LimitSettings
+from taskqd.settings import Durability, LimitSettings, StorageSettings
 from taskqd.signals import Listeners, Listening
 from taskqd.signing import Signer
 from taskqd.storage import mask_url, open_storage
@@ -71,6 +71,7 @@ class App(Submit, Control, Listening):
         self.zone: tzinfo = zone_of(timezone)
         self.durability = durability
         self.immediate = immediate
+        self.allow_eviction = False
         self.limits = LimitSettings()
         self.registry: dict[str, Task[Any, Any]] = {}
         self.periodic_tasks: list[PeriodicTask] = []
@@ -161,9 +162,17 @@ class App(Submit, Control, Listening):
             return self._immediate_storage()
         return self._storages.here()
 
+    def adopt(self, storage: StorageSettings, limits: LimitSettings) -> None:
+        """Take what the daemon was told over what the app says: its processes call this once."""
+        self._url = storage.url or self._url
+        self.durability = storage.durability or self.durability
+        self.allow_eviction = storage.allow_eviction
+        self.limits = limits
+
     def open_storage(self, url: str | None = None, **options: Any) -> Storage:
         """Open a storage object of its own for the caller, who closes it."""
         options.setdefault("durability", self.durability)
+        options.setdefault("allow_eviction", self.allow_eviction)
         return open_storage(url or self.storage_url, self.name, **options)
 
     @property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from typing import Any
 
 from taskqd import log
 from taskqd.app import App
@@ -29,14 +28,6 @@ def open_log(role: str, settings: Settings, **facts: int) -> Log:
     )
 
 
-def open_storage(app: App, settings: Settings) -> Storage:
-    """Open a storage object for the calling thread, which closes it.  Raises StorageError."""
-    options: dict[str, Any] = {"allow_eviction": settings.storage.allow_eviction}
-    if settings.storage.durability is not None:
-        options["durability"] = settings.storage.durability
-    return app.open_storage(**options)
-
-
 def reach_storage(app: App, settings: Settings, channel: Channel, signals: int) -> Storage:
     """Open the app's storage, waiting as long as it cannot be reached; the master is told.
 
@@ -47,7 +38,7 @@ def reach_storage(app: App, settings: Settings, channel: Channel, signals: int) 
     outage = Outage(random.uniform)
     while True:
         try:
-            storage = open_storage(app, settings)
+            storage = app.open_storage()
             storage.ping()
         except (StorageRefused, StorageCorrupt):
             raise

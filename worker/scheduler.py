@@ -34,7 +34,7 @@ from .birth import Newborn
 from .channel import Channel
 from .chores import Chores, Duty
 from .keeper import Keeper
-from .reach import open_log, open_storage, reach_storage
+from .reach import open_log, reach_storage
 from .reports import Reports
 from .timetable import Timetable
 from .title import Title
@@ -59,7 +59,7 @@ def boot(born: Newborn, channel: Channel, signals: int) -> Callable[[], int]:
     duty = duty_of(born)
     reports = Reports()
     keeper = Keeper(duty.node, duty.queues, duty.lease_s, storage, reports, log)
-    chores = Chores(duty, lambda: open_storage(family.app, family.settings), reports, log)
+    chores = Chores(duty, family.app.open_storage, reports, log)
     return Scheduler(born, duty, keeper, chores, reports, channel, signals, log).run
 
 
@@ -222,7 +222,7 @@ class Scheduler:
         """Retire the node."""
         family = self._born.family
         try:
-            storage = open_storage(family.app, family.settings)
+            storage = family.app.open_storage()
             self._take_back_all(storage)
             storage.retire(self._duty.node.id, self._duty.queues)
             storage.close()

@@ -109,9 +109,7 @@ def _import(settings: Settings) -> App:
     if cwd not in sys.path:
         sys.path.insert(0, cwd)
     app = load_app(settings.app)
-    if settings.storage.url is not None:
-        app._url = settings.storage.url
-    app.limits = settings.limits
+    app.adopt(settings.storage, settings.limits)
     return app
 
 
