@@ -108,3 +108,29 @@ STORAGE_WARNING = _event("storage.warning", "warning", "text")
 
 HOOK_FAILED = _event("hook.failed", "error", "hook", "error", "traceback")
 SIGNAL_HANDLER_FAILED = _event("handler.failed", "error", "signal", "handler", "error", "traceback")
+
+
+def page() -> str:
+    """Return docs/events.md."""
+    rows = [
+        f"| `{event.name}` | {event.level} | {' '.join(f'`{key}`' for key in event.keys)} |"
+        for event in CATALOGUE.values()
+    ]
+    return "\n".join([_HEAD, *rows, ""])
+
+
+_HEAD = """# Log events
+
+Made from `taskqd/events.py` by `python -m taskqd.events > docs/events.md`.
+
+One JSON object a line where standard error is not a terminal. Each has `timestamp`, `level`,
+`event`, `role` and `pid`; lines of workers add `worker` and `generation`. Arguments of jobs are
+not logged.
+
+| event | level | keys |
+|---|---|---|"""
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(page())
