@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import random
 import re
-from typing import NamedTuple
+import threading
+import time
+from typing import NamedTuple, Protocol
 
 from taskqd.errors import ConfigError, StorageError
 from taskqd.job import Reason
 from taskqd.registry import AppLike, Opened
+from taskqd.storage.features import Features
 
 _RATE = re.compile(r"\s*(\d+)\s*/\s*(\d*)\s*(s|m|h|d)\s*")
 _UNIT_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _NET_MS = (4000, 6000)
 """A job that waits for a lock is woken by its release; this is the net below."""
 _AWAY_MS = (500, 1500)
+_UNLOCK_S = (0.1, 2.0)
 
 
 class Rate(NamedTuple):
@@ -42,12 +46,35 @@ class Held(NamedTuple):
     names: tuple[str, ...]
 
     def leave(self) -> None:
-        """Give the places back.  Where the storage is away, they go with the lease of the node."""
+        """Give the places back."""
         for name in self.names:
-            try:
-                self.app.features.unlock(name, self.owner)
-            except StorageError:
-                return
+            unlock(self.app, name, self.owner)
+
+
+class Desk(Protocol):
+    @property
+    def features(self) -> Features: ...
+
+
+def unlock(desk: Desk, name: str, owner: str) -> None:
+    """Free a lock, now or as soon as the storage is back: its owner has no other chance."""
+    try:
+        desk.features.unlock(name, owner)
+    except StorageError:
+        args = (desk, name, owner)
+        threading.Thread(target=_unlock_later, args=args, name="unlock", daemon=True).start()
+
+
+def _unlock_later(desk: Desk, name: str, owner: str) -> None:
+    pause_s = _UNLOCK_S[0]
+    while True:
+        time.sleep(pause_s * random.uniform(0.5, 1.0))
+        pause_s = min(pause_s * 2, _UNLOCK_S[1])
+        try:
+            desk.features.unlock(name, owner)
+        except StorageError:
+            continue
+        return
 
 
 def parse_rate(text: str) -> Rate:

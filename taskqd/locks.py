@@ -12,24 +12,18 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from taskqd.clock import monotonic_s
 from taskqd.current import peek_current
 from taskqd.errors import StorageError, TaskLockedException
-from taskqd.gates import owner_of
-from taskqd.storage.features import Features
+from taskqd.gates import Desk, owner_of, unlock
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _TTL_S = 60.0
 _LOOK_S = (0.01, 0.25)
-
-
-class Desk(Protocol):
-    @property
-    def features(self) -> Features: ...
 
 
 class TaskLock:
@@ -105,7 +99,7 @@ class _Holding:
 
     def release(self) -> None:
         self._over.set()
-        self._desk.features.unlock(self._name, self._owner)
+        unlock(self._desk, self._name, self._owner)
 
     def _renew(self, ttl_s: float) -> None:
         while not self._over.wait(ttl_s / 3):

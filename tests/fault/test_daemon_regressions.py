@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.daemon import ROOT, WAIT_S, Daemon
+from tests.support.daemon import ROOT, WAIT_S, Daemon, wait_until
+from tests.support.redis_server import RedisServer
 
 APP = """
 import os
+import time
 from dataclasses import dataclass
 from taskqd import App, current_job
 
@@ -39,6 +41,13 @@ def take(deadly: Deadly) -> str:
 def ping() -> str:
     return "pong"
 
+@app.task(lock="door", on_locked="requeue")
+def locked(path: str) -> str:
+    open(path + ".in", "w").close()
+    while not os.path.exists(path):
+        time.sleep(0.01)
+    return "through"
+
 @app.task
 async def whoami() -> str:
     return current_job().id
@@ -49,6 +58,9 @@ if __name__ == "__main__":
     if what == "whoami":
         results = [whoami() for _ in range(5)]
         print([result.get(timeout=20) == result.id for result in results])
+    elif what == "locked":
+        result = locked(sys.argv[2])
+        print(result.get(timeout=15) if sys.argv[3:] else result.id)
     elif what == "many":
         for _ in range(20):
             ping.map([()] * 200).get(timeout=20)
@@ -59,21 +71,21 @@ if __name__ == "__main__":
 """
 
 
-def client(folder: Path, *args: str) -> str:
+def client(folder: Path, *args: str, url: str = "") -> str:
     """Enqueue a job of `APP` and return the last line of what came of it."""
     env = {**os.environ, "PYTHONPATH": str(ROOT), "SPARED": "1"}
-    env["TASKQD_STORAGE"] = f"sqlite:///{folder}/regress.db"
+    env["TASKQD_STORAGE"] = url or f"sqlite:///{folder}/regress.db"
     argv = [sys.executable, "regress.py", *args]
     done = subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True, check=False)
     return (done.stdout + done.stderr).strip().splitlines()[-1]
 
 
-def daemon_of(folder: Path, *flags: str) -> Daemon:
-    """Return a daemon of `APP`, on SQLite."""
+def daemon_of(folder: Path, *flags: str, url: str = "") -> Daemon:
+    """Return a daemon of `APP`, on SQLite unless a URL is given."""
     (folder / "regress.py").write_text(APP)
     argv = ["taskqd", "regress:app", "--health", "off", "--log-format", "json", *flags]
     env = {
-        "TASKQD_STORAGE": f"sqlite:///{folder}/regress.db",
+        "TASKQD_STORAGE": url or f"sqlite:///{folder}/regress.db",
         "TASKQD_ADMIN__SOCKET": str(folder / "admin.sock"),
     }
     return Daemon(folder, [sys.executable, "-m", *argv], env=env)
@@ -140,4 +152,22 @@ def test_asking_healthy_workers_for_their_stacks_crashed_them(tmp_path: Path) ->
         asker.join()
         assert not daemon.events("worker.crashed")
         assert "pump.py" in daemon.wait("worker.stacks", worker=0)["stack"]
+        assert daemon.stop() == 0
+
+
+def test_a_lock_was_never_freed_whose_job_ended_while_the_storage_was_away(tmp_path: Path) -> None:
+    with (
+        RedisServer(appendfsync="always") as server,
+        daemon_of(tmp_path, "--workers", "2", url=server.url) as daemon,
+    ):
+        daemon.wait("master.ready")
+        first, second = str(tmp_path / "first"), str(tmp_path / "second")
+        Path(second).touch()
+        client(tmp_path, "locked", first, url=server.url)
+        wait_until(lambda: Path(first + ".in").exists())
+        server.kill()
+        Path(first).touch()
+        wait_until(lambda: daemon.events("job.done"))
+        server.start()
+        assert client(tmp_path, "locked", second, "wait", url=server.url) == "through"
         assert daemon.stop() == 0
