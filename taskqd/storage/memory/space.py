@@ -123,7 +123,11 @@ class Space:
         """Queue the job at the tail, or later.  Wakes schedulers, not workers."""
         if run_at_ms <= self.wall_ms():
             line.to_tail(job)
-            return
+        else:
+            self.delay(line, job, run_at_ms)
+
+    def delay(self, line: Line, job: Job, run_at_ms: int) -> None:
+        """Schedule the job, whatever the time is; wakes schedulers if it is due first."""
         earliest = line.earliest()
         line.to_later(job, run_at_ms)
         if earliest is None or earliest is job or run_at_ms < earliest.at_ms:

@@ -147,8 +147,10 @@ class Work:
             job.suspect = False
             if to_head(outcome):
                 line.to_head(job)
+            elif outcome.delay_ms > 0:
+                self._space.delay(line, job, now + outcome.delay_ms)
             else:
-                self._space.put(line, job, now + outcome.delay_ms)
+                line.to_tail(job)
             return
         job.answer, job.answer_until_ms = outcome.answer, now + outcome.answer_ttl_s * 1000
         if outcome.kind == "bury":
