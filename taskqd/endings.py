@@ -121,6 +121,9 @@ class Endings:
             opened.marks, attempts=opened.marks.attempts + 1, failures=failures, error=text
         )
         lease = opened.lease
+        if delay_s > 0:
+            view = JobView(lease.id, job.task, lease.queue, marks, "retry")
+            self._app.listeners.tell("scheduled", view)
         return Outcome(
             lease.id, lease.queue, lease.token, "retry", delay_ms=round(delay_s * 1000), marks=marks
         )
@@ -245,23 +248,18 @@ class Endings:
             attempt=marks.attempts,
             interruptions=marks.interruptions,
         )
-        if "interrupted" in self._handlers:
-            self._app.listeners.tell("interrupted", JobView(lease.id, task, lease.queue, marks))
+        view = JobView(lease.id, task, lease.queue, marks, Reason.INTERRUPTED)
+        for signal in ("interrupted", "requeued"):
+            self._app.listeners.tell(signal, view)
         return Outcome(
             lease.id, lease.queue, lease.token, "requeue", marks=marks, reason=Reason.INTERRUPTED
         )
 
     def come_back(self, lease: Lease, marks: Marks, reason: Reason, delay_ms: int) -> Outcome:
         """A gate is closed: back, not before `delay_ms`; no retry and no attempt is counted."""
-        return Outcome(
-            lease.id,
-            lease.queue,
-            lease.token,
-            "retry",
-            delay_ms=delay_ms,
-            marks=marks,
-            reason=reason,
-        )
+        self._app.listeners.tell("requeued", JobView(lease.id, "", lease.queue, marks, reason))
+        end = (lease.id, lease.queue, lease.token, "retry")
+        return Outcome(*end, delay_ms=delay_ms, marks=marks, reason=reason)
 
     def ttl_s(self, options: TaskOptions) -> int:
         if not options.store_result:

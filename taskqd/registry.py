@@ -85,5 +85,8 @@ class JobView(NamedTuple):
 
     id: str
     task: str
+    """"" where only its record tells (a job taken back from a dead worker)."""
     queue: str
     marks: Marks
+    reason: str = ""
+    """Of "requeued" and "scheduled": why."""

@@ -156,10 +156,13 @@ def _carry_out(app: SubmittingApp, plan: _Planned) -> list[bool]:
     for group, total, callback in plan.groups:
         app.features.group_open(group, callback.queue, total, callback, GROUP_TTL_S)
     new = delivery.deliver(app.storage, plan.entries)
-    if "enqueued" in app.listeners.handlers:
+    if not app.listeners.handlers.keys().isdisjoint(("enqueued", "scheduled")):
         for entry, task, is_new in zip(plan.entries, plan.tasks, new, strict=True):
             if is_new:
-                app.listeners.tell("enqueued", delivery.EnqueuedJob.of(entry, task))
+                job = delivery.EnqueuedJob.of(entry, task)
+                app.listeners.tell("enqueued", job)
+                if entry.run_at_ms:
+                    app.listeners.tell("scheduled", job)
     if app.immediate:
         app.run_immediately()
     return new

@@ -17,6 +17,7 @@ from taskqd.clock import monotonic_s
 from taskqd.errors import StorageError
 from taskqd.log import Log
 from taskqd.messages import StorageLost, StorageRestored, TakeBack, TookBack
+from taskqd.registry import JobView
 from taskqd.settings import LimitSettings
 from taskqd.storage.base import Node, Recovered, Storage
 
@@ -44,6 +45,8 @@ class Duty(NamedTuple):
     lease_s: float
     limits: LimitSettings
     timetable: Timetable
+    tell: Callable[[str, JobView], None] = lambda signal, job: None
+    """The handlers of "orphaned" and "requeued"."""
 
 
 class Chore:
@@ -212,6 +215,9 @@ class Chores:
                 crashes = job.marks.crashes
                 self._log.emit(events.JOB_ORPHANED, **facts, crashes=crashes, verdict=verdict)
             self._log.emit(events.JOB_RECOVERED, **facts, how=job.how)
+            view = JobView(job.id, "", job.queue, job.marks, job.how)
+            for signal in ("orphaned", "requeued") if job.how == "orphaned" else ("requeued",):
+                self._duty.tell(signal, view)
 
 
 def _took_back(worker_id: str, recovered: Sequence[Recovered]) -> TookBack:

@@ -82,6 +82,7 @@ def duty_of(born: Newborn) -> Duty:
         settings.storage.node_lease_s,
         settings.limits,
         Timetable(tasks, settings.scheduler.missed),
+        app.listeners.tell,
     )
 
 

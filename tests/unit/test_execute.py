@@ -338,6 +338,31 @@ def test_signals_tell_the_story_and_a_raising_handler_harms_nobody(bench: Bench)
     assert heard == ["executing", "complete"]
 
 
+def test_each_way_back_to_the_queue_is_told_with_its_reason(bench: Bench) -> None:
+    heard: list[tuple[str, str]] = []
+
+    @bench.app.signal("interrupted", "requeued", "scheduled", "retrying")
+    def listen(signal: str, job: Any, exc: Any = None) -> None:
+        heard.append((signal, getattr(job, "reason", "")))
+
+    @bench.app.task
+    def stop() -> None:
+        raise JobInterrupted
+
+    @bench.app.task(retries=1, retry_delay=5)
+    def fail() -> None:
+        raise ValueError
+
+    bench.run(stop.s())
+    bench.run(fail.s())
+    assert heard == [
+        ("interrupted", "interrupted"),
+        ("requeued", "interrupted"),
+        ("retrying", ""),
+        ("scheduled", "retry"),
+    ]
+
+
 def test_pre_execute_hook_may_cancel_and_post_execute_sees_the_end(bench: Bench) -> None:
     seen: list[Any] = []
 
