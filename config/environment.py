@@ -52,11 +52,19 @@ def _credentials(env: Mapping[str, str], findings: Findings) -> list[Given]:
     given = []
     for key in KEYS.values() if directory else ():
         path = Path(directory or "", key.credential)
-        if key.credential and path.is_file():
+        if key.credential and _may_be_there(path):
             where = f"credential {key.credential}"
             value = _read_secret(path, where, key.path, findings)
             given += [] if value is None else [Given(key.path, value, where, is_text=True)]
     return given
+
+
+def _may_be_there(path: Path) -> bool:
+    """Return False only where there is no such file; one that is kept from us is reported later."""
+    try:
+        return path.is_file()
+    except OSError:
+        return True
 
 
 def _read_secret(path: Path, where: str, key: str, findings: Findings) -> str | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .ledger import SHOP, Ledger, wait_until
-from .namespaces import ROOT, Namespaces, build_image, cgroup2_root, why_not
+from .namespaces import BASE, ROOT, Namespaces, build_image, cgroup2_root, why_not
 from .redis_server import RedisServer
 
 SYSTEMD = "/lib/systemd/systemd"
@@ -28,7 +28,7 @@ MASKED = ("timers.target", "systemd-update-utmp.service", "systemd-journal-flush
 @cache
 def why_no_machine() -> str:
     """Return why systemd cannot be booted here, "" if it can."""
-    if not Path(SYSTEMD).exists():
+    if not Path(f"{BASE}{SYSTEMD}").exists():
         return f"needs systemd: no {SYSTEMD}"
     if cgroup2_root() is None:
         return "needs cgroups of version 2 to be mounted"

@@ -25,6 +25,8 @@ ROOT = Path(__file__).parents[2]
 NEW_ROOT = Path(__file__).with_name("new_root.sh")
 FLAGS = ("--mount", "--pid", "--net", "--uts", "--ipc", "--propagation", "private")
 TOOLS = ("unshare", "nsenter", "setpriv", "ip", "pivot_root", "ldconfig")
+BASE = os.environ.get("E2E_ROOT", "/")
+"""The installation whose programs are used: another one brings another systemd."""
 WAIT_S = 30.0
 PR_SET_PDEATHSIG = 1
 
@@ -47,7 +49,7 @@ def why_not() -> str:
             os.mkdir(folder)
         argv = ["unshare", "--fork", *FLAGS, "sh", str(NEW_ROOT)]
         done = subprocess.run(
-            [*argv, folders[1], folders[0], "pod", "probe", "--", "true"],
+            [*argv, folders[1], folders[0], BASE, "pod", "probe", "--", "true"],
             capture_output=True,
             text=True,
             timeout=WAIT_S,
@@ -130,7 +132,7 @@ class Namespaces:
         places += [f"tmpfs={folder}" for folder in tmpfs]
         flags = [*FLAGS, *(["--cgroup"] if cgroup else [])]
         argv = ["unshare", "--fork", "--kill-child=SIGKILL", *flags, "sh", str(NEW_ROOT)]
-        argv += [str(self._work), str(image), kind, name, *places, "--", *command]
+        argv += [str(self._work), str(image), BASE, kind, name, *places, "--", *command]
         with output.open("ab") as log:
             self._unshare = subprocess.Popen(
                 argv,

@@ -3,18 +3,19 @@
 # `unshare` in new mount, pid, net, uts, ipc (and cgroup) namespaces: nothing outside is changed,
 # and all of it is gone with process 1.
 #
-# new_root.sh WORK IMAGE machine|pod NAME [SOURCE=TARGET | tmpfs=TARGET]... -- COMMAND...
+# new_root.sh WORK IMAGE BASE machine|pod NAME [SOURCE=TARGET | tmpfs=TARGET]... -- COMMAND...
 #   WORK   an empty folder; what is written goes to a tmpfs on it
-#   IMAGE  a folder whose files lie over the machine's
+#   IMAGE  a folder whose files lie over those of BASE
+#   BASE   "/", or the root of another installation
 #   machine: prepared for systemd.  pod: read-only but for what is mounted, 10.9.0.1 is its address.
 set -eu
-work=$1 image=$2 kind=$3 name=$4
-shift 4
+work=$1 image=$2 base=$3 kind=$4 name=$5
+shift 5
 
 mount -t tmpfs -o mode=755 tmpfs "$work"
 mkdir "$work/upper" "$work/scratch" "$work/root"
 cp -a "$image/." "$work/upper" # not a layer of its own: it lies within another, the machine's
-mount -t overlay -o "lowerdir=/,upperdir=$work/upper,workdir=$work/scratch" overlay "$work/root"
+mount -t overlay -o "lowerdir=$base,upperdir=$work/upper,workdir=$work/scratch" overlay "$work/root"
 cd "$work/root"
 mount -t proc proc proc
 mount --bind proc/sys proc/sys
@@ -55,6 +56,6 @@ ldconfig # finds the shared library of an interpreter that is not the system's
 if [ "$kind" = pod ]; then
     ip link set lo up
     ip address add 10.9.0.1/32 dev lo
-    mount -o remount,ro /
+    mount -o remount,bind,ro /
 fi
 exec "$@"

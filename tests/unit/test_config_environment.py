@@ -136,6 +136,12 @@ def test_a_systemd_credential_is_below_the_environment(tmp_path: Path) -> None:
     assert load({**env, "TASKQD_STORAGE": "redis://env"}).settings.storage.url == "redis://env"
 
 
+def test_credentials_that_cannot_be_looked_at_are_an_error_and_no_traceback() -> None:
+    (error,) = errors({"CREDENTIALS_DIRECTORY": "/" + "x" * 300})
+    assert error.startswith("credential storage_url: storage.url: /xxx")
+    assert error.endswith("cannot be read: File name too long")
+
+
 @pytest.mark.parametrize(
     ("name", "suggestion"),
     [
