@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, Protocol, TypeVar, overload
 
@@ -15,12 +16,14 @@ from taskqd.errors import (
     JobDead,
     ResultMissing,
     ResultTimeout,
+    StorageUnavailable,
     TaskFailed,
 )
 from taskqd.job import Answer, Reason, State, decode_answer
 from taskqd.storage.base import JobRow, Storage
 
 R = TypeVar("R", covariant=True)
+_AWAY_S = 0.25
 _LOOK_S_MAX = 5.0
 """How long a waiter sleeps at most before it checks that the job still exists."""
 
@@ -133,9 +136,19 @@ class Result(Generic[R]):
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the job has ended.  False: `timeout` seconds are over and it has not.
 
-        Raises ResultMissing as soon as the job is known to exist no more.
+        Raises ResultMissing as soon as the job is known to exist no more, and StorageUnavailable
+        where the storage is still away when the time is over.
         """
         deadline = None if timeout is None else monotonic_s() + timeout
+        while True:
+            try:
+                return self._wait(deadline)
+            except StorageUnavailable:
+                if deadline is not None and monotonic_s() + _AWAY_S > deadline:
+                    raise
+                time.sleep(_AWAY_S)
+
+    def _wait(self, deadline: float | None) -> bool:
         while self._peek() is None:
             left = _LOOK_S_MAX if deadline is None else deadline - monotonic_s()
             if left <= 0:

@@ -8,15 +8,18 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from taskqd import App
 from tests.support.daemon import ROOT, WAIT_S, Daemon, wait_until
 from tests.support.redis_server import RedisServer
 
 APP = """
 import os
+import signal
 import time
 from dataclasses import dataclass
 from taskqd import App, current_job
@@ -171,3 +174,22 @@ def test_a_lock_was_never_freed_whose_job_ended_while_the_storage_was_away(tmp_p
         server.start()
         assert client(tmp_path, "locked", second, "wait", url=server.url) == "through"
         assert daemon.stop() == 0
+
+
+def test_a_caller_that_waited_got_an_error_as_soon_as_the_storage_was_away(tmp_path: Path) -> None:
+    with RedisServer(appendfsync="always") as server:
+        app = App("waits", server.url)
+
+        @app.task
+        def nothing() -> None:
+            pass
+
+        result = nothing()
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(result.wait, 10.0)
+            wait_until(lambda: len(server.client().client_list()) >= 3)
+            server.kill()
+            server.start()
+            assert app.revoke_by_id(result.id, queue=result.queue)
+            assert waiting.result() is True
+        app.close()
