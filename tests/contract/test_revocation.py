@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import select
+
 from taskqd.job import Marks, State
 from taskqd.storage.features import Features, Revocation
-from tests.support.rig import Rig, ack, done, outcome, until
+from tests.support.rig import DEADLINE_S, Rig, ack, done, ids, outcome, until
 
 
 def test_a_running_job_is_asked_to_stop_through_its_worker(rig: Rig, features: Features) -> None:
@@ -78,6 +80,31 @@ def test_standing_orders_are_seen_by_every_turn_until_they_are_lifted(
     assert features.revocations() == {}
     assert not rig.storage.turn("n.1", (), ["q"], 1).revocations
     assert list(rig.storage.leftovers()) == []
+
+
+def test_an_idle_worker_hears_of_an_order_before_it_gets_a_job(
+    rig: Rig, features: Features
+) -> None:
+    bell = rig.storage.bell("n.1", ["q"])
+    bell.arm()
+    assert rig.storage.turn("n.1", (), ["q"], 1, idle=True).leases == []
+    features.revoke("task:x", Revocation(), 300)
+    rig.put("a")
+    assert select.select([bell.fileno()], [], [], DEADLINE_S)[0]
+    assert bell.answer() == [], "what comes with the ring comes without the orders"
+    turn = rig.storage.turn("n.1", (), ["q"], 1)
+    assert (ids(turn), turn.revocations) == (["a"], True)
+    bell.close()
+
+
+def test_an_order_past_its_lifetime_goes_though_others_stand(rig: Rig, features: Features) -> None:
+    features.revoke("id:short", Revocation(), 1)
+    features.revoke("task:long", Revocation(), 300)
+    until(lambda: list(features.revocations()) == ["task:long"])
+    rig.storage.purge(["q"], dead_ttl_s=60, dead_max=10)
+    assert list(rig.storage.leftovers()) == []
+    assert features.restore("task:long")
+    assert not rig.storage.turn("n.1", (), ["q"], 1).revocations
 
 
 def test_a_queue_that_is_used_later_sees_a_standing_order_too(rig: Rig, features: Features) -> None:

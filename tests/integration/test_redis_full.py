@@ -10,6 +10,7 @@ from taskqd.clock import now_ms
 from taskqd.errors import QueueFull
 from taskqd.job import Marks
 from taskqd.storage.base import Node
+from taskqd.storage.features import Hold, Revocation
 from taskqd.storage.redis import RedisStorage
 from tests.support.redis_server import RedisServer, available_servers
 from tests.support.rig import Rig, ack, done, entry, ids, outcome
@@ -81,6 +82,39 @@ def test_a_daemon_can_start_beat_recover_and_retire(rig: Rig, server: RedisServe
     storage.retire("new", ["q"])
     assert len(storage.epoch()) == 32
     storage.close()
+
+
+def test_groups_are_refused_and_all_other_features_go_on(rig: Rig) -> None:
+    storage = rig.storage
+    with pytest.raises(QueueFull, match="maxmemory"):
+        storage.group_open("g", "q", 0, entry("new"), 300)
+    assert storage.group_left("g", "q") == -1
+    assert storage.job("new") is None
+    [lease] = rig.lease()
+    assert storage.note(Hold("n.1", lease.id, "q", lease.token), "k", b"v") == "kept"
+    assert storage.stop(lease.id, "q", done(0, "cancelled"), 300)
+    storage.revoke("task:x", Revocation(), 300)
+    assert storage.restore("task:x")
+    assert storage.lock("l", "n.1#1")
+    assert storage.lock("l", "n.2#1", waiter=("q", "late")) is None
+    assert storage.unlock("l", "n.1#1")
+    assert "late" in ids(rig.lease(100, worker="n.2")), "the release called it forward"
+    assert storage.take("k", 1, 60_000, "a") == 0
+    assert storage.take("k", 1, 60_000, "b") > 0
+    assert storage.conclude("never", "q", done(0), 300)
+    storage.schedule_put("s", b"data")
+    assert storage.schedule_drop("s")
+    assert storage.recover_worker("n.1", ["q"], running=[lease.token], how="timeout") == []
+    assert list(storage.leftovers()) == []
+
+
+def test_a_member_of_a_group_that_ends_enqueues_the_callback(rig: Rig, server: RedisServer) -> None:
+    client = server.client()
+    client.config_set("maxmemory", 0)
+    assert rig.storage.group_open("g", "q", 1, entry("callback", priority=9), 300)
+    client.config_set("maxmemory", 1)
+    assert rig.storage.group_put("g", "q", 0, done(1)) == 0
+    assert ids(rig.lease()) == ["callback"]
 
 
 def test_an_operator_can_clean_up(rig: Rig) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -158,7 +160,7 @@ def test_ids_of_every_shape_work(rig: Rig) -> None:
 
 
 def _plant_lock(client: Any, rest: str) -> None:
-    client.sadd("{shop}:locks", "l")
+    client.zadd("{shop}:locks", {"l": 1})
     client.hset("{shop}:lock:l", "gone.1#1", f"7 {rest}")
 
 
@@ -191,10 +193,12 @@ LEAKS: dict[str, tuple[Callable[[Any], object], str]] = {
     "udone": (lambda c: c.hset("{shop:q}:udone", "gone", "k"), "it has ended"),
     "group": (lambda c: c.hset("{shop:q}:group:g", "total", "1"), "no lifetime"),
     "order": (lambda c: c.hset("{shop}:orders", "id:x", "1\n[]"), "no lifetime"),
+    "old order": (lambda c: c.zadd("{shop}:orders-end", {"id:x": 1}), "lifetime is over"),
+    "stranger": (lambda c: c.zadd("{shop:q}:strangers", {"x": 1}), "lifetime is over"),
     "rate": (lambda c: c.zadd("{shop}:rate:k", {"1:1": 1}), "no lifetime"),
     "lock": (lambda c: _plant_lock(c, "0 gone.1"), "node of its owner"),
     "old lock": (lambda c: _plant_lock(c, "5 "), "time of its owner is over"),
-    "no lock": (lambda c: c.sadd("{shop}:locks", "l"), "nobody owns it"),
+    "no lock": (lambda c: c.zadd("{shop}:locks", {"l": 1}), "nobody owns it"),
     "owned": (_plant_owned, "not locked"),
     "own": (lambda c: c.set("{shop}:what", "y"), "unknown name"),
     "own tick": (lambda c: c.zadd("{shop}:ticks", {"t@1": 1}), "lifetime is over"),
@@ -231,6 +235,119 @@ def test_every_leak_is_named(rig: Rig, client: Any, leak: str) -> None:
     plant, why = LEAKS[leak]
     plant(client)
     assert any(why in row for row in rig.storage.leftovers())
+
+
+# -- features ----------------------------------------------------------------------------------
+
+
+def test_who_waits_for_a_job_that_is_not_known_yet_is_told_of_its_end(
+    rig: Rig, client: Any, server: RedisServer
+) -> None:
+    """The next job of a pipeline is waited for before it is there, and may never be."""
+    for job_id in ("next", "never"):
+        with waiting(server, job_id):
+            until(lambda job_id=job_id: client.hexists("{shop:q}:waiters", job_id))
+            if job_id == "next":
+                rig.end("next")
+            else:
+                assert rig.storage.conclude("never", "q", done(0, "dead"), 300)
+            assert not client.hexists("{shop:q}:waiters", job_id)
+    assert client.exists("{shop:q}:strangers") == 0
+
+
+def test_who_waits_in_vain_is_forgotten(rig: Rig, client: Any, server: RedisServer) -> None:
+    rig.put("known")
+    other = RedisStorage(server.url, "shop")
+    other.wait([("known", "q"), ("nobody", "q")], 0.01)
+    assert list(rig.storage.leftovers()) == []
+    client.zadd("{shop:q}:strangers", {"nobody": 1, "known": 1})
+    assert any("nobody: its lifetime is over" in row for row in rig.storage.leftovers())
+    rig.storage.purge(["q"], dead_ttl_s=60, dead_max=10)
+    assert client.hkeys("{shop:q}:waiters") == [b"known"]
+    assert list(rig.storage.leftovers()) == []
+    other.close()
+
+
+@contextlib.contextmanager
+def waiting(server: RedisServer, job_id: str) -> Iterator[None]:
+    """Wait for a job in a thread with its own connection, for as long as the block lasts."""
+
+    def wait() -> None:
+        storage = RedisStorage(server.url, "shop")
+        storage.wait([(job_id, "q")], 60)
+        storage.close()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    yield
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+def test_the_first_of_many_who_wait_for_a_lock_is_called_whatever_their_number(
+    rig: Rig, client: Any
+) -> None:
+    features = cast("RedisStorage", rig.storage)
+    assert features.lock("l", "n.1#0")
+    rig.put(*(f"j{number}" for number in range(300)), run_at_ms=4_000_000_000_000)
+    for _ in range(2):
+        for number in range(300):
+            assert features.lock("l", f"n.1#{number + 1}", waiter=("q", f"j{number}")) is None
+    assert client.zcard("{shop}:line:l") == 300
+    for number in range(3):
+        assert features.unlock("l", f"n.1#{number}")
+        assert ids(rig.lease(5)) == [f"j{number}"]
+        assert features.lock("l", f"n.1#{number + 1}", waiter=("q", f"j{number}"))
+
+
+def test_a_purge_finds_the_locks_whose_time_is_over_among_all(rig: Rig, client: Any) -> None:
+    features = cast("RedisStorage", rig.storage)
+    rig.put("waits", run_at_ms=4_000_000_000_000)
+    features.lock("kept", "n.1#1")
+    features.lock("kept", "me", slots=2, ttl_s=600)
+    features.lock("short", "me", ttl_s=600)
+    features.lock("short", "other", slots=2, ttl_s=0.01)
+    features.lock("short", "x", slots=1, ttl_s=1, waiter=("q", "waits"))
+    assert client.zscore("{shop}:locks", "short") < client.zscore("{shop}:locks", "kept")
+    until(lambda: len(features.locks()) == 3)
+    assert ids(rig.lease(5)) == []
+    rig.storage.purge(["q"], dead_ttl_s=60, dead_max=10)
+    assert ids(rig.lease(5)) == ["waits"]
+    assert client.hkeys("{shop}:lock:short") == [b"me"]
+    assert list(rig.storage.leftovers()) == []
+
+
+def test_the_locks_of_a_node_that_was_forgotten_halfway_are_freed_by_a_purge(
+    rig: Rig, client: Any
+) -> None:
+    """Who recovers a node frees its locks in a second step, and may die before it."""
+    features = cast("RedisStorage", rig.storage)
+    rig.register("gone")
+    features.lock("l", "gone.1#1")
+    features.lock("m", "n.1#1")
+    client.zrem("{shop:q}:nodes", "gone")
+    client.hdel("{shop:q}:info", "gone")
+    assert any("node of its owner" in row for row in rig.storage.leftovers())
+    rig.storage.purge(["q"], dead_ttl_s=60, dead_max=10)
+    assert [row.name for row in features.locks()] == ["m"]
+    assert list(rig.storage.leftovers()) == []
+
+
+def test_a_rate_does_not_wait_for_a_clock_that_was_set_back(rig: Rig, client: Any) -> None:
+    features = cast("RedisStorage", rig.storage)
+    ahead = now_ms() + 3_600_000
+    client.zadd("{shop}:rate:k", {f"{ahead}:0": ahead, f"{ahead}:1": ahead})
+    client.expire("{shop}:rate:k", 3600)
+    assert 0 < features.take("k", 2, 60_000, "a") <= 63_020
+    assert features.take("k", 3, 60_000, "a") == 0
+
+
+def test_more_jobs_can_be_asked_to_stop_than_a_script_has_stack(rig: Rig, client: Any) -> None:
+    rig.put(*(f"j{number:05}" for number in range(3)))
+    rig.lease(3)
+    client.hset("{shop:q}:stops", mapping={f"x{number}": "9\nx" for number in range(9000)})
+    assert cast("RedisStorage", rig.storage).stop("j00001", "q", done(0), 30)
+    assert rig.storage.turn("n.1", (), ["q"], 0).stops == ("j00001",)
 
 
 # -- cost and cluster --------------------------------------------------------------------------

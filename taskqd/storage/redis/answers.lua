@@ -23,6 +23,7 @@ local function notify(ids)
         call('EXPIRE', P .. 'mail:' .. waiter, 60)
       end
       call('HDEL', P .. 'waiters', ids[i])
+      call('ZREM', P .. 'strangers', ids[i])
     end
   end
 end

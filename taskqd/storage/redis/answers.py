@@ -33,12 +33,15 @@ class Mailbox:
         self._link = Link(core._url, timeout_s=BLOCK_S + CALL_S)
         self._name = new_id()
         self._watched: set[Place] = set()
+        self._unknown: set[Place] = set()
+        """Watched, but not known when last asked: the server forgets after a while who waits."""
         self._connects = 0
 
     def wait(self, wanted: set[Place], timeout_s: float) -> None:
         """Return when one of `wanted` has ended, at `timeout_s`, or early."""
         deadline_s = monotonic_s() + timeout_s
-        unwatched = wanted - self._watched if self._connects == self._link.connects else wanted
+        watched = self._watched - self._unknown
+        unwatched = wanted - watched if self._connects == self._link.connects else wanted
         while (left_s := deadline_s - monotonic_s()) > 0:
             ended, known = self._sleep(unwatched, {queue for queue, _ in wanted}, left_s)
             if ended & wanted or not (known or wanted - unwatched):
@@ -55,30 +58,36 @@ class Mailbox:
         boxes = {self._core.at(queue).mail(self._name): queue for queue in queues}
         watches = list(self._watch_commands(unwatched))
         block_s = max(0.001, min(left_s, BLOCK_S))
-        self._link.send([*watches, ("BLPOP", *boxes, f"{block_s:.3f}")])
+        sleep = ("BLPOP", *boxes, f"{block_s:.3f}")
+        self._link.send([*(command for _, command in watches), sleep])
         replies = [self._link.read(write=False) for _ in range(len(watches) + 1)]
         self._connects = self._link.connects
         for reply in replies:
             if isinstance(reply, RedisError):
                 raise translate(reply, self._link.where, unknown=False)
-        self._watched.update(unwatched)
         *counts, first = replies
-        known = sum(ended + waiting for ended, waiting in counts)
+        known = sum(ended + waiting for ended, waiting, *_ in counts)
+        self._watched.update(unwatched)
+        self._unknown.difference_update(unwatched)
+        for (queue, _), (_, _, *unknown) in zip(watches, counts, strict=True):
+            self._unknown.update((queue, job_id.decode()) for job_id in unknown)
         if first is None:
             return set(), known
         ended = {(boxes[first[0].decode()], first[1].decode())}
         if len(self._watched) > 1:
             ended |= self._rest(boxes)
         self._watched -= ended
+        self._unknown -= ended
         return ended, known
 
-    def _watch_commands(self, jobs: Iterable[Place]) -> Iterable[Args]:
+    def _watch_commands(self, jobs: Iterable[Place]) -> Iterable[tuple[str, Args]]:
+        """Iterate over (queue, command)."""
         # EVAL, not EVALSHA: a script that the server forgot would leave the read behind it waiting.
         text = script("watch").text
         for queue, ids in _by_queue(jobs).items():
             for at in range(0, len(ids), PAGE):
                 key = self._core.at(queue).jobs
-                yield ("EVAL", text, 1, key, self._name, *ids[at : at + PAGE])
+                yield queue, ("EVAL", text, 1, key, self._name, *ids[at : at + PAGE])
 
     def _rest(self, boxes: dict[str, str]) -> set[Place]:
         """Return what else has ended."""
@@ -97,6 +106,7 @@ class Mailbox:
             for queue, ids in _by_queue(watched).items():
                 self._core.run("unwatch", queue, [self._name, *ids])
         self._watched.clear()
+        self._unknown.clear()
 
 
 class Answers(Core):

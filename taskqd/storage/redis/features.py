@@ -42,6 +42,8 @@ class Kept(Core):
 
     def revoke(self, subject: str, revocation: Revocation, ttl_s: int) -> None:
         self.run("revoke", "", [subject, ttl_s * 1000, msgspec.json.encode(revocation)])
+        # A job is handed to an idle worker without a turn, which would tell it of the order.
+        self.run_each("ask_idle", self.known_queues())
 
     def restore(self, subject: str) -> bool:
         return bool(self.run("restore", "", [subject]))
@@ -92,7 +94,7 @@ class Kept(Core):
     # -- schedules ---------------------------------------------------------------------------
 
     def schedule_put(self, name: str, data: bytes) -> None:
-        self._link.call("HSET", self.at("")["schedules"], name, data)
+        self.run("put_schedule", "", [name, data])
         self.run_each("ring_timers", self.known_queues())
 
     def schedule_drop(self, name: str) -> bool:

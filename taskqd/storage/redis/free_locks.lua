@@ -2,7 +2,7 @@
 -- Frees all that workers own, and the places whose time is over.
 --
 -- KEYS[1]  a `jobs` key with the namespace's own tag
--- ARGV     1 "1" to look at all locks for places whose time is over, then workers
+-- ARGV     1 "1" to look for places whose time is over, then workers
 -- Returns  {name, waiter to wake or '', ...}, one for each place that was freed
 -- Invariant: as lock.lua.
 work_when_full()
@@ -22,8 +22,9 @@ for i = 2, #ARGV do
   end
 end
 if ARGV[1] == '1' then
-  for _, name in ipairs(call('SMEMBERS', P .. 'locks')) do
-    local dropped = drop_expired(name, now_ms())
+  local now = now_ms()
+  for _, name in ipairs(call('ZRANGEBYSCORE', P .. 'locks', '-inf', now, 'LIMIT', 0, 1000)) do
+    local dropped = drop_expired(name, now)
     if dropped == 0 and call('EXISTS', P .. 'lock:' .. name) == 0 then dropped = 1 end
     for _ = 1, dropped do freed(name) end
   end

@@ -148,6 +148,8 @@ class Keep(Locks):
     def purge(self, queues: Sequence[str], *, dead_ttl_s: int, dead_max: int) -> int:
         """Answers need none: the server drops them when their time has come."""
         self.free_stale_locks()
+        while self.run("purge_orders", "", [PAGE]) >= PAGE:
+            pass
         total = 0
         for queue in ["", *queues]:
             dropped = PAGE

@@ -17,6 +17,7 @@ one slot of a cluster.  What belongs to no queue carries ``{namespace}:``.
     inbox:<worker>  LIST  jobs handed over ("id token LF record"); also in held
     r:<bucket>      HASH  field -> answer; expires with its last answer
     waiters         HASH  id -> waiters, blank between them
+    strangers       ZSET  id with waiters that was not known -> waited for until, ms
     noted           SET   ids that have notes
     notes:<id>      HASH  key -> value
     stops           HASH  id -> ttl LF answer, of jobs that were asked to stop
@@ -40,7 +41,7 @@ Under the namespace's own tag:
     queues          SET   every queue ever used
     epoch                 the storage's random id
     ticks, last, seq      as above: of ticks without jobs, of locks
-    orders          HASH  subject -> until, ms LF standing order; expires
+    orders, orders-end    see orders.lua; both expire
     schedules       HASH  name -> periodic task made at run time
     rate:<key>      ZSET  starts; told:<key>, see take_rate.lua; both expire
     locks, owners, lock:<name>, line:<name>, owned:<worker>: see locks.lua

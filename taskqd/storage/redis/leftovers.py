@@ -13,7 +13,7 @@ from taskqd.storage.rules import node_of
 _LASTING = ("seq", "paused")
 _EXPIRING = ("r", "receipt", "mail", "alarm", "sync", "group")
 _OWN_LASTING = ("queues", "epoch", "seq", "schedules", "ticks", "last")
-_OWN_EXPIRING = ("orders", "rate", "told")
+_OWN_EXPIRING = ("orders", "orders-end", "rate", "told")
 _OF_LOCKS = ("locks", "owners", "lock", "line", "owned")
 
 
@@ -27,7 +27,9 @@ def leftovers(view: View) -> Iterator[str]:
             yield from _of_key(view, key)
     for queue in view.known_queues():
         yield from Audit(view, view.at(queue)).rows()
-    yield from Audit(view, view.at("")).ticks()
+    own = Audit(view, view.at(""))
+    yield from own.ticks()
+    yield from own.orders()
     yield from _of_locks(view)
 
 
@@ -67,6 +69,7 @@ class Audit:
     KINDS = (
         "jobs", "ready", "later", "suspects", "ghosts", "nodes", "info", "idle", "waiters",
         "dead", "tomb", "ticks", "last", "timers", "noted", "stops", "unique", "udone", "ustart",
+        "strangers",
     )  # fmt: skip
 
     def __init__(self, view: View, keys: Keys) -> None:
@@ -79,6 +82,7 @@ class Audit:
         yield from self._pairs("dead", "tomb", "ZRANGE", "HKEYS")
         yield from self._pairs("nodes", "info", "ZRANGE", "HKEYS")
         yield from self.ticks()
+        yield from self._past("strangers")
 
     def _jobs(self) -> Iterator[str]:
         """Each job is in one place, and what is in a place is a job."""
@@ -101,9 +105,11 @@ class Audit:
             yield self._say("ready", job, "it has no record")
         for job in {job for job in places if places.count(job) > 1} if _repeats(places) else ():
             yield self._say("ready", job, "it is in two places")
-        for name in ("waiters", "stops", "udone", "ustart"):
+        for name in ("stops", "udone", "ustart"):
             for job in self._set("HKEYS", name) - jobs:
                 yield self._say(name, job, "it has ended")
+        for job in self._set("HKEYS", "waiters") - jobs - self._set("ZRANGE", "strangers"):
+            yield self._say("waiters", job, "it has ended")
         for job in self._set("SMEMBERS", "noted") - jobs:
             yield self._say("noted", job, "it has ended")
         holders = self._set("HVALS", "udone") | self._set("HVALS", "ustart")
@@ -123,13 +129,20 @@ class Audit:
             have, lack = (first, second) if member in left else (second, first)
             yield self._say(have, member, f"{lack} lacks it")
 
+    def orders(self) -> Iterator[str]:
+        yield from self._pairs("orders", "orders-end", "HKEYS", "ZRANGE")
+        yield from self._past("orders-end")
+
     def ticks(self) -> Iterator[str]:
-        now = self._view.server_ms()
-        for tick in self._read("ZRANGEBYSCORE", self._keys["ticks"], "-inf", now):
-            yield self._say("ticks", tick, "its lifetime is over")
+        yield from self._past("ticks")
         known = {tick.rpartition(b"@")[0] for tick in self._set("ZRANGE", "ticks")}
         for name in self._set("HKEYS", "last") - known:
             yield self._say("last", name, "no tick of it is known")
+
+    def _past(self, name: str) -> Iterator[str]:
+        now = self._view.server_ms()
+        for member in self._read("ZRANGEBYSCORE", self._keys[name], "-inf", now):
+            yield self._say(name, member, "its lifetime is over")
 
     def _set(self, command: str, name: str) -> set[bytes]:
         bounds = (0, -1) if command in ("ZRANGE", "LRANGE") else ()
@@ -150,7 +163,7 @@ def _of_locks(view: View) -> Iterator[str]:
         for node in view._read("ZRANGE", view.at(queue).nodes, 0, -1)
     }
     held = set()
-    for name in view._read("SMEMBERS", own["locks"]):
+    for name in view._read("ZRANGE", own["locks"], 0, -1):
         places = view._read("HGETALL", own["lock:"] + name.decode())
         for owner, value in zip(places[::2], places[1::2], strict=True):
             _, until_ms, worker = value.decode().split(" ", 2)

@@ -5,7 +5,7 @@
 -- Returns  {name, owner, token, ms left (-1: as long as its worker lives), ...}
 -- Invariant: read only.
 local reply, now = {}, now_ms()
-for _, name in ipairs(call('SMEMBERS', P .. 'locks')) do
+for _, name in ipairs(call('ZRANGE', P .. 'locks', 0, -1)) do
   local flat = call('HGETALL', P .. 'lock:' .. name)
   for i = 1, #flat, 2 do
     local token, ends = match(flat[i + 1], '^(%d+) (%d+)')

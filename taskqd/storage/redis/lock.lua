@@ -9,20 +9,26 @@
 work_when_full()
 local name, owner, worker, ttl, waiter = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[5]), ARGV[6]
 local key, line, now = P .. 'lock:' .. name, P .. 'line:' .. name, now_ms()
-drop_expired(name, now)
+
+local function is_full()
+  return call('HLEN', key) >= tonumber(ARGV[4])
+end
+
 local mine = call('HGET', key, owner)
+if mine and is_over(mine, now) then
+  drop(name, owner, mine)
+  mine = false
+end
 if not mine then
-  if call('HLEN', key) >= tonumber(ARGV[4]) then
-    if waiter ~= '' and not call('LPOS', line, waiter) then call('RPUSH', line, waiter) end
+  if is_full() and tonumber(call('ZSCORE', P .. 'locks', name) or 0) <= now then
+    drop_expired(name, now)
+  end
+  if is_full() then
+    if waiter ~= '' then call('ZADD', line, 'NX', tokens(1), waiter) end
     return false
   end
-  mine = string.format('%.0f %.0f ', tokens(1) + 1, ttl > 0 and now + ttl or 0) .. worker
-  call('HSET', key, owner, mine)
-  call('SADD', P .. 'locks', name)
-  if worker ~= '' then
-    call('SADD', P .. 'owned:' .. worker, owner .. '\n' .. name)
-    call('SADD', P .. 'owners', worker)
-  end
+  mine = string.format('%.0f', tokens(1) + 1)
+  own(name, owner, worker, mine, string.format('%.0f', ttl > 0 and now + ttl or 0))
 end
-if waiter ~= '' then call('LREM', line, 0, waiter) end
+if waiter ~= '' then call('ZREM', line, waiter) end
 return match(mine, '^%d+')

@@ -1,14 +1,26 @@
 -- Part: locks, under the namespace's own tag.
 --
 -- lock:<name>     HASH  owner -> "token until worker" (until: ms, 0 as long as its worker lives)
--- line:<name>     LIST  waiters, "queue id"
--- locks           SET   names that have an owner or a waiter
+-- line:<name>     ZSET  waiters, "queue id" -> since, as a token
+-- locks           ZSET  names that have an owner or a waiter -> no place ends by itself before, ms;
+--                       0 where only waiters are left
 -- owned:<worker>  SET   "owner LF name"
 -- owners          SET   workers that own any
 
-local function tidy(name)
-  if call('EXISTS', P .. 'lock:' .. name, P .. 'line:' .. name) == 0 then
-    call('SREM', P .. 'locks', name)
+local NEVER = '9007199254740991'
+
+local function is_over(value, now)
+  local ends = tonumber(match(value, '^%d+ (%d+)'))
+  return ends > 0 and ends <= now
+end
+
+-- Gives a place to an owner, or more time to one that has it.
+local function own(name, owner, worker, token, ends)
+  call('HSET', P .. 'lock:' .. name, owner, token .. ' ' .. ends .. ' ' .. worker)
+  call('ZADD', P .. 'locks', 'LT', ends == '0' and NEVER or ends, name)
+  if worker ~= '' then
+    call('SADD', P .. 'owned:' .. worker, owner .. '\n' .. name)
+    call('SADD', P .. 'owners', worker)
   end
 end
 
@@ -24,20 +36,29 @@ end
 
 -- Frees the places whose time is over; returns how many.
 local function drop_expired(name, now)
-  local flat, dropped = call('HGETALL', P .. 'lock:' .. name), 0
+  local flat, dropped, first = call('HGETALL', P .. 'lock:' .. name), 0, NEVER
   for i = 1, #flat, 2 do
-    local ends = tonumber(match(flat[i + 1], '^%d+ (%d+)'))
-    if ends > 0 and ends <= now then
+    local ends = match(flat[i + 1], '^%d+ (%d+)')
+    if is_over(flat[i + 1], now) then
       drop(name, flat[i], flat[i + 1])
       dropped = dropped + 1
+    elseif ends ~= '0' and tonumber(ends) < tonumber(first) then
+      first = ends
     end
   end
+  call('ZADD', P .. 'locks', first, name)
   return dropped
 end
 
 -- Takes the first waiter out of the line; '' if there is none.
 local function next_waiter(name)
-  local waiter = call('LPOP', P .. 'line:' .. name) or ''
-  tidy(name)
+  local waiter = call('ZPOPMIN', P .. 'line:' .. name)[1] or ''
+  if call('EXISTS', P .. 'lock:' .. name) == 0 then
+    if call('EXISTS', P .. 'line:' .. name) == 0 then
+      call('ZREM', P .. 'locks', name)
+    else
+      call('ZADD', P .. 'locks', 0, name)
+    end
+  end
   return waiter
 end

@@ -13,6 +13,7 @@ from typing import Any
 from taskqd.errors import ConfigError
 from taskqd.storage.features import LockRow
 from taskqd.storage.redis.core import Core
+from taskqd.storage.redis.keys import checked
 from taskqd.storage.rules import node_of, worker_of
 
 
@@ -30,12 +31,12 @@ class Locks(Core):
         if ttl_s is None and not worker:
             raise ConfigError(f"lock {name!r}: owner {owner!r} is no worker's job; give it a ttl_s")
         ttl_ms = 0 if ttl_s is None else max(1, int(ttl_s * 1000))
-        place = " ".join(waiter) if waiter is not None else ""
+        place = "" if waiter is None else f"{checked('queue', waiter[0])} {waiter[1]}"
         token = self.run("lock", "", [name, owner, worker, slots, ttl_ms, place])
         return None if token is None else int(token)
 
     def renew_lock(self, name: str, owner: str, ttl_s: float) -> bool:
-        return bool(self.run("renew_lock", "", [name, owner, int(ttl_s * 1000)]))
+        return bool(self.run("renew_lock", "", [name, owner, max(1, int(ttl_s * 1000))]))
 
     def unlock(self, name: str, owner: str) -> bool:
         was, waiter = self.run("unlock", "", [name, owner])

@@ -14,6 +14,10 @@ for _, tick in ipairs(ticks) do
 end
 bulk('ZREM', P .. 'ticks', ticks)
 call('ZREMRANGEBYSCORE', P .. 'timers', '-inf', now)
+for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'strangers', '-inf', now, 'LIMIT', 0, limit)) do
+  if call('HEXISTS', P .. 'jobs', id) == 0 then call('HDEL', P .. 'waiters', id) end
+  call('ZREM', P .. 'strangers', id)
+end
 local old = now - tonumber(ARGV[1]) * 1000
 local dead = call('ZRANGEBYSCORE', P .. 'dead', '-inf', old, 'LIMIT', 0, limit)
 local over = math.min(limit, call('ZCARD', P .. 'dead') - tonumber(ARGV[2]))

@@ -7,10 +7,8 @@
 -- Invariant: a place that was free never comes back by this.
 work_when_full()
 local now = now_ms()
-drop_expired(ARGV[1], now)
 local mine = call('HGET', P .. 'lock:' .. ARGV[1], ARGV[2])
-if not mine then return 0 end
+if not mine or is_over(mine, now) then return 0 end
 local token, worker = match(mine, '^(%d+) %d+ (.*)$')
-local ends = string.format('%.0f', now + tonumber(ARGV[3]))
-call('HSET', P .. 'lock:' .. ARGV[1], ARGV[2], token .. ' ' .. ends .. ' ' .. worker)
+own(ARGV[1], ARGV[2], worker, token, string.format('%.0f', now + tonumber(ARGV[3])))
 return 1

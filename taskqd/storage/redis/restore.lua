@@ -1,4 +1,4 @@
--- uses: common
+-- uses: common orders
 -- Lifts a standing order.
 --
 -- KEYS[1]  a `jobs` key with the namespace's own tag
@@ -8,5 +8,6 @@
 work_when_full()
 local order = call('HGET', P .. 'orders', ARGV[1])
 if not order then return 0 end
-call('HDEL', P .. 'orders', ARGV[1])
+drop_orders({ARGV[1]})
+date_orders()
 return tonumber(match(order, '^%d+')) >= now_ms() and 1 or 0

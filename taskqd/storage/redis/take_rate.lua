@@ -9,10 +9,18 @@
 work_when_full()
 local starts, told, now = P .. 'rate:' .. ARGV[1], P .. 'told:' .. ARGV[1], now_ms()
 local limit, period, window, who = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
+-- What lies ahead was counted by a clock that was set back since: it counts as now, for otherwise
+-- all would wait until the clock is there again.
+local ahead = call('ZRANGEBYSCORE', starts, string.format('(%.0f', now), '+inf')
+for _, start in ipairs(ahead) do call('ZADD', starts, now, start) end
+if #ahead > 0 then call('DEL', told) end
 call('ZREMRANGEBYSCORE', starts, '-inf', now - window)
 local n = call('ZCARD', starts)
 if n < limit then
-  call('ZADD', starts, now, string.format('%.0f:%d', now, n))
+  local serial = n
+  while call('ZADD', starts, 'NX', now, string.format('%.0f:%d', now, serial)) == 0 do
+    serial = serial + 1
+  end
   call('PEXPIRE', starts, window + 1)
   call('ZREM', told, who)
   return 0

@@ -60,9 +60,8 @@ if limit > 0 and string.find(flags, 'i', 1, true) then
   end
 end
 if call('EXISTS', P .. 'stops') == 1 then
-  local stops = call('HKEYS', P .. 'stops')
-  for i, token in ipairs(call('HMGET', P .. 'held:' .. worker, unpack(stops))) do
-    if token then table.insert(reply[8], stops[i]) end
+  for _, id in ipairs(call('HKEYS', P .. 'held:' .. worker)) do
+    if call('HEXISTS', P .. 'stops', id) == 1 then table.insert(reply[8], id) end
   end
 end
 return reply

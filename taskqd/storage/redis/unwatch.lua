@@ -15,6 +15,7 @@ for i = 2, #ARGV do
     call('HSET', P .. 'waiters', ARGV[i], table.concat(rest, ' '))
   else
     call('HDEL', P .. 'waiters', ARGV[i])
+    call('ZREM', P .. 'strangers', ARGV[i])
   end
 end
 call('DEL', P .. 'mail:' .. ARGV[1])
