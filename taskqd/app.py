@@ -178,7 +178,7 @@ class App(Submit, Control, Listening):
     @property
     def features(self) -> Features:
         """This thread's storage, as the second half of its contract."""
-        return cast("Features", self.storage)
+        return self.storage
 
     def _immediate_storage(self) -> Storage:
         if self._memory is None:

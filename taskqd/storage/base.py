@@ -47,6 +47,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from taskqd.job import Entry, Lease, Marks, Outcome, State
+from taskqd.storage.features import Features
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -165,8 +166,8 @@ class Bell(Protocol):
     def close(self) -> None: ...
 
 
-class Storage(Protocol):
-    """The contract; see the module's docstring."""
+class Storage(Features, Protocol):
+    """The contract; see the module's docstring.  Its second half is in `features.py`."""
 
     namespace: str
 

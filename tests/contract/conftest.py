@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import cast
 
 import pytest
 
@@ -36,7 +35,7 @@ def rig(storage: Storage) -> Rig:
 @pytest.fixture
 def features(storage: Storage) -> Features:
     """The storage, as the second half of the contract."""
-    return cast("Features", storage)
+    return storage
 
 
 @pytest.fixture

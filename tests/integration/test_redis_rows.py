@@ -7,7 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -208,7 +208,7 @@ LEAKS: dict[str, tuple[Callable[[Any], object], str]] = {
 
 
 def test_what_is_in_use_is_no_leak(rig: Rig) -> None:
-    storage = cast("RedisStorage", rig.storage)
+    storage = rig.storage
     rig.put("a", unique="k")
     rig.put("b", unique="s", unique_until="start")
     [lease, _] = rig.lease(2)
@@ -287,7 +287,7 @@ def waiting(server: RedisServer, job_id: str) -> Iterator[None]:
 def test_the_first_of_many_who_wait_for_a_lock_is_called_whatever_their_number(
     rig: Rig, client: Any
 ) -> None:
-    features = cast("RedisStorage", rig.storage)
+    features = rig.storage
     assert features.lock("l", "n.1#0")
     rig.put(*(f"j{number}" for number in range(300)), run_at_ms=4_000_000_000_000)
     for _ in range(2):
@@ -301,7 +301,7 @@ def test_the_first_of_many_who_wait_for_a_lock_is_called_whatever_their_number(
 
 
 def test_a_purge_finds_the_locks_whose_time_is_over_among_all(rig: Rig, client: Any) -> None:
-    features = cast("RedisStorage", rig.storage)
+    features = rig.storage
     rig.put("waits", run_at_ms=4_000_000_000_000)
     features.lock("kept", "n.1#1")
     features.lock("kept", "me", slots=2, ttl_s=600)
@@ -321,7 +321,7 @@ def test_the_locks_of_a_node_that_was_forgotten_halfway_are_freed_by_a_purge(
     rig: Rig, client: Any
 ) -> None:
     """Who recovers a node frees its locks in a second step, and may die before it."""
-    features = cast("RedisStorage", rig.storage)
+    features = rig.storage
     rig.register("gone")
     features.lock("l", "gone.1#1")
     features.lock("m", "n.1#1")
@@ -334,7 +334,7 @@ def test_the_locks_of_a_node_that_was_forgotten_halfway_are_freed_by_a_purge(
 
 
 def test_a_rate_does_not_wait_for_a_clock_that_was_set_back(rig: Rig, client: Any) -> None:
-    features = cast("RedisStorage", rig.storage)
+    features = rig.storage
     ahead = now_ms() + 3_600_000
     client.zadd("{shop}:rate:k", {f"{ahead}:0": ahead, f"{ahead}:1": ahead})
     client.expire("{shop}:rate:k", 3600)
@@ -346,7 +346,7 @@ def test_more_jobs_can_be_asked_to_stop_than_a_script_has_stack(rig: Rig, client
     rig.put(*(f"j{number:05}" for number in range(3)))
     rig.lease(3)
     client.hset("{shop:q}:stops", mapping={f"x{number}": "9\nx" for number in range(9000)})
-    assert cast("RedisStorage", rig.storage).stop("j00001", "q", done(0), 30)
+    assert rig.storage.stop("j00001", "q", done(0), 30)
     assert rig.storage.turn("n.1", (), ["q"], 0).stops == ("j00001",)
 
 
