@@ -91,6 +91,18 @@ def test_a_bad_configuration_fails_with_its_line_and_is_not_tried_again(machine:
     assert machine.text("taskqd@broken").count(error) == 1
 
 
+def test_sqlite_in_the_state_directory_works_in_the_sandbox(machine: Machine) -> None:
+    url = "sqlite:////var/lib/taskqd/taskqd.db"
+    machine.write("/run/sqlite.env", f"TASKQD_STORAGE={url}\n")
+    machine.drop_in("taskqd", "EnvironmentFile=/run/sqlite.env")
+    start(machine)
+    order = (CTL, "enqueue", "work", "--args", '["a"]', "--queue", "default")
+    machine.run(*order, "--namespace", "shop", "--storage", url)
+    machine.ledger.wait_done(["a"])
+    machine.run("systemctl", "stop", "taskqd")
+    assert machine.show("taskqd", "Result")["Result"] == "success"
+
+
 def test_two_instances_of_the_template_run_side_by_side(machine: Machine, shop: Shop) -> None:
     start(machine, "taskqd@one")
     start(machine, "taskqd@two")  # its storage is told by a credential
