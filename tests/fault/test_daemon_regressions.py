@@ -193,3 +193,21 @@ def test_a_caller_that_waited_got_an_error_as_soon_as_the_storage_was_away(tmp_p
             assert app.revoke_by_id(result.id, queue=result.queue)
             assert waiting.result() is True
         app.close()
+
+
+def test_a_job_was_handed_to_a_worker_that_had_left_while_the_storage_was_away(
+    tmp_path: Path,
+) -> None:
+    """It said that it held nothing, although it could not know; nobody looked again."""
+    with (
+        RedisServer(appendfsync="always") as server,
+        daemon_of(tmp_path, "--workers", "2", "--grace", "2", url=server.url) as daemon,
+    ):
+        daemon.wait("master.ready")
+        wait_until(lambda: len(server.client().keys("*idle")) > 0)
+        server.kill()
+        assert daemon.ask("scale", count=1)["ok"]
+        daemon.wait("worker.exited")
+        server.start()
+        assert client(tmp_path, "many", url=server.url) == "done"
+        assert daemon.stop() == 0
