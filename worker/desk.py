@@ -151,6 +151,13 @@ class Desk:
         self.stock.taken_back(len(leases))
         self.release(leases)
 
+    def give_back_all(self, *, after_outage: bool) -> None:
+        """Release every unstarted job, also what a storage that was away has handed over unheard."""
+        if after_outage:
+            self.reconcile(accepting=False)
+        else:
+            self.give_back()
+
     def release(self, leases: Sequence[Lease]) -> None:
         if leases:
             released = self._storage.release(

@@ -269,10 +269,7 @@ class Pump:
         self._slots.interrupt()
         self.interrupted = True
         try:
-            if self._outage.lasts:
-                # law: the last word is true.  The storage may have handed over what nobody heard of.
-                self._desk.reconcile(accepting=False)
-            self._desk.give_back()
+            self._desk.give_back_all(after_outage=self._outage.lasts)
             outcomes = [self._runner.interrupted(lease) for lease in self._desk.running()]
             self._end(interrupted=self._desk.interrupt(outcomes))
         except StorageError as error:

@@ -207,7 +207,7 @@ def test_a_job_was_handed_to_a_worker_that_had_left_while_the_storage_was_away(
         wait_until(lambda: len(server.client().keys("*idle")) > 0)
         server.kill()
         assert daemon.ask("scale", count=1)["ok"]
-        daemon.wait("worker.exited")
+        wait_until(lambda: daemon.events("worker.exited") + daemon.events("worker.crashed"))
         server.start()
         assert client(tmp_path, "many", url=server.url) == "done"
         assert daemon.stop() == 0
