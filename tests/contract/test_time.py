@@ -56,6 +56,15 @@ def test_jobs_of_one_time_keep_their_order(rig: Rig) -> None:
     assert rig.order() == ["a", "b", "c", "d"]
 
 
+def test_what_is_enqueued_after_a_promotion_comes_after_it(rig: Rig) -> None:
+    rig.put("a", "b", "c", run_at_ms=now_ms() + 20)
+    promoted = 0
+    while promoted < 3:
+        promoted += until(lambda: rig.storage.promote(["q"]).promoted, "promotion")
+    rig.put("d", "e")
+    assert rig.order() == ["a", "b", "c", "d", "e"]
+
+
 def test_a_due_job_keeps_its_priority(rig: Rig) -> None:
     rig.put("plain")
     rig.put("urgent", priority=9, run_at_ms=now_ms() + 20)
