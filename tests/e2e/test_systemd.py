@@ -188,7 +188,7 @@ def test_the_journal_knows_the_priority_of_each_event(machine: Machine, shop: Sh
     machine.ledger.wait_begun(shop.order("a", seconds=300))
     machine.run("systemctl", "stop", "taskqd")
     by_priority = {event["event"]: event["priority"] for event in machine.events("taskqd")}
-    assert by_priority["master.ready"] == "6"
+    assert by_priority["master.started"] == "6"
     assert by_priority["job.interrupted"] == "4"
 
 
