@@ -31,7 +31,7 @@ NO_APP = (
     '`app = "shop.tasks:app"` in the file given by --config, or TASKQD_APP'
 )
 
-BUILT_TYPES = ("process", "thread")
+BUILT_TYPES = ("process", "thread", "asyncio")
 """Types of workers that this version has."""
 
 KEY_OF_FLAG = {

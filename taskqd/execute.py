@@ -207,7 +207,9 @@ class Runner:
             return self._ends.cancel(
                 opened.lease, opened.envelope, opened.marks, opened.options, reason, job
             )
-        if isinstance(error, JobInterrupted):
+        if isinstance(error, JobInterrupted) or (
+            isinstance(error, asyncio.CancelledError) and job.stopping
+        ):
             return self._ends.interrupt(
                 opened.lease, opened.marks, opened.options, opened.envelope.t
             )

@@ -14,6 +14,7 @@ from .stopping import Stopping
 _KINDS = {
     "process": ("process_slot", "ProcessSlot"),
     "thread": ("threads", "ThreadSlots"),
+    "asyncio": ("coroutines", "AsyncioSlots"),
 }
 
 

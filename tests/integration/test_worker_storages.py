@@ -23,28 +23,32 @@ def backend(
         yield opened
 
 
-@pytest.fixture(params=[0, 4], ids=["process", "thread"])
-def threads(request: pytest.FixtureRequest) -> int:
+@pytest.fixture(
+    params=[{}, {"threads": 4}, {"coroutines": 4}], ids=["process", "thread", "asyncio"]
+)
+def kind(request: pytest.FixtureRequest) -> dict[str, int]:
     return request.param
 
 
-def test_every_job_runs_once_and_leaves_only_its_answer(backend: Backend, threads: int) -> None:
+def test_every_job_runs_once_and_leaves_only_its_answer(
+    backend: Backend, kind: dict[str, int]
+) -> None:
     storage = backend.open(backend.namespace())
     other = backend.open(storage.namespace)
     storage.enqueue(entries(1000))
     jobs = Jobs()
-    with PumpRig(storage, jobs=jobs, threads=threads) as rig:
+    with PumpRig(storage, jobs=jobs, **kind) as rig:
         wait_for(lambda: rig.row.get(board.DONE) == 1000)
         assert sorted(jobs.started) == [entry.id for entry in entries(1000)]
         assert other.answer("job0999", "q") is not None
     assert list(other.leftovers()) == []
 
 
-def test_an_idle_worker_starts_a_job_at_once(backend: Backend, threads: int) -> None:
+def test_an_idle_worker_starts_a_job_at_once(backend: Backend, kind: dict[str, int]) -> None:
     storage = backend.open(backend.namespace())
     producer = backend.open(storage.namespace)
     jobs = Jobs()
-    with PumpRig(storage, jobs=jobs, threads=threads) as rig:
+    with PumpRig(storage, jobs=jobs, **kind) as rig:
         rig.hear(Ready)
         latencies = []
         for number, entry in enumerate(entries(40)):
@@ -84,7 +88,7 @@ def test_two_workers_share_a_short_queue_of_long_jobs(backend: Backend) -> None:
         wait_for(lambda: len(jobs.started) == 2)
 
 
-def test_consumption_resumes_after_redis_was_killed_and_started_again(threads: int) -> None:
+def test_consumption_resumes_after_redis_was_killed_and_started_again(kind: dict[str, int]) -> None:
     binary = available_servers().get("redis") or available_servers().get("valkey")
     if binary is None:
         pytest.skip("no Redis server on this machine")
@@ -93,7 +97,7 @@ def test_consumption_resumes_after_redis_was_killed_and_started_again(threads: i
         jobs = Jobs()
         jobs.gate("job0000")
         storage.enqueue(entries(200))
-        with PumpRig(open_storage(server.url, "outage"), jobs=jobs, threads=threads) as rig:
+        with PumpRig(open_storage(server.url, "outage"), jobs=jobs, **kind) as rig:
             wait_for(lambda: "job0000" in jobs.started)
             server.kill()
             jobs.gates["job0000"].set()

@@ -16,6 +16,7 @@ from tests.support.shop_daemon import Shop, open_shop
 KINDS = {
     "process": {"count": 2},
     "thread": {"count": 1, "type": "thread", "concurrency": 2},
+    "asyncio": {"count": 1, "type": "asyncio", "concurrency": 2},
 }
 
 

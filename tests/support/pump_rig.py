@@ -5,6 +5,7 @@ The slots' main thread is a thread here; master and board are the test's.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import threading
@@ -19,6 +20,7 @@ from taskqd.job import Answer, Entry, Lease, Marks, Outcome, encode_answer
 from taskqd.messages import FromChild, Message, decode_from_child, encode
 from taskqd.storage.base import Node, Storage
 from taskqd.worker.channel import Channel
+from taskqd.worker.coroutines import AsyncioSlots
 from taskqd.worker.post import Orders, Post
 from taskqd.worker.process_slot import ProcessSlot
 from taskqd.worker.pump import Pump
@@ -69,6 +71,9 @@ class Jobs:
         place.end()
         return ack(lease)
 
+    async def arun(self, lease: Lease, place: Place) -> Outcome:
+        return await asyncio.to_thread(self.run, lease, place)
+
     def interrupted(self, lease: Lease) -> Outcome:
         return Outcome(
             lease.id,
@@ -104,6 +109,7 @@ class PumpRig:
         *,
         jobs: JobRunner | None = None,
         threads: int = 0,
+        coroutines: int = 0,
         queues: Sequence[str] = ("q",),
         burst: bool = False,
         serial: int = 1,
@@ -119,11 +125,11 @@ class PumpRig:
         self.master = ours
         self.said: list[FromChild] = []
         self._signals, self.term_fd = os.pipe2(os.O_NONBLOCK)
-        capacity = threads or 1
+        capacity = threads or coroutines or 1
         self.board = Board(memoryview(bytearray(size(2, capacity))), 2, capacity)
         self.row = self.board.row(0)
         self.stopping = Stopping(self.worker_id)
-        kind = ThreadSlots if threads else ProcessSlot
+        kind = ThreadSlots if threads else AsyncioSlots if coroutines else ProcessSlot
         self.slots: Slots = kind(self.row, capacity, self.stopping, self.jobs)
         post = Post(
             self.worker_id,

@@ -1,0 +1,135 @@
+"""The asyncio kind: the slots are coroutines on one event loop, in the main thread.
+
+`async def` tasks run beside each other; a plain function is run in a thread, so that it does not
+hold the others back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from importlib import import_module
+from importlib.util import find_spec
+from queue import Empty
+from threading import Event
+
+from taskqd.board import Row
+from taskqd.clock import monotonic_ns
+from taskqd.job import Lease, Outcome
+
+from .slots import Handover, JobRunner, SlotPlace, Usage, total
+from .stopping import Stopping
+
+
+class AsyncioSlots(Handover):
+    """`capacity` jobs at once on one loop (uvloop's, where it is installed)."""
+
+    def __init__(self, row: Row, capacity: int, stopping: Stopping, runner: JobRunner) -> None:
+        super().__init__()
+        self.capacity = capacity
+        self._places = [SlotPlace(row, number, stopping) for number in range(capacity)]
+        self._runner = runner
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._started = Event()
+        self._idle: deque[asyncio.Future[None]] = deque()
+        """Slots that wait for a job; of the loop's thread only."""
+        self._running: set[asyncio.Task[Outcome]] = set()
+
+    def run(self) -> None:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(self._serve_all())
+
+    async def _serve_all(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._started.set()
+        await asyncio.gather(*(self._serve(place) for place in self._places))
+
+    async def _serve(self, place: SlotPlace) -> None:
+        while True:
+            try:
+                lease = self._jobs.get_nowait()
+            except Empty:
+                await self._rest()
+                continue
+            if lease is None:
+                return
+            await self._run_one(lease, place)
+
+    async def _rest(self) -> None:
+        waiter = asyncio.get_running_loop().create_future()
+        self._idle.append(waiter)
+        await waiter
+
+    async def _run_one(self, lease: Lease, place: SlotPlace) -> None:
+        place.take(lease)
+        started_ns = monotonic_ns()
+        running = asyncio.create_task(self._runner.arun(lease, place))
+        self._running.add(running)
+        outcome = await running
+        self._running.discard(running)
+        place.ran_ns += monotonic_ns() - started_ns
+        place.jobs += 1
+        if self._runner.acks_each(lease):
+            await asyncio.to_thread(self._finish_and_wait, outcome, place)
+            return
+        # law: finished before out of the slot, so that the pump always finds it in one.
+        self._finished.append(outcome)
+        place.lease = None
+        place.leave()
+        if not self._rung and self._jobs.qsize() <= self.low:
+            self.ring()
+
+    # -- the pump's side ---------------------------------------------------------------------
+
+    def offer(self, leases: Sequence[Lease]) -> None:
+        super().offer(leases)
+        self._on_loop(self._wake)
+
+    def close(self, slots: int = 0) -> None:
+        super().close(slots or self.capacity)
+        self._on_loop(self._wake)
+
+    def interrupt(self) -> None:
+        """Cancel the running coroutines: their `finally` blocks run."""
+        self._on_loop(lambda: [task.cancel() for task in self._running])
+
+    def _on_loop(self, call: Callable[[], object]) -> None:
+        self._started.wait()
+        assert self._loop is not None
+        # A loop that has ended has no slot left that could be woken.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(call)
+
+    def _wake(self) -> None:
+        for _ in range(min(self._jobs.qsize(), len(self._idle))):
+            waiter = self._idle.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+
+    # -- what others see ---------------------------------------------------------------------
+
+    def running(self) -> list[Lease]:
+        leases = [place.lease for place in self._places]
+        return [lease for lease in leases if lease is not None]
+
+    def task(self) -> str:
+        tasks = [place.task for place in self._places if place.task]
+        if len(tasks) < 2:
+            return "".join(tasks)
+        return f"{tasks[0]} and {len(tasks) - 1} more"
+
+    def usage(self) -> Usage:
+        return total(self._places)
+
+    def stop(self, job_ids: Collection[str]) -> None:
+        for place in self._places:
+            place.stop(job_ids)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if find_spec("uvloop") is None:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = import_module("uvloop").new_event_loop
+    return factory
