@@ -202,17 +202,12 @@ class Desk:
                 return running
             time.sleep(0.0001)
 
-    def interrupt(self, outcomes: Sequence[Outcome]) -> int:
-        """Settle what is finished, and the running jobs with these outcomes of theirs.
-
-        Returns how many took effect.
-        """
+    def interrupt(self, outcomes: Sequence[Outcome]) -> None:
+        """Settle what is finished, and the running jobs with these outcomes of theirs."""
         self.settle()
-        if not outcomes:
-            return 0
-        requeued = self._without_fenced(outcomes, self._storage.settle(self._worker, outcomes))
-        self._count(requeued)
-        return len(requeued)
+        if outcomes:
+            settled = self._storage.settle(self._worker, outcomes)
+            self._count(self._without_fenced(outcomes, settled))
 
     def burst_is_over(self, node: str, queues: Sequence[str]) -> bool:
         """Return whether the queues are empty and no worker of this node holds a job."""

@@ -253,7 +253,7 @@ class Pump:
 
     def _finish_if_done(self) -> None:
         if self._post.stopping.stopping and not self._stock.in_slots and not self._stock.unsettled:
-            self._end(interrupted=0)
+            self._end()
         elif self._may_be_over() and monotonic_s() >= self._look_at_s:
             self._look_at_s = monotonic_s() + BURST_LOOK_S
             if self._desk.burst_is_over(self._post.node_id, self._orders.queues):
@@ -271,15 +271,19 @@ class Pump:
         try:
             self._desk.give_back_all(after_outage=self._outage.lasts)
             outcomes = [self._runner.interrupted(lease) for lease in self._desk.running()]
-            self._end(interrupted=self._desk.interrupt(outcomes))
+            self._desk.interrupt(outcomes)
+            self._end()
         except StorageError as error:
             # Without a last word the master has this worker's jobs taken back.
             self._lost(error)
             self.over = True
             self.exit_code = process.EXIT_UNSETTLED
 
-    def _end(self, interrupted: int) -> None:
+    def _end(self) -> None:
         self.over = True
+        # Those that this pump requeued, and those that went back by themselves when they saw
+        # that the worker stops.
+        interrupted = self._post.row.get(board.INTERRUPTED)
         self._post.channel.send(Drained(self._desk.finished, self._desk.handed_back, interrupted))
 
     # -- what others see ---------------------------------------------------------------------
