@@ -59,6 +59,8 @@ class Fault(msgspec.Struct, omit_defaults=True, kw_only=True):
     """CLOCK_MONOTONIC ns before it was injected."""
     end: int
     """... after it was healed: for a kill, when the process was seen dead."""
+    healed: int = 0
+    """... when the next daemon was started, or the storage answered again."""
     killed: list[int] = []
     """Processes that it ended."""
     frozen: list[int] = []

@@ -234,6 +234,7 @@ class Down(Operation):
         self._crew = self.fault.killed = sorted({*self._crew, *living})
 
     def heal(self) -> None:
+        self.fault.healed = time.monotonic_ns()
         self.world.start_daemon()
 
     def _reap(self) -> int:
@@ -364,6 +365,7 @@ class KillStorage(Operation):
     def heal(self) -> None:
         assert self.world.server is not None
         self.world.server.start(WAIT_S)
+        self.fault.healed = time.monotonic_ns()
 
 
 class EmptyStorage(KillStorage):

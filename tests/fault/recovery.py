@@ -50,9 +50,11 @@ def recovery(evidence: Evidence) -> dict[str, Times]:
             [*_taken_back(_victims(evidence, begins, dead), back)]
         ),
         "worker killed -> its job starts again": times([*_cut_short(evidence, begins, dead)]),
-        "daemon killed -> its job starts again": times([*_cut_short(evidence, begins, down)]),
-        "daemon killed -> any job starts": times([*_resumed(begins, down, "begin")]),
-        "storage back -> any job starts": times([*_resumed(begins, away, "end")]),
+        "daemon restarted -> a job starts": times([*_resumed(begins, down)]),
+        "daemon restarted -> a job that it ran starts again": times(
+            [*_cut_short(evidence, begins, down)]
+        ),
+        "storage restarted -> a job starts": times([*_resumed(begins, away)]),
     }
 
 
@@ -85,7 +87,7 @@ def _cut_short(
     for line, fault in _victims(evidence, begins, faults):
         later = [at for at in starts[line.id] if at > line.m]
         if later:
-            yield (later[0] - fault.begin) / MS
+            yield max(0.0, (later[0] - (fault.healed or fault.begin)) / MS)
 
 
 def _moments(evidence: Evidence) -> dict[str, list[float]]:
@@ -106,12 +108,11 @@ def _taken_back(
             yield min(later) - fault.begin / MS
 
 
-def _resumed(begins: Sequence[Line], faults: Sequence[Fault], since: str) -> Iterator[float]:
-    """Yield how long it took from each fault until a process that it left alive started a job."""
+def _resumed(begins: Sequence[Line], faults: Sequence[Fault]) -> Iterator[float]:
+    """Yield how long it took after each fault until a process that it left alive started a job."""
     moments = [line.m for line in begins]
     for fault in faults:
-        at = getattr(fault, since)
-        for line in begins[bisect_right(moments, at) :]:
+        for line in begins[bisect_right(moments, fault.healed) :]:
             if line.pid not in fault.killed:
-                yield (line.m - at) / MS
+                yield (line.m - fault.healed) / MS
                 break
