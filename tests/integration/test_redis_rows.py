@@ -7,7 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -330,6 +330,28 @@ def test_the_locks_of_a_node_that_was_forgotten_halfway_are_freed_by_a_purge(
     assert any("node of its owner" in row for row in rig.storage.leftovers())
     rig.storage.purge(["q"], dead_ttl_s=60, dead_max=10)
     assert [row.name for row in features.locks()] == ["m"]
+    assert list(rig.storage.leftovers()) == []
+
+
+def test_a_queue_that_was_not_told_of_an_order_hears_of_it_from_the_next_heartbeat(
+    rig: Rig, client: Any
+) -> None:
+    """Who gives an order tells the queues in a second step, and may die before it."""
+    rig.storage.revoke("task:x", Revocation(), 300)
+    client.delete("{shop:q}:standing")
+    assert not rig.storage.turn("n.1", (), ["q"], 1).revocations
+    assert rig.storage.heartbeat("n", ["q"], 600)
+    assert rig.storage.turn("n.1", (), ["q"], 1).revocations
+
+
+def test_a_queue_that_is_told_of_orders_late_knows_better(rig: Rig, client: Any) -> None:
+    rig.storage.revoke("task:x", Revocation(), 300)
+    told = client.get("{shop:q}:standing").split(b" ")
+    rig.storage.restore("task:x")
+    cast("RedisStorage", rig.storage).run("flag", "q", told)
+    assert not rig.storage.turn("n.1", (), ["q"], 1).revocations
+    rig.storage.revoke("task:y", Revocation(), 300)
+    assert rig.storage.turn("n.1", (), ["q"], 1).revocations
     assert list(rig.storage.leftovers()) == []
 
 

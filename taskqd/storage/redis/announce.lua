@@ -1,9 +1,11 @@
--- uses: common
+-- uses: common ready orders
 -- Makes queues known to the namespace.
 --
 -- KEYS[1]  a `jobs` key with the namespace's own tag
 -- ARGV     names of queues
--- Returns  how many were new
+-- Returns  what they are to be told of standing orders (see flag.lua); {} if there are none
 -- Invariant: names are never removed, so no producer has to ask.
 work_when_full()
-return call('SADD', P .. 'queues', unpack(ARGV))
+call('SADD', P .. 'queues', unpack(ARGV))
+if call('EXISTS', P .. 'orders') == 0 then return {} end
+return {change(tokens(0))}

@@ -28,20 +28,25 @@ local function notify(ids)
   end
 end
 
--- Drops what is kept only for jobs that have not ended (or are gone now), and tells their waiters.
-local function farewell(ids)
-  if #ids == 0 or call('EXISTS', P .. 'waiters', P .. 'noted', P .. 'stops', P .. 'udone',
-                       P .. 'ustart') == 0 then
-    return
-  end
-  notify(ids)
+local function drop_extras(ids)
   free_keys('udone', ids)
   free_keys('ustart', ids)
-  bulk('HDEL', P .. 'stops', ids)
-  if call('EXISTS', P .. 'noted') == 1 then
-    for _, id in ipairs(ids) do
-      if call('SREM', P .. 'noted', id) == 1 then call('DEL', P .. 'notes:' .. id) end
-    end
+  call('HDEL', P .. 'stops', unpack(ids))
+  if call('EXISTS', P .. 'noted') == 0 then return end
+  for _, id in ipairs(ids) do
+    if call('SREM', P .. 'noted', id) == 1 then call('DEL', P .. 'notes:' .. id) end
+  end
+end
+
+-- Drops what is kept only for jobs that have not ended (or are gone now), and tells their waiters.
+local function farewell(ids)
+  if #ids == 0 or not rare() then return end
+  local awaited = call('EXISTS', P .. 'waiters') == 1
+  local extras = call('EXISTS', P .. 'noted', P .. 'stops', P .. 'udone', P .. 'ustart') > 0
+  for i = 1, #ids, 1000 do
+    local some = #ids <= 1000 and ids or {unpack(ids, i, math.min(i + 999, #ids))}
+    if awaited then notify(some) end
+    if extras then drop_extras(some) end
   end
 end
 

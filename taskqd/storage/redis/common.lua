@@ -13,6 +13,17 @@ local function work_when_full()
   call('DEL', P .. 'nothing')
 end
 
+local has_rare
+
+-- Whether there is any of what queues mostly do not have, so that they pay one look for all of it.
+local function rare()
+  if has_rare == nil then
+    has_rare = call('EXISTS', P .. 'paused', P .. 'suspects', P .. 'ghosts', P .. 'waiters',
+      P .. 'noted', P .. 'stops', P .. 'udone', P .. 'ustart', P .. 'standing') > 0
+  end
+  return has_rare
+end
+
 -- Frees the unique keys of these jobs that are noted in `place` ("udone" or "ustart").
 local function free_keys(place, ids)
   for i, key in ipairs(call('HMGET', P .. place, unpack(ids))) do

@@ -36,7 +36,6 @@ class Core:
         self._allow_eviction = allow_eviction
         self._link = Link(url)
         self._own = Keys(namespace, "")
-        self._orders_key = self._own["orders"]
         self._keys: dict[str, Keys] = {}
         self._announced: set[str] = set()
         self._announced_at = 0
@@ -68,12 +67,17 @@ class Core:
         return self.run_all([(name, queue, args) for queue in queues], write=write)
 
     def announce(self, queues: Iterable[str]) -> None:
-        """Make queues known, once for each connection: after a restart they may be forgotten."""
+        """Make queues known, once for each connection: after a restart they may be forgotten.
+
+        They are told of the standing orders: new ones, and all where whoever gave the orders died.
+        """
         if self._announced_at != self._link.connects:
             self._announced.clear()
         new = [keys.checked("queue", queue) for queue in queues if queue not in self._announced]
         if new:
-            self._link.run(script("announce"), self._own.jobs, new)
+            told = self.run("announce", "", new)
+            if told:
+                self.run_each("flag", new, told)
             self._announced.update(new)
             self._announced_at = self._link.connects
 

@@ -41,12 +41,14 @@ class Kept(Core):
         return any(self.run_each("stop", self.some_queues(queue), [job_id, answer, ttl_s]))
 
     def revoke(self, subject: str, revocation: Revocation, ttl_s: int) -> None:
-        self.run("revoke", "", [subject, ttl_s * 1000, msgspec.json.encode(revocation)])
-        # A job is handed to an idle worker without a turn, which would tell it of the order.
-        self.run_each("ask_idle", self.known_queues())
+        told = self.run("revoke", "", [subject, ttl_s * 1000, msgspec.json.encode(revocation)])
+        self.run_each("flag", self.known_queues(), told)
 
     def restore(self, subject: str) -> bool:
-        return bool(self.run("restore", "", [subject]))
+        was_kept, *told = self.run("restore", "", [subject])
+        if told:
+            self.run_each("flag", self.known_queues(), told)
+        return bool(was_kept)
 
     def revocations(self) -> dict[str, Revocation]:
         flat = self.run("revocations", "", write=False)

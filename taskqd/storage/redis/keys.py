@@ -25,6 +25,8 @@ one slot of a cluster.  What belongs to no queue carries ``{namespace}:``.
     udone           HASH  id -> key that it holds until it ends
     ustart          HASH  id -> key that it holds until it is leased
     group:<name>    HASH  see group.lua; expires
+    standing              "change end": number of the change to the standing orders that the queue
+                          was told of last, end of the last of them in ms (0: none); expires
     mail:<waiter>   LIST  ids that have ended; expires
     dead            ZSET  id -> died at, ms
     tomb            HASH  id -> reason LF record

@@ -11,7 +11,7 @@ from taskqd.storage.redis.view import View
 from taskqd.storage.rules import node_of
 
 _LASTING = ("seq", "paused")
-_EXPIRING = ("r", "receipt", "mail", "alarm", "sync", "group")
+_EXPIRING = ("r", "receipt", "mail", "alarm", "sync", "group", "standing")
 _OWN_LASTING = ("queues", "epoch", "seq", "schedules", "ticks", "last")
 _OWN_EXPIRING = ("orders", "orders-end", "rate", "told")
 _OF_LOCKS = ("locks", "owners", "lock", "line", "owned")

@@ -23,8 +23,7 @@ end
 
 -- Moves up to `n` ids with a record to the tables `ids` and `records`.
 local function take(keys, n, ids, records)
-  local odd = call('EXISTS', P .. 'ghosts', P .. 'ustart') > 0
-  local haunted = odd and keys[1] ~= P .. 'suspects'
+  local haunted = rare() and keys[1] ~= P .. 'suspects' and call('EXISTS', P .. 'ghosts') == 1
   for _, key in ipairs(keys) do
     while n > 0 do
       local popped = call('LPOP', key, n)
@@ -40,7 +39,7 @@ local function take(keys, n, ids, records)
       end
     end
   end
-  if odd and #ids > 0 then free_keys('ustart', ids) end
+  if #ids > 0 and rare() and call('EXISTS', P .. 'ustart') == 1 then free_keys('ustart', ids) end
 end
 
 -- Reserves `n` tokens and returns the number before the first.  The low 45 bits count, never behind

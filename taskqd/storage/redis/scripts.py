@@ -1,14 +1,19 @@
-"""The Lua scripts: read from their files, with the parts that they name put before them.
+"""The Lua scripts: read from their files, with what they use of the parts that they name before them.
 
-The first line of a script, ``-- uses: common record``, names its parts.
+The first line of a script, ``-- uses: common record``, names its parts.  A part is a row of local
+functions, each ending with a line ``end``; those that a script does not use are left out, because
+the server makes all functions of a script anew each time it runs.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from functools import cache
 from importlib import resources
 from typing import NamedTuple
+
+_PIECE = re.compile(r"^local function (\w+).*?^end\n", re.DOTALL | re.MULTILINE)
 
 
 class Script(NamedTuple):
@@ -21,13 +26,24 @@ class Script(NamedTuple):
 def script(name: str) -> Script:
     """Return the script `name`.lua, complete."""
     body = _read(name)
-    text = "".join(_read(part) for part in _parts(body)) + body
+    text = _with_used("".join(map(_read, _parts(body))), body)
     return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
 def _parts(body: str) -> list[str]:
     first = body.partition("\n")[0]
     return first.removeprefix("-- uses:").split() if first.startswith("-- uses:") else []
+
+
+def _with_used(parts: str, body: str) -> str:
+    """Return `body` behind the functions that it uses, itself or by another one."""
+    text, end = body, len(parts)
+    for piece in reversed(list(_PIECE.finditer(parts))):
+        text = parts[piece.end() : end] + text
+        if re.search(rf"\b{piece[1]}\b", text):
+            text = piece[0] + text
+        end = piece.start()
+    return parts[:end] + text
 
 
 @cache

@@ -5,10 +5,10 @@
 -- ARGV     1 worker, 2 node, 3 limit (-1: settle only), 4 "a" (alone), "i" (idle), both or none,
 --          5 share, 6 number of acks, 4 for each (id, token, ttl, answer),
 --          number of other outcomes, 9 for each (see settle.lua)
--- Returns  {status, verdicts, ready, suspects, base, registered, alone, stops, id, record, ...}
+-- Returns  {status, verdicts, ready, suspects, base, registered, alone, said, id, record, ...}
 --          status -1: the node is not known here, nothing was settled.  verdicts: "1" or "0" for each outcome, acks
 --          first; '' if all took effect.  The i-th lease has token base + i.
---          stops: ids of jobs that this worker holds and that should stop.
+--          said: 0, or {1 if there are standing orders, id of a job that should stop, ...}
 --          registered: 1 now on the idle list, 2 still, -1 no longer, 0 not and was not
 -- Invariant: a job leaves a ready list and enters held:<worker> in one step; it leaves held in the
 --          same step as its outcome takes effect, and only under the token under which it is held.
@@ -16,15 +16,27 @@ work_when_full()
 local worker, node, limit = ARGV[1], ARGV[2], tonumber(ARGV[3])
 if limit > 0 and not call('ZSCORE', P .. 'nodes', node) then return {-1} end
 local verdicts = settle(worker, 6)
-if limit < 0 then return {0, verdicts, 0, 0, 0, 0, 0, {}} end
+if limit < 0 then return {0, verdicts, 0, 0, 0, 0, 0, 0} end
+
+-- Returns what there is to be said to the worker besides its jobs.
+local function said(worker)
+  local list, standing = {0}, call('GET', P .. 'standing')
+  if standing and tonumber(match(standing, ' (%d+)$') or 0) > now_ms() then list[1] = 1 end
+  if call('EXISTS', P .. 'stops') == 1 then
+    for _, id in ipairs(call('HKEYS', P .. 'held:' .. worker)) do
+      if call('HEXISTS', P .. 'stops', id) == 1 then list[#list + 1] = id end
+    end
+  end
+  return list
+end
 
 local flags = ARGV[4]
 local ids, records, ready, suspects, base, alone = {}, {}, 0, 0, 0, 0
-if call('EXISTS', P .. 'paused') == 0 then
+if not rare() or call('EXISTS', P .. 'paused') == 0 then
   local keys, entries = levels(), 0
   for _, key in ipairs(keys) do entries = entries + call('LLEN', key) end
-  ready = entries - call('SCARD', P .. 'ghosts')
-  suspects = call('LLEN', P .. 'suspects')
+  ready = entries - (rare() and call('SCARD', P .. 'ghosts') or 0)
+  suspects = rare() and call('LLEN', P .. 'suspects') or 0
   if suspects > 0 and limit > 0 and string.find(flags, 'a', 1, true) then
     take({P .. 'suspects'}, 1, ids, records)
     alone = #ids
@@ -37,7 +49,7 @@ if call('EXISTS', P .. 'paused') == 0 then
 end
 
 if limit > 0 then call('SADD', P .. 'crew:' .. node, worker) end
-local reply = {0, verdicts, ready, suspects, 0, 0, alone, {}}
+local reply = {0, verdicts, ready, suspects, 0, 0, alone, 0}
 if #ids > 0 then
   base = tokens(#ids)
   local held = {}
@@ -59,9 +71,5 @@ if limit > 0 and string.find(flags, 'i', 1, true) then
     reply[6] = -was
   end
 end
-if call('EXISTS', P .. 'stops') == 1 then
-  for _, id in ipairs(call('HKEYS', P .. 'held:' .. worker)) do
-    if call('HEXISTS', P .. 'stops', id) == 1 then table.insert(reply[8], id) end
-  end
-end
+if rare() then reply[8] = said(worker) end
 return reply

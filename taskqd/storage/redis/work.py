@@ -55,7 +55,7 @@ class Work(Core):
                 flags = ("a" if alone and not turn.leases else "") + ("i" if bell else "")
                 mine = turn.next_of(queue)
                 args = [worker, node, left, flags, share, *_arguments(mine)]
-                reply, turn.revocations = self._run_turn(queue, args)
+                reply = self.run("turn", queue, args)
                 if reply[0] == -1:
                     raise NodeExpired(_unregistered(worker, queue))
                 turn.add(queue, mine, reply)
@@ -66,12 +66,6 @@ class Work(Core):
             args = [worker, node, -1, "", 1, *_arguments(mine)]
             turn.settle(mine, self.run("turn", queue, args)[1])
         return turn.result()
-
-    def _run_turn(self, queue: str, args: list[Any]) -> tuple[list[Any], bool]:
-        """Return the script's reply, and whether there are standing orders."""
-        look = ("EXISTS", self._orders_key)
-        reply, orders = self.run_all([("turn", queue, args)], then=[look])
-        return reply, bool(orders)
 
     def release(self, worker: str, leases: Sequence[tuple[str, str, int]]) -> list[bool]:
         queues = list(dict.fromkeys(queue for _, queue, _ in leases))
@@ -123,8 +117,8 @@ class _Turn:
         self._settled = [False] * len(outcomes)
         self._ready: dict[str, int] = {}
         self._suspects: dict[str, int] = {}
-        self._stops: dict[str, tuple[str, ...]] = {}
-        self.revocations = False
+        self._stops: dict[str, None] = {}
+        self._orders_stand = False
         self.leases: list[Lease] = []
 
     def pieces(self, limit: int, share: int) -> Iterator[int]:
@@ -154,8 +148,10 @@ class _Turn:
                 yield queue, self.next_of(queue)
 
     def add(self, queue: str, mine: list[tuple[int, Outcome]], reply: list[Any]) -> None:
-        _, verdicts, ready, suspects, base, _, alone, stops, *jobs = reply
-        self._stops[queue] = tuple(job_id.decode() for job_id in stops)
+        _, verdicts, ready, suspects, base, _, alone, said, *jobs = reply
+        if said:
+            self._orders_stand |= bool(said[0])
+            self._stops |= dict.fromkeys(job_id.decode() for job_id in said[1:])
         self._ready[queue] = ready
         self._suspects[queue] = suspects
         lone = bool(alone)
@@ -178,8 +174,8 @@ class _Turn:
 
     def result(self) -> Leased:
         ready, suspects = sum(self._ready.values()), sum(self._suspects.values())
-        stops = tuple(job_id for ids in self._stops.values() for job_id in ids)
-        return Leased(self._settled, self.leases, ready, suspects, stops, self.revocations)
+        stops = tuple(self._stops)
+        return Leased(self._settled, self.leases, ready, suspects, stops, self._orders_stand)
 
 
 def _arguments(mine: Sequence[tuple[int, Outcome]]) -> list[Any]:
