@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.fault.counting import Attempt, miscounted
 from tests.fault.excuses import Excuses
 from tests.fault.fates import DEATHS, DOOMED_FAILURES, FATAL, MAX_CRASHES
 from tests.fault.ledger import Ended, Evidence, Line, read_evidence
@@ -28,12 +29,6 @@ class Broken(NamedTuple):
     law: str
     id: str
     what: str
-
-
-class Attempt(NamedTuple):
-    begin: Line
-    finish: Line | None
-    """None: it neither returned nor raised."""
 
 
 class Judgement(NamedTuple):
@@ -52,6 +47,7 @@ class Checker:
             if line.e == "begin":
                 finish = finishes.get((line.id, line.token, line.pid))
                 self.attempts.setdefault(line.id, []).append(Attempt(line, finish))
+        self.crashes = [line for line in evidence.jobs if line.e == "crash"]
         self.locks = [line for line in evidence.jobs if line.e in ("lock", "unlock")]
         self.tried: dict[str, Line] = {}
         self.owed: dict[str, Line] = {}
@@ -72,6 +68,7 @@ class Checker:
             self.counters_add_up, self.nothing_starts_early, self.ticks_fire_once,
             self.revoked_jobs_stay_away, self.the_dead_are_accounted_for,
             self.at_most_once_is_kept, self.locks_have_one_holder, self.nothing_is_left,
+            self.answers_are_their_own, self.the_innocent_are_spared,
         )  # fmt: skip
         broken = [found for law in laws for found in law()]
         begins = [attempt for attempts in self.attempts.values() for attempt in attempts]
@@ -165,36 +162,17 @@ class Checker:
                 b = a.begin
                 if b.attempt - 1 != b.failures + b.interruptions + b.crashes:
                     yield Broken("counters", job, f"{_seen(a)}: the sum is not the starts before")
-                if wrong := self._miscounted(before, b):
+                if wrong := miscounted(self.excuses, self._before(before, b), before, b):
                     yield Broken("counters", job, f"{_seen(a)}: {wrong}")
                 before = a
 
-    def _miscounted(self, before: Attempt | None, now: Line) -> str:
-        was = before.begin if before else Line(e="", m=self._since(now), w=0, pid=0)
-        failed, crashed = now.failures - was.failures, now.crashes - was.crashes
-        stopped = now.interruptions - was.interruptions
-        finish = before.finish if before else None
-        raised = finish is not None and finish.e == "raise"
-        expired = self.excuses.expired(was.m, now.m)
-        if self.excuses.forgotten(finish.m if finish else was.m):
-            return ""
-        if failed > raised:
-            return "a failure was counted, and nothing was raised"
-        if raised and not failed and finish and before:
-            return "" if self.excuses.untold(was, finish.m) else "a failure was not counted"
-        stops = self.excuses.stops(was.pid, was.m, now.m) and self.excuses.stops(0, was.m, now.m)
-        if stopped > stops:
-            return f"{stopped} interruptions more, {stops} stops"
-        if crashed > 0 and not expired and self.excuses.deaths(was.m, now.m) < crashed:
-            return f"{crashed} crashes more, and fewer processes died"
-        dead = before is not None and finish is None and not stopped and not expired
-        if dead and not crashed and self.excuses.killed(was.pid):
-            return "a crash was not counted"
-        return "a counter went back" if min(failed, stopped, crashed) < 0 else ""
-
-    def _since(self, now: Line) -> int:
+    def _before(self, before: Attempt | None, now: Line) -> Line:
+        """Return the begin before `now`; of a first one, when its job came to be."""
+        if before is not None:
+            return before.begin
         tried = self.tried.get(now.id)
-        return tried.m if tried else now.m - max(0, now.w - now.tick + 1000) * 1_000_000
+        since = tried.m if tried else now.m - max(0, now.w - now.tick + TICK_MS) * 1_000_000
+        return Line(e="", m=since, w=0, pid=0)
 
     def nothing_starts_early(self) -> Iterator[Broken]:
         for job, attempts in self.attempts.items():
@@ -249,7 +227,7 @@ class Checker:
             return f"given up after {raised} failures of {DOOMED_FAILURES}"
         died = sum(self.excuses.killed(a.begin.pid) for a in attempts)
         expired = attempts and self.excuses.expired(attempts[0].begin.m, attempts[-1].begin.m)
-        if kind == "killer" and died < MAX_CRASHES and not expired:
+        if kind in ("killer", "fragile") and died < MAX_CRASHES and not expired:
             return f"poisoned after {died} crashes of {MAX_CRASHES}"
         return ""
 
@@ -257,6 +235,21 @@ class Checker:
         for job, attempts in self.attempts.items():
             if attempts[0].begin.kind == "once" and len(attempts) > 1 and not self.rules.loss:
                 yield Broken("once", job, f"started {len(attempts)} times")
+
+    def answers_are_their_own(self) -> Iterator[Broken]:
+        for job, ended in self.final.jobs.items():
+            if ended.told and ended.told != job:
+                yield Broken("answer", job, f"it has the answer of {ended.told}")
+
+    def the_innocent_are_spared(self) -> Iterator[Broken]:
+        """Who was beside a killer once runs alone from then on."""
+        killers = {line.pid: line.id for line in self.crashes}
+        for job, attempts in self.attempts.items():
+            if attempts[0].begin.kind != "fragile":
+                continue
+            beside = [a for a in attempts if not a.finish and killers.get(a.begin.pid, job) != job]
+            if len(beside) > 1:
+                yield Broken("innocent", job, f"{len(beside)} times beside a job that kills")
 
     def locks_have_one_holder(self) -> Iterator[Broken]:
         holder: dict[str, Line] = {}

@@ -36,7 +36,7 @@ def _delayed(dice: random.Random) -> Signature[object]:
 
 
 MIX: dict[str, tuple[float, Make]] = {
-    "noop": (560, lambda _: _sig(workload.noop)),
+    "noop": (500, lambda _: _sig(workload.noop)),
     "work": (150, lambda dice: _sig(workload.work, min(0.5, dice.expovariate(40)))),
     "delayed": (90, _delayed),
     "flaky": (60, lambda _: _sig(workload.flaky)),
@@ -47,6 +47,7 @@ MIX: dict[str, tuple[float, Make]] = {
     "once": (15, lambda _: _sig(workload.once)),
     "rude": (5, lambda dice: _sig(workload.rude, dice.choice(list(workload.RUDE)))),
     "locked": (4, lambda dice: _sig(workload.locked, dice.uniform(0.005, 0.1))),
+    "fragile": (60, lambda _: _sig(workload.fragile)),
     "coro": (15, lambda _: _sig(workload.coro)),
     "overdue": (0.3, lambda _: _sig(workload.overdue)),
     "long": (1, lambda dice: _sig(workload.long, dice.uniform(1.0, 6.0))),

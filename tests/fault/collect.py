@@ -6,12 +6,13 @@ import time
 from collections.abc import Iterator
 from datetime import datetime
 
-from taskqd.errors import StorageError
+import msgspec
+
 from taskqd.job import State, decode_answer
 from taskqd.storage import open_storage as open_url
 from taskqd.storage.base import Storage
 from tests.fault.ledger import CLIENTS, JOBS, Ended, Final, Rules, read_lines
-from tests.fault.workload import NAMESPACE, app
+from tests.fault.workload import NAMESPACE, TELLS_ITS_ID, app
 from tests.fault.world import Broke, World, alive
 
 LOOK_S = 0.25
@@ -76,10 +77,10 @@ def _answers(storage: Storage, kinds: dict[str, str]) -> Iterator[tuple[str, End
         for (job, _), data in zip(part, storage.answers(part), strict=True):
             if data is not None:
                 answer = decode_answer(data)
-                yield (
-                    job,
-                    Ended(answer.state, answer.token, answer.attempts, answer.reason),
-                )
+                ended = Ended(answer.state, answer.token, answer.attempts, answer.reason)
+                if answer.state == State.DONE and kinds[job] in TELLS_ITS_ID:
+                    ended.told = str(msgspec.json.decode(answer.value))
+                yield job, ended
 
 
-__all__ = ["StorageError", "final", "open_storage", "wait_drained"]
+__all__ = ["final", "open_storage", "wait_drained"]

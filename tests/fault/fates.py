@@ -4,6 +4,7 @@ from __future__ import annotations
 
 DEATHS: dict[str, set[str]] = {
     "doomed": {"failed"}, "rude": {"failed"}, "killer": {"poisoned"}, "once": {"lost"},
+    "fragile": {"poisoned"},
     "overdue": {"poisoned", "timeout"},
 }  # fmt: skip
 """Kind of job -> the reasons for which it may be dead; other kinds never are."""

@@ -86,6 +86,8 @@ class Ended(msgspec.Struct):
     token: int = 0
     attempts: int = 0
     reason: str = ""
+    told: str = ""
+    """The job that its answer names, where its kind answers with its own id."""
     dead_letter: bool = False
     """It is among the dead letters, with its raw payload."""
 

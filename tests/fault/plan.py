@@ -27,6 +27,11 @@ WEIGHTS: dict[str, float] = {
     "kill storage": 8,
     "freeze storage": 3,
     "lock storage": 6,
+    "cut connections": 4,
+    "fill storage": 2,
+    "read-only storage": 2,
+    "busy storage": 2,
+    "forget scripts": 2,
     "kill client": 4,
     "quiet": 2,
     "scale": 3,
@@ -35,6 +40,11 @@ WEIGHTS: dict[str, float] = {
 ONLY_FOR: dict[str, tuple[str, ...]] = {
     "kill storage": ("redis", "valkey"),
     "freeze storage": ("redis", "valkey"),
+    "cut connections": ("redis", "valkey"),
+    "fill storage": ("redis", "valkey"),
+    "read-only storage": ("redis", "valkey"),
+    "busy storage": ("redis", "valkey"),
+    "forget scripts": ("redis", "valkey"),
     "lock storage": ("sqlite",),
 }
 HOLD_S: dict[str, tuple[float, float]] = {
@@ -47,10 +57,15 @@ HOLD_S: dict[str, tuple[float, float]] = {
     "kill storage": (0.1, 2.0),
     "freeze storage": (0.5, 8.0),
     "lock storage": (0.5, 7.0),
+    "fill storage": (0.5, 3.0),
+    "read-only storage": (0.2, 3.0),
+    "busy storage": (0.2, 3.0),
 }
 """How long a fault lasts before it is healed; others are healed at once."""
 TOGETHER = 0.15
 """The share of steps in which a second fault comes on top of the first."""
+OF_THE_SERVER = {name for name, storages in ONLY_FOR.items() if "redis" in storages}
+"""At most one of these in a step, too: what one says of the server is not true beside another."""
 ALONE = {"freeze master", "kill master", "kill tree", "stop", "stop now", "stop hard"}
 """At most one of these in a step."""
 
@@ -76,11 +91,17 @@ def make_plan(seed: int, seconds: float, storage: str, only: Sequence[str] = ())
     return steps
 
 
+def _go_together(one: str, other: str) -> bool:
+    return one != other and not any(
+        one in group and other in group for group in (ALONE, OF_THE_SERVER)
+    )
+
+
 def _step(dice: random.Random, names: Sequence[str]) -> Step:
     weights = [WEIGHTS.get(name, 8.0) for name in names]
     chosen = [dice.choices(names, weights)[0]]
     if dice.random() < TOGETHER:
-        others = [n for n in names if n != chosen[0] and not (chosen[0] in ALONE and n in ALONE)]
+        others = [n for n in names if _go_together(n, chosen[0])]
         chosen += dice.sample(others, min(1, len(others)))
     low_s, high_s = max(HOLD_S.get(name, (0.0, 0.0)) for name in chosen)
     return Step(

@@ -236,6 +236,15 @@ def two_ids_for_a_tick(story: Story) -> None:
     story.run("another", 30.02, kind="tick", tick=tick)
 
 
+def twice_beside_a_killer(story: Story) -> None:
+    story.enqueue("lamb", 50, "fragile")
+    for n, pid in enumerate((91, 92)):
+        story.run("lamb", 51 + n, "", kind="fragile", pid=pid, attempt=n + 1, crashes=n)
+        story.jobs.append(story.line("crash", 51.5 + n, id="wolf", pid=pid))
+    story.run("lamb", 54, kind="fragile", attempt=3, crashes=2)
+    story.ended("lamb")
+
+
 LIES: dict[str, tuple[str, Callable[[Story], None]]] = {
     "a job vanishes": ("lost", forget("plain")),
     "a dead job vanishes": ("lost", forget("doomed")),
@@ -293,6 +302,8 @@ LIES: dict[str, tuple[str, Callable[[Story], None]]] = {
     "a job that always raises is done": ("dead", final("doomed", state="done")),
     "at most once runs twice": ("once", again("once", 60, kind="once")),
     "a lock has two holders": ("lock", two_holders),
+    "an answer is another job's": ("answer", final("plain", told="killed")),
+    "an innocent job is put beside killers again": ("innocent", twice_beside_a_killer),
     "a key is left": ("left", extend("leftovers", "{chaos}:x")),
     "a node is left": ("left", extend("nodes", "n1")),
     "a process is left": ("left", extend("processes", "99 taskqd: worker 1")),

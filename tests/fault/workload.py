@@ -23,6 +23,7 @@ NAMESPACE = "chaos"
 PATIENT = 1_000_000
 """Crashes that a job which is no killer may suffer: here they come from outside."""
 
+TELLS_ITS_ID = {"noop", "each", "once", "fragile", "coro"}
 OVERDUE_S = 0.5
 RUDE = {
     "exit": SystemExit,
@@ -82,9 +83,9 @@ class Meant(Exception):
 
 
 @app.task(name="noop", max_crashes=PATIENT)
-def noop() -> None:
+def noop() -> str:
     with witness():
-        pass
+        return current_job().id
 
 
 @app.task(name="work", max_crashes=PATIENT)
@@ -127,15 +128,25 @@ def doomed() -> None:
 
 
 @app.task(name="each", ack="each", max_crashes=PATIENT)
-def each() -> None:
+def each() -> str:
     with witness():
         time.sleep(0.001)
+        return current_job().id
 
 
 @app.task(name="once", at_most_once=True)
-def once() -> None:
+def once() -> str:
     with witness():
         time.sleep(0.002)
+        return current_job().id
+
+
+@app.task(name="fragile")
+def fragile() -> str:
+    """As noop, but it may be taken for a killer."""
+    with witness():
+        time.sleep(0.02)
+        return current_job().id
 
 
 @app.task(name="killer", max_crashes=3)
@@ -153,9 +164,10 @@ def rude(what: str) -> None:
 
 
 @app.task(name="coro", max_crashes=PATIENT)
-async def coro() -> None:
+async def coro() -> str:
     with witness():
         await asyncio.sleep(0.005)
+        return current_job().id
 
 
 @app.task(name="locked", lock="door", on_locked="requeue", max_crashes=PATIENT)
