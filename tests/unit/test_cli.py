@@ -76,7 +76,7 @@ def test_flags_and_environment_make_settings() -> None:
 
 def test_a_type_that_this_version_has_is_started_and_any_other_refused() -> None:
     assert set(cli.BUILT_TYPES) == set(kinds._KINDS)
-    for kind in ("greenlet", "asyncio"):
+    for kind in ("greenlet",):
         with pytest.raises(Fail, match="not in this version") as refused:
             cli.load_settings(*flags(app="a:b", worker_type=kind))
         assert refused.value.code == 78
