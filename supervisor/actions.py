@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from taskqd.board import SlotView
 from taskqd.messages import Message
 
 from .stop import Timeline
@@ -52,6 +53,8 @@ class Condemn(NamedTuple):
     worker_id: str
     reason: str
     ladder: tuple[tuple[float, str], ...]
+    late: SlotView | None = None
+    """The job past its deadline that is the reason."""
 
 
 class Signal(NamedTuple):

@@ -8,9 +8,10 @@ from taskqd import board, events
 from taskqd.board import SlotView
 
 from . import process, respawn, verdict, watch
-from .fleet import Child, Event, Post, Zygote, ZygoteState
+from .fleet import Child, Post, Zygote, ZygoteState
 from .hands import Hands
 from .house import COUNTERS, House
+from .lives import Event
 from .process import Death
 from .verdict import Verdict
 
@@ -69,8 +70,8 @@ class Coroner:
         judged = self._judge(child, death)
         held = watch.running(house.board, child.number)
         if child.role == "worker" and not child.drained and not child.taken_back:
-            how = "interrupted" if child.interrupted else "orphaned"
-            self._hands.owe(child, how, verdict.on_jobs(judged, held))
+            how, text = verdict.owed(judged, held, child.late, interrupted=child.interrupted)
+            self._hands.owe(child, how, text)
         self._report(child, death, judged, held)
         self._settle_counters(child, judged)
         if child.ready_s is None and (held or house.board.row(child.number).get(board.READY)):

@@ -10,9 +10,10 @@ from taskqd.messages import Message
 from . import watch
 from .births import Births
 from .coroner import Coroner
-from .fleet import Child, Event, Zygote, ZygoteState
+from .fleet import Child, Zygote, ZygoteState
 from .hands import DEBT_RETRY_S, Hands
 from .house import House, Line
+from .lives import Event
 from .process import Death
 
 

@@ -1,4 +1,4 @@
-"""The fleet: what the master knows of its children.  Pure data, and the law of their lives."""
+"""The fleet: what the master knows of its children.  Pure data."""
 
 from __future__ import annotations
 
@@ -9,79 +9,8 @@ from enum import StrEnum
 from taskqd.board import SlotView
 from taskqd.messages import Role, TakeBack
 
+from .lives import Event, State, next_state
 from .stop import Timeline
-
-
-class State(StrEnum):
-    SPAWNING = "spawning"
-    """Asked of the zygote, no sign of life yet."""
-    BOOTING = "booting"
-    READY = "ready"
-    DRAINING = "draining"
-    LEAVING = "leaving"
-    """It said its last word (drained, or failed to boot) and exits by itself."""
-    DYING = "dying"
-    """It is killed, step by step."""
-    DEAD = "dead"
-
-
-class Event(StrEnum):
-    FORKED = "forked"
-    FORK_FAILED = "fork failed"
-    BOOTED = "booted"
-    BOOT_FAILED = "boot failed"
-    SERVES = "serves"
-    DRAIN = "drain"
-    DRAINED = "drained"
-    CONDEMNED = "condemned"
-    DIED = "died"
-
-
-_S, _E = State, Event
-
-# law: a child's state changes by this table and by nothing else.  A row names what changes it;
-# any other event leaves it as it is, which `next_state` says for each pair.
-LIVES: dict[State, dict[Event, State]] = {
-    _S.SPAWNING: {
-        _E.FORK_FAILED: _S.DEAD,
-        _E.BOOTED: _S.BOOTING,
-        _E.BOOT_FAILED: _S.LEAVING,
-        _E.SERVES: _S.READY,
-        _E.DRAIN: _S.DRAINING,
-        _E.DRAINED: _S.LEAVING,
-        _E.CONDEMNED: _S.DYING,
-        _E.DIED: _S.DEAD,
-    },
-    _S.BOOTING: {
-        _E.BOOT_FAILED: _S.LEAVING,
-        _E.SERVES: _S.READY,
-        _E.DRAIN: _S.DRAINING,
-        _E.DRAINED: _S.LEAVING,
-        _E.CONDEMNED: _S.DYING,
-        _E.DIED: _S.DEAD,
-    },
-    _S.READY: {
-        _E.BOOT_FAILED: _S.LEAVING,
-        _E.DRAIN: _S.DRAINING,
-        _E.DRAINED: _S.LEAVING,
-        _E.CONDEMNED: _S.DYING,
-        _E.DIED: _S.DEAD,
-    },
-    _S.DRAINING: {
-        _E.FORK_FAILED: _S.DEAD,
-        _E.BOOT_FAILED: _S.LEAVING,
-        _E.DRAINED: _S.LEAVING,
-        _E.CONDEMNED: _S.DYING,
-        _E.DIED: _S.DEAD,
-    },
-    _S.LEAVING: {_E.CONDEMNED: _S.DYING, _E.DIED: _S.DEAD},
-    _S.DYING: {_E.FORK_FAILED: _S.DEAD, _E.DIED: _S.DEAD},
-    _S.DEAD: {},
-}
-
-
-def next_state(state: State, event: Event) -> State:
-    return LIVES[state].get(event, state)
 
 
 @dataclass(slots=True, eq=False)
@@ -120,6 +49,8 @@ class Child:
     interrupted: bool = False
     taken_back: bool = False
     killed_for: str = ""
+    late: SlotView | None = None
+    """The job for whose timeout it is killed."""
     ladder: tuple[tuple[float, str], ...] = ()
     """(seconds after `since_s`, signal) of a dying child."""
     rungs: int = 0

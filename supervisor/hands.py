@@ -14,8 +14,9 @@ from taskqd.messages import (
 from . import actions, watch
 from .actions import Action
 from .births import Births
-from .fleet import Child, Debt, Event, Stop
+from .fleet import Child, Debt, Stop
 from .house import House
+from .lives import Event
 from .stop import Timeline, begin, cut, hasten
 
 DEBT_RETRY_S = 1.0
@@ -84,8 +85,15 @@ class Hands:
         self.ask_stacks(child)
         self._house.lines.tell(worker_id, messages.Interrupt())
 
-    def _condemn(self, worker_id: str, reason: str, ladder: tuple[tuple[float, str], ...]) -> None:
+    def _condemn(
+        self,
+        worker_id: str,
+        reason: str,
+        ladder: tuple[tuple[float, str], ...],
+        late: SlotView | None = None,
+    ) -> None:
         child = self._child(worker_id)
+        child.late = late
         child.killed_for, child.ladder, child.rungs = reason, ladder, 0
         child.feel(Event.CONDEMNED, self._house.clock())
 

@@ -27,7 +27,8 @@ from .actions import (
     Tell,
 )
 from .fate import go_on_or_stop, last_steps
-from .fleet import Child, Fleet, Post, State, ZygoteState
+from .fleet import Child, Fleet, Post, ZygoteState
+from .lives import State
 
 SCHEDULER_BEAT_S = 2.5
 """A scheduler that has not beaten for so long is replaced."""
@@ -200,7 +201,7 @@ def _stuck(fleet: Fleet, child: Child) -> Condemn | None:
             return Condemn(child.worker_id, f"no beat for {seen.beat_age_s:.1f} s", STUCK)
         return Condemn(child.worker_id, f"hung: no beat for {seen.beat_age_s:.1f} s", HUNG)
     if seen.overdue is not None and fleet.kills_overdue:
-        return Condemn(child.worker_id, f"timeout of {seen.overdue.task}", HUNG)
+        return Condemn(child.worker_id, f"timeout of {seen.overdue.task}", HUNG, seen.overdue)
     return None
 
 

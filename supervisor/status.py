@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .fleet import Child, Fleet, Post, Seen, State
+from .fleet import Child, Fleet, Post, Seen
 from .house import COUNTERS, House
+from .lives import State
 
 UNKILLED_S = 15.0
 """A child that lives on for so long after it was condemned is past our help."""

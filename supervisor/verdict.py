@@ -64,3 +64,19 @@ def on_jobs(verdict: Verdict, held: list[SlotView]) -> str:
     """Return the verdict as kept with each job that the child held."""
     beside = f", with {len(held)} jobs running" if len(held) > 1 else ""
     return f"worker {verdict.text}{beside}"
+
+
+def owed(
+    verdict: Verdict, held: list[SlotView], late: SlotView | None, *, interrupted: bool
+) -> tuple[str, str]:
+    """Return how the jobs of a dead child are given back, and the error kept with them.
+
+    `late`: the job for whose timeout it was killed.  Where that one had ended in the meantime, the
+    next one is not to blame for anything.
+    """
+    if late is not None and [view.token for view in held] == [late.token]:
+        limit_s = (late.deadline_ns - late.started_ns) / 1e9
+        return "timeout", f"TaskTimeout: ran longer than {limit_s:g} s"
+    if late is not None and len(held) == 1:
+        return "interrupted", on_jobs(verdict, held)
+    return "interrupted" if interrupted else "orphaned", on_jobs(verdict, held)

@@ -166,7 +166,7 @@ class TakeBack(Message, frozen=True):
     worker_id: str
     running: tuple[int, ...]
     """Tokens from the board."""
-    how: Literal["orphaned", "interrupted", "released"]
+    how: Literal["orphaned", "interrupted", "timeout", "released"]
     verdict: str = ""
 
 

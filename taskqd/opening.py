@@ -9,7 +9,17 @@ from taskqd.endings import Endings
 from taskqd.envelope import call_options, unpack
 from taskqd.errors import DecodeError, SignatureError, StorageError
 from taskqd.followup import values_of
-from taskqd.job import NO_MARKS, BadRecord, Envelope, Lease, Marks, Outcome, Reason, split_record
+from taskqd.job import (
+    NO_MARKS,
+    BadRecord,
+    Envelope,
+    Failure,
+    Lease,
+    Marks,
+    Outcome,
+    Reason,
+    split_record,
+)
 from taskqd.options import TaskOptions
 from taskqd.registry import AppLike, Opened, TaskLike
 from taskqd.settings import LimitSettings
@@ -79,7 +89,18 @@ class Opener:
         limit = options.max_interruptions
         if limit is not None and marks.interruptions > limit:
             return self._ends.refuse(lease, Reason.INTERRUPTIONS, marks.error, envelope, marks)
+        if marks.failures > options.retries:
+            return self._spent(lease, envelope, marks, options)
         return None
+
+    def _spent(
+        self, lease: Lease, envelope: Envelope, marks: Marks, options: TaskOptions
+    ) -> Outcome:
+        """Bury a job whose last failure was counted by who killed its worker, not by itself."""
+        kind, _, message = marks.error.partition(": ")
+        reason = Reason.TIMEOUT if kind == TIMED_OUT else Reason.FAILED
+        failure = Failure(kind, message) if message else Failure("", marks.error)
+        return self._ends.bury(lease, envelope, marks, options, reason, failure)
 
     def _decode_call(
         self, lease: Lease, envelope: Envelope, marks: Marks, task: TaskLike, options: TaskOptions
@@ -117,6 +138,8 @@ class Opener:
         return marks, options, envelope.t
 
 
+TIMED_OUT = "TaskTimeout"
+"""So begins the error of a job that was killed at its timeout."""
 _DEFAULTS = TaskOptions()
 _MARKS_BYTES_MAX = 4096
 _AWAY_MS = 1000

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from taskqd.errors import JobDead
+from taskqd.errors import JobDead, TaskFailed
 from tests.support import shop as tasks
 from tests.support.daemon import Daemon, wait_until
 from tests.support.shop_daemon import Shop
@@ -75,11 +75,25 @@ def test_a_killer_that_waits_at_the_first_start_does_not_end_the_daemon(shop: Sh
 def test_a_job_past_its_timeout_is_killed_and_its_stack_is_in_the_log(shop: Shop) -> None:
     with shop.open() as daemon:
         result = tasks.endless()
-        with pytest.raises(JobDead):
+        with pytest.raises(TaskFailed, match="TaskTimeout: ran longer than 1 s") as raised:
             result.get(timeout=30)
+        assert raised.value.type_name == "TaskTimeout"
+        dead = shop.info(result)
+        assert (dead["reason"], dead["attempts"], dead["crashes"]) == ("timeout", 1, 0)
         hung = daemon.wait("worker.hung")
         assert hung["task"].endswith("endless")
         assert "shop.py" in hung["stack"]
+        assert daemon.stop() == 0
+
+
+def test_a_timeout_counts_as_a_failure_and_is_retried(shop: Shop) -> None:
+    with shop.open() as daemon:
+        assert tasks.slow_at_first().get(timeout=30) == {
+            "attempt": 2,
+            "failures": 1,
+            "interruptions": 0,
+            "crashes": 0,
+        }
         assert daemon.stop() == 0
 
 

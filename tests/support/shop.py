@@ -71,6 +71,13 @@ def endless() -> None:
         time.sleep(0.1)
 
 
+@app.task(timeout=1.0, retries=1)
+def slow_at_first() -> dict[str, Any]:
+    if current_job().attempt == 1:
+        time.sleep(600)
+    return history()
+
+
 @app.task()
 def parent_of_orphans() -> dict[str, Any]:
     """Start a program that outlives its worker, if it is let."""

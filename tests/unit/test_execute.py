@@ -152,7 +152,7 @@ def test_cancel_execution_ends_the_job_as_cancelled(bench: Bench) -> None:
 
 
 def test_interrupted_job_goes_back_and_counts_no_failure(bench: Bench) -> None:
-    @bench.app.task
+    @bench.app.task(retries=2)
     def stop() -> None:
         raise JobInterrupted
 
@@ -275,6 +275,27 @@ def test_interruptions_have_a_budget_of_their_own(bench: Bench) -> None:
 
     assert bench.run(slow.s(), Marks(interruptions=1)).kind == "ack"
     assert bench.run(slow.s(), Marks(interruptions=2)).reason == "interruptions"
+
+
+def test_job_killed_at_its_timeout_too_often_is_buried_as_timeout(bench: Bench) -> None:
+    @bench.app.task(retries=1)
+    def slow() -> None: ...
+
+    error = "TaskTimeout: ran longer than 5 s"
+    assert bench.run(slow.s(), Marks(attempts=1, failures=1, error=error)).kind == "ack"
+    outcome = bench.run(slow.s(), Marks(attempts=2, failures=2, error=error))
+    assert (outcome.kind, outcome.reason) == ("bury", "timeout")
+    failure = decode_answer(outcome.answer).failure
+    assert failure is not None
+    assert (failure.type_name, failure.message) == ("TaskTimeout", "ran longer than 5 s")
+
+
+def test_failures_beyond_the_budget_of_another_kind_are_buried_as_failed(bench: Bench) -> None:
+    @bench.app.task
+    def slow() -> None: ...
+
+    outcome = bench.run(slow.s(), Marks(attempts=1, failures=1, error="ValueError: 3"))
+    assert (outcome.kind, outcome.reason) == ("bury", "failed")
 
 
 def test_at_most_once_job_is_not_run_after_a_crash(bench: Bench) -> None:

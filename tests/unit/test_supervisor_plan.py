@@ -12,19 +12,16 @@ from taskqd.board import SlotView
 from taskqd.messages import Quiet, Resume, TakeBack
 from taskqd.supervisor import actions, stop
 from taskqd.supervisor.fleet import (
-    LIVES,
     Child,
     Debt,
-    Event,
     Fleet,
     Post,
     Seen,
-    State,
     Stop,
     Zygote,
     ZygoteState,
-    next_state,
 )
+from taskqd.supervisor.lives import LIVES, Event, State, next_state
 from taskqd.supervisor.plan import BUSY_TICK_S, TICK_S, plan, wake_in_s
 
 NOW = 1000.0

@@ -18,6 +18,30 @@ NOW = 500.0
 GRACES = st.floats(0.0, 100_000.0)
 
 
+# -- what is owed -----------------------------------------------------------------------------------
+
+
+def view(token: int) -> SlotView:
+    return SlotView(0, token, 1_000_000_000, 3_500_000_000, f"job-{token}", "shop.slow")
+
+
+KILLED = verdict.judge(-9, killed_for="timeout of shop.slow")
+
+
+def test_the_job_that_was_late_counts_a_timeout_and_one_that_came_after_it_does_not() -> None:
+    late = view(7)
+    assert verdict.owed(KILLED, [late], late, interrupted=False) == (
+        "timeout",
+        "TaskTimeout: ran longer than 2.5 s",
+    )
+    assert verdict.owed(KILLED, [view(8)], late, interrupted=False)[0] == "interrupted"
+
+
+def test_jobs_of_a_worker_that_died_by_itself_are_orphaned() -> None:
+    assert verdict.owed(KILLED, [view(7)], None, interrupted=False)[0] == "orphaned"
+    assert verdict.owed(KILLED, [view(7)], None, interrupted=True)[0] == "interrupted"
+
+
 # -- the timeline of a stop ------------------------------------------------------------------------
 
 

@@ -1,0 +1,77 @@
+"""The law of the lives of the master's children: states, events, and what follows.  Pure."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class State(StrEnum):
+    SPAWNING = "spawning"
+    """Asked of the zygote, no sign of life yet."""
+    BOOTING = "booting"
+    READY = "ready"
+    DRAINING = "draining"
+    LEAVING = "leaving"
+    """It said its last word (drained, or failed to boot) and exits by itself."""
+    DYING = "dying"
+    """It is killed, step by step."""
+    DEAD = "dead"
+
+
+class Event(StrEnum):
+    FORKED = "forked"
+    FORK_FAILED = "fork failed"
+    BOOTED = "booted"
+    BOOT_FAILED = "boot failed"
+    SERVES = "serves"
+    DRAIN = "drain"
+    DRAINED = "drained"
+    CONDEMNED = "condemned"
+    DIED = "died"
+
+
+_S, _E = State, Event
+
+# law: a child's state changes by this table and by nothing else.  A row names what changes it;
+# any other event leaves it as it is, which `next_state` says for each pair.
+LIVES: dict[State, dict[Event, State]] = {
+    _S.SPAWNING: {
+        _E.FORK_FAILED: _S.DEAD,
+        _E.BOOTED: _S.BOOTING,
+        _E.BOOT_FAILED: _S.LEAVING,
+        _E.SERVES: _S.READY,
+        _E.DRAIN: _S.DRAINING,
+        _E.DRAINED: _S.LEAVING,
+        _E.CONDEMNED: _S.DYING,
+        _E.DIED: _S.DEAD,
+    },
+    _S.BOOTING: {
+        _E.BOOT_FAILED: _S.LEAVING,
+        _E.SERVES: _S.READY,
+        _E.DRAIN: _S.DRAINING,
+        _E.DRAINED: _S.LEAVING,
+        _E.CONDEMNED: _S.DYING,
+        _E.DIED: _S.DEAD,
+    },
+    _S.READY: {
+        _E.BOOT_FAILED: _S.LEAVING,
+        _E.DRAIN: _S.DRAINING,
+        _E.DRAINED: _S.LEAVING,
+        _E.CONDEMNED: _S.DYING,
+        _E.DIED: _S.DEAD,
+    },
+    _S.DRAINING: {
+        _E.FORK_FAILED: _S.DEAD,
+        _E.BOOT_FAILED: _S.LEAVING,
+        _E.DRAINED: _S.LEAVING,
+        _E.CONDEMNED: _S.DYING,
+        _E.DIED: _S.DEAD,
+    },
+    _S.LEAVING: {_E.CONDEMNED: _S.DYING, _E.DIED: _S.DEAD},
+    _S.DYING: {_E.FORK_FAILED: _S.DEAD, _E.DIED: _S.DEAD},
+    _S.DEAD: {},
+}
+
+
+def next_state(state: State, event: Event) -> State:
+    return LIVES[state].get(event, state)
