@@ -317,6 +317,17 @@ def test_a_purge_finds_the_locks_whose_time_is_over_among_all(rig: Rig, client: 
     assert list(rig.storage.leftovers()) == []
 
 
+def test_a_worker_that_was_taken_back_gets_no_lock_by_what_it_sent_before(
+    rig: Rig, client: Any
+) -> None:
+    rig.storage.lock("l", "n.1#1")
+    rig.storage.recover_worker("n.1", ["q"], running=[], how="orphaned")
+    assert rig.storage.lock("l", "n.1#2") is None
+    assert rig.storage.lock("l", "n.2#3") is not None
+    assert client.ttl("{shop}:gone:n.1") > 0
+    assert list(rig.storage.leftovers()) == []
+
+
 def test_the_locks_of_a_node_that_was_forgotten_halfway_are_freed_by_a_purge(
     rig: Rig, client: Any
 ) -> None:

@@ -2,7 +2,7 @@
 -- Frees all that workers own, and the places whose time is over.
 --
 -- KEYS[1]  a `jobs` key with the namespace's own tag
--- ARGV     1 "1" to look for places whose time is over, then workers
+-- ARGV     1 "1" to look for places whose time is over, then workers, which get no more places
 -- Returns  {name, waiter to wake or '', ...}, one for each place that was freed
 -- Invariant: as lock.lua.
 work_when_full()
@@ -12,6 +12,8 @@ local function freed(name)
   reply[#reply + 1] = next_waiter(name)
 end
 for i = 2, #ARGV do
+  -- What the worker sent before it died may come later than this.
+  call('SET', P .. 'gone:' .. ARGV[i], '1', 'EX', 60)
   for _, entry in ipairs(call('SMEMBERS', P .. 'owned:' .. ARGV[i])) do
     local owner, name = match(entry, '^([^\n]*)\n(.*)$')
     local value = call('HGET', P .. 'lock:' .. name, owner)

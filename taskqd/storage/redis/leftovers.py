@@ -13,7 +13,7 @@ from taskqd.storage.rules import node_of
 _LASTING = ("seq", "paused")
 _EXPIRING = ("r", "receipt", "mail", "alarm", "sync", "group", "standing")
 _OWN_LASTING = ("queues", "epoch", "seq", "schedules", "ticks", "last")
-_OWN_EXPIRING = ("orders", "orders-end", "rate", "told")
+_OWN_EXPIRING = ("orders", "orders-end", "rate", "told", "gone")
 _OF_LOCKS = ("locks", "owners", "lock", "line", "owned")
 
 

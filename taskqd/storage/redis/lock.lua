@@ -4,7 +4,7 @@
 -- KEYS[1]  a `jobs` key with the namespace's own tag
 -- ARGV     1 name, 2 owner, 3 its worker (or ''), 4 slots, 5 ttl in ms (0: with its worker),
 --          6 waiter (or '')
--- Returns  the token, or nil
+-- Returns  the token, or nil where all places are taken or the worker is gone
 -- Invariant: no more owners than slots; what a worker owns is in owned:<worker>.
 work_when_full()
 local name, owner, worker, ttl, waiter = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[5]), ARGV[6]
@@ -23,6 +23,7 @@ if not mine then
   if is_full() and tonumber(call('ZSCORE', P .. 'locks', name) or 0) <= now then
     drop_expired(name, now)
   end
+  if worker ~= '' and call('EXISTS', P .. 'gone:' .. worker) == 1 then return false end
   if is_full() then
     if waiter ~= '' then call('ZADD', line, 'NX', tokens(1), waiter) end
     return false

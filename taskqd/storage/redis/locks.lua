@@ -6,6 +6,7 @@
 --                       0 where only waiters are left
 -- owned:<worker>  SET   "owner LF name"
 -- owners          SET   workers that own any
+-- gone:<worker>         of a worker whose places were freed; expires
 
 local NEVER = '9007199254740991'
 
