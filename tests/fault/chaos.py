@@ -154,9 +154,10 @@ def torment(
     workers: int = 4,
     rate: float = 50.0,
     only: Sequence[str] = (),
+    pace: float = 1.0,
 ) -> Report:
     """Run chaos in `folder` and judge it."""
-    plan = make_plan(seed, seconds, storage, only)
+    plan = make_plan(seed, seconds, storage, only, pace)
     world = World(
         folder, storage=storage, kind=kind, fsync=fsync, workers=workers, rate=rate, seed=seed
     )
@@ -196,6 +197,7 @@ def main() -> int:
         workers=given.workers,
         rate=given.rate,
         only=given.only.split(",") if given.only else (),
+        pace=given.pace,
     )
     out = Path(given.out) if given.out else folder
     out.mkdir(parents=True, exist_ok=True)
@@ -219,6 +221,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--fsync", choices=["always", "everysec", "no"], default="always")
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--rate", type=float, default=50.0, help="jobs/s of each of two clients")
+    parser.add_argument("--pace", type=float, default=1.0, help="2: faults twice as dense")
     parser.add_argument("--only", default="", help="faults to choose from, by name")
     parser.add_argument("--out", default="", help="folder for the report")
     parser.add_argument("--keep", action="store_true", help="keep what was written down")

@@ -79,13 +79,15 @@ class Step(msgspec.Struct, frozen=True):
     hold_s: float
 
 
-def make_plan(seed: int, seconds: float, storage: str, only: Sequence[str] = ()) -> list[Step]:
-    """Return steps for about `seconds`; `only`: choose among these faults."""
+def make_plan(
+    seed: int, seconds: float, storage: str, only: Sequence[str] = (), pace: float = 1.0
+) -> list[Step]:
+    """Return steps for about `seconds`; `only`: choose among these faults; `pace`: how dense."""
     dice = random.Random(f"{seed} {storage}")
     names = [name for name in only or WEIGHTS if storage in ONLY_FOR.get(name, (storage,))]
     steps, left_s = [], seconds
     while left_s > 0:
-        step = _step(dice, names)
+        step = _step(dice, names, pace)
         steps.append(step)
         left_s -= step.after_s + step.hold_s
     return steps
@@ -97,7 +99,7 @@ def _go_together(one: str, other: str) -> bool:
     )
 
 
-def _step(dice: random.Random, names: Sequence[str]) -> Step:
+def _step(dice: random.Random, names: Sequence[str], pace: float) -> Step:
     weights = [WEIGHTS.get(name, 8.0) for name in names]
     chosen = [dice.choices(names, weights)[0]]
     if dice.random() < TOGETHER:
@@ -105,7 +107,7 @@ def _step(dice: random.Random, names: Sequence[str]) -> Step:
         chosen += dice.sample(others, min(1, len(others)))
     low_s, high_s = max(HOLD_S.get(name, (0.0, 0.0)) for name in chosen)
     return Step(
-        after_s=round(min(5.0, dice.expovariate(1.2)), 3),
+        after_s=round(min(5.0, dice.expovariate(1.2 * pace)), 3),
         names=tuple(chosen),
         chances=tuple(round(dice.random(), 4) for _ in chosen),
         hold_s=round(dice.uniform(low_s, high_s), 3),

@@ -60,7 +60,7 @@ def recovery(evidence: Evidence) -> dict[str, Times]:
 
 def _is_alone(fault: Fault, faults: Sequence[Fault]) -> bool:
     def touches(other: Fault) -> bool:
-        return other.begin <= fault.end + 1000 * MS and other.end >= fault.begin
+        return other.begin <= fault.end + 300 * MS and other.end >= fault.begin
 
     return not any(other is not fault and touches(other) for other in faults)
 
