@@ -62,8 +62,8 @@ class Features(Protocol):
 
     def stop(self, job_id: str, queue: str | None, answer: bytes, ttl_s: int) -> bool:
         """Ask a running job to stop: its id is in `Leased.stops` of its worker's turns from now
-        on, and if it ends as retry or requeue, or is recovered, it ends as cancelled with
-        `answer` instead.  False: it is not running.
+        on, and if it ends as retry or requeue, or is released or recovered, it ends as cancelled
+        with `answer` instead.  False: it is not running.
         """
         ...
 

@@ -63,6 +63,21 @@ def test_a_stopping_job_whose_worker_dies_ends_as_cancelled(rig: Rig, features: 
     assert row.state is State.CANCELLED
 
 
+def test_a_stopping_job_that_is_given_back_unstarted_ends_as_cancelled(
+    rig: Rig, features: Features
+) -> None:
+    rig.put("a", "b")
+    a, b = rig.lease(2)
+    features.stop("a", "q", done(0, "cancelled"), 300)
+    released = rig.storage.release("n.1", [(x.id, x.queue, x.token) for x in (a, b)])
+    assert released == [True, True]
+    assert rig.states() == {"b": "queued"}
+    row = rig.storage.job("a", "q")
+    assert row is not None
+    assert row.state is State.CANCELLED
+    assert list(rig.storage.leftovers()) == []
+
+
 def test_standing_orders_are_seen_by_every_turn_until_they_are_lifted(
     rig: Rig, features: Features
 ) -> None:

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from taskqd.delivery import deliver
-from taskqd.errors import StorageError
+from taskqd.errors import ResultMissing, StorageError
 from taskqd.ids import new_id
 from taskqd.job import Entry, decode_answer
 from taskqd.task import Signature
@@ -133,7 +133,11 @@ class Client:
             self._ledger.write("unsure", ids=[job], name="revoke")
             return
         if revoked:
-            self._ledger.write("revoked", ids=[job])
+            # A job that a worker has is asked to stop, and may start before the worker hears it.
+            if _state(job) == "cancelled":
+                self._ledger.write("revoked", ids=[job])
+            else:
+                self._ledger.write("unsure", ids=[job], name="revoke")
 
     def _read(self) -> None:
         """Look at the answers of some jobs that were enqueued a while ago."""
@@ -146,6 +150,14 @@ class Client:
             if data is not None:
                 answer = decode_answer(data)
                 self._ledger.write("answered", ids=[job], token=answer.token, name=answer.state)
+
+
+def _state(job: str) -> str:
+    """Return the job's state, "" while it cannot be told."""
+    try:
+        return app.result(job, queue="default").state.value
+    except (StorageError, ResultMissing):
+        return ""
 
 
 def main() -> None:

@@ -93,7 +93,10 @@ class Work:
             for job in sorted(
                 (job for job in held if job is not None), key=_by_token, reverse=True
             ):
-                space.line(job.queue).to_head(job)
+                if job.stop is not None:
+                    space.stop(space.line(job.queue), job)
+                else:
+                    space.line(job.queue).to_head(job)
             self._remember(worker, effects)
             self._ring_ready({queue for _, queue, _ in leases})
             return result

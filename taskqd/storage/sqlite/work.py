@@ -112,7 +112,8 @@ class Work(Base):
                 row = line and unit.db.row(_HELD, (line.id, job_id, worker, token))
                 if line and row:
                     n, priority, suspect, _ = row
-                    unit.to_head(line, n, priority, None, suspect=bool(suspect))
+                    if not end_stopped(unit, n, job_id):
+                        unit.to_head(line, n, priority, None, suspect=bool(suspect))
                     effects.add(release_key(job_id, queue, token))
             known = self._effects.get(worker, effects)
             return [release_key(*lease) in effects | known for lease in leases]
