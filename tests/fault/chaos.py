@@ -21,12 +21,13 @@ import msgspec
 
 from tests.fault import collect
 from tests.fault.checker import Broken, Checker
-from tests.fault.ledger import FAULTS, FINAL, Ledger, Rules, read_evidence
+from tests.fault.ledger import FAULTS, FINAL, Fault, Ledger, Rules, read_evidence
 from tests.fault.nemesis import OPERATIONS, Operation
 from tests.fault.plan import Step, make_plan
 from tests.fault.recovery import recovery
 from tests.fault.report import Report, markdown, versions
 from tests.fault.world import GRACE_S, LEASE_S, Broke, World, wait_for
+from tests.support.daemon import Daemon
 
 READY_S = 30.0
 DRAIN_S = 120.0
@@ -34,8 +35,11 @@ CLIENTS = 2
 
 
 class Run:
-    def __init__(self, world: World, plan: Sequence[Step], seconds: float, loss: bool) -> None:
+    def __init__(
+        self, world: World, plan: Sequence[Step], seconds: float, *, nodes: int, loss: bool
+    ) -> None:
         self.world = world
+        self._nodes = nodes
         self.plan = plan
         self.seconds = seconds
         self.broke: list[str] = []
@@ -49,6 +53,8 @@ class Run:
     def run(self) -> None:
         world = self.world
         world.start_daemon().wait("master.ready", timeout_s=READY_S)
+        if self._nodes > 1:
+            world.start_neighbour().wait("master.ready", timeout_s=READY_S)
         for _ in range(CLIENTS):
             world.start_client()
         try:
@@ -112,6 +118,8 @@ class Run:
             self.broke.append(str(error))
         time.sleep(2.5)
         until_ms = time.time_ns() // 1_000_000 - 1500
+        if world.neighbour:
+            self._stop_neighbour(world.neighbour)
         self._stop()
         # The ticks that fired while the daemon stopped are still queued.
         self._run_burst()
@@ -131,6 +139,15 @@ class Run:
         except Broke as error:
             self.broke.append(str(error))
         self._book.append(stop.close())
+
+    def _stop_neighbour(self, neighbour: Daemon) -> None:
+        begin, pids = time.monotonic_ns(), self.world.neighbours()
+        code = neighbour.stop(READY_S)
+        if code:
+            self.broke.append(f"the neighbour, told to stop, exited with {code}")
+        end = time.monotonic_ns()
+        fault = Fault(kind="stop neighbour", begin=begin, end=end, killed=pids, drains=True)
+        self._book.append(fault)
 
     def _run_burst(self) -> None:
         daemon = self.world.start_daemon("--burst", "--no-scheduler")
@@ -155,6 +172,7 @@ def torment(
     rate: float = 50.0,
     only: Sequence[str] = (),
     pace: float = 1.0,
+    nodes: int = 1,
 ) -> Report:
     """Run chaos in `folder` and judge it."""
     plan = make_plan(seed, seconds, storage, only, pace)
@@ -163,7 +181,7 @@ def torment(
     )
     began = time.monotonic()
     with world:
-        run = Run(world, plan, seconds, loss="empty storage" in only)
+        run = Run(world, plan, seconds, nodes=nodes, loss="empty storage" in only)
         run.run()
     evidence = read_evidence(folder)
     judgement = Checker(evidence).judge()
@@ -175,6 +193,7 @@ def torment(
         kind=kind,
         fsync=fsync if storage != "sqlite" else "",
         workers=workers,
+        nodes=nodes,
         versions=versions(world),
         faults=dict(Counter(fault.kind for fault in evidence.faults)),
         counts=judgement.counts,
@@ -198,6 +217,7 @@ def main() -> int:
         rate=given.rate,
         only=given.only.split(",") if given.only else (),
         pace=given.pace,
+        nodes=given.nodes,
     )
     out = Path(given.out) if given.out else folder
     out.mkdir(parents=True, exist_ok=True)
@@ -220,6 +240,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--kind", choices=["process", "thread"], default="process")
     parser.add_argument("--fsync", choices=["always", "everysec", "no"], default="always")
     parser.add_argument("--workers", type=int, default=4)
+    parser.add_argument("--nodes", type=int, choices=[1, 2], default=1)
     parser.add_argument("--rate", type=float, default=50.0, help="jobs/s of each of two clients")
     parser.add_argument("--pace", type=float, default=1.0, help="2: faults twice as dense")
     parser.add_argument("--only", default="", help="faults to choose from, by name")

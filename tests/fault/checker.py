@@ -43,7 +43,7 @@ class Checker:
         self.counts = Counter(torn=evidence.torn)
         finishes = {(x.id, x.token, x.pid): x for x in evidence.jobs if x.e in FINISHES}
         self.attempts: dict[str, list[Attempt]] = {}
-        for line in sorted(evidence.jobs, key=lambda line: line.m):
+        for line in sorted(evidence.jobs, key=lambda line: (line.token, line.m)):
             if line.e == "begin":
                 finish = finishes.get((line.id, line.token, line.pid))
                 self.attempts.setdefault(line.id, []).append(Attempt(line, finish))
@@ -113,19 +113,24 @@ class Checker:
     def a_lease_starts_once(self) -> Iterator[Broken]:
         for job, attempts in self.attempts.items():
             for a, b in pairwise(attempts):
-                if b.begin.token <= a.begin.token and not self._lost_since(a):
-                    tokens = f"{a.begin.token} and then {b.begin.token}"
+                if b.begin.token == a.begin.token:
+                    yield Broken("token", job, f"{a.begin.kind}: {b.begin.token} started twice")
+                elif b.begin.m < a.begin.m and not self._woke_late(b.begin.m, a.begin):
+                    tokens = f"{b.begin.token} and then {a.begin.token}"
                     yield Broken("token", job, f"{a.begin.kind}: started with token {tokens}")
 
-    def _lost_since(self, attempt: Attempt) -> bool:
-        return bool(self.excuses.forgotten(attempt.begin.m))
+    def _woke_late(self, since: int, late: Line) -> bool:
+        """It was leased before its node was taken for dead, and starts without knowing that."""
+        return self.excuses.expired(since, late.m) or bool(self.excuses.forgotten(late.m))
 
     def nothing_runs_after_its_answer(self) -> Iterator[Broken]:
         for job, attempts in self.attempts.items():
             last, ended = attempts[-1].begin, self._ended(job)
             told = self.answered.get(job)
-            if told and last.m > told.m and not self.excuses.forgotten(told.m):
-                yield Broken("after end", job, f"{last.kind}: started after its answer was read")
+            late = [a.begin for a in attempts if told and a.begin.m > told.m]
+            if told and any(not self._woke_late(told.m, begin) for begin in late):
+                if not self.excuses.forgotten(told.m):
+                    yield Broken("after end", job, f"{last.kind}: started after its answer")
             elif ended.state == "done" and last.token > ended.token:
                 by = f"token {ended.token} ended it, token {last.token} started"
                 yield Broken("after end", job, f"{last.kind}: {by}")
@@ -201,7 +206,8 @@ class Checker:
             self.counts["revoked"] += 1
             if self.excuses.forgotten(revoked.m):
                 continue
-            if any(a.begin.m > revoked.m for a in self.attempts.get(job, ())):
+            late = [a.begin for a in self.attempts.get(job, ()) if a.begin.m > revoked.m]
+            if any(not self._woke_late(revoked.m, begin) for begin in late):
                 yield Broken("revoked", job, "started after revoke had returned True")
             elif self._ended(job).state != "cancelled" and job not in self.attempts:
                 yield Broken("revoked", job, f"revoked, and then {self._ended(job).state}")

@@ -59,7 +59,7 @@ def final(world: World, storage: Storage, rules: Rules, ticks_until: int) -> Fin
         },
         nodes=[row.node.id for row in storage.nodes()],
         leftovers=list(storage.leftovers()),
-        processes=[f"{pid}" for pid in world.pids() if alive(pid)],
+        processes=[f"{pid}" for pid in [*world.pids(), *world.neighbours()] if alive(pid)],
         deaths=[event["child_pid"] for event in world.events("worker.crashed")],
         recovered=[
             (event["job_id"], round(datetime.fromisoformat(event["timestamp"]).timestamp() * 1000))

@@ -8,7 +8,7 @@ import time
 
 from tests.fault.ledger import Fault
 from tests.fault.operation import DEAD_S, VERDICT_S, Operation, send
-from tests.fault.world import GRACE_S, WAIT_S, Broke, World, alive, all_dead, wait_for
+from tests.fault.world import GRACE_S, WAIT_S, Broke, World, alive, all_dead, state, wait_for
 
 
 class Command(Operation):
@@ -142,6 +142,45 @@ class KillTree(Down):
         wait_for(lambda: all_dead(self._crew), "the whole tree dies", DEAD_S)
         self.fault.end = time.monotonic_ns()
         self.fault.took_hold = f"{len(self._crew)} processes are gone"
+
+
+class LoseNode(KillTree):
+    """The machine dies and stays away for longer than its lease: others recover its jobs."""
+
+    name = "lose node"
+
+
+class FreezeNode(Operation):
+    """The machine sleeps, and wakes up when others have taken its jobs: it must be fenced."""
+
+    name = "freeze node"
+
+    def inject(self) -> bool:
+        if not self.world.began():
+            return False
+        self.fault.scheduler = True
+        send(self.world.master, "SIGSTOP")
+        self.fault.frozen = [pid for pid in self.world.pids() if pid not in self.world.former]
+        for pid in self.fault.frozen:
+            send(pid, "SIGSTOP")
+        return True
+
+    def verify(self) -> None:
+        asleep = ("T", "Z", "")
+        wait_for(lambda: all(state(pid) in asleep for pid in self.fault.frozen), "all stop", DEAD_S)
+        self.fault.took_hold = f"{len(self.fault.frozen)} processes are T"
+
+    def heal(self) -> None:
+        for pid in self.fault.frozen:
+            send(pid, "SIGCONT")
+        self._thawed_s = time.monotonic()
+
+    def over(self) -> bool:
+        return time.monotonic() > self._thawed_s + VERDICT_S
+
+    def close(self) -> Fault:
+        self.fault.killed = [pid for pid in self.fault.frozen if not alive(pid)]
+        return super().close()
 
 
 class Stop(Down):

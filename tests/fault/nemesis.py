@@ -34,7 +34,7 @@ OPERATIONS: dict[str, Make] = {
     for operation in (
         deaths.KillWorker, deaths.KillZygote, deaths.KillScheduler, deaths.FreezeWorker,
         deaths.FreezeZygote, deaths.FreezeScheduler, deaths.FreezeMaster, daemons.KillMaster,
-        daemons.KillTree, daemons.Stop, daemons.StopNow, daemons.StopHard, daemons.Quiet,
+        daemons.KillTree, daemons.LoseNode, daemons.FreezeNode, daemons.Stop, daemons.StopNow, daemons.StopHard, daemons.Quiet,
         daemons.Scale, daemons.Storm, outages.KillStorage, outages.EmptyStorage,
         outages.FreezeStorage, outages.LockStorage, outages.CutConnections, outages.FillStorage,
         outages.ReadOnlyStorage, outages.BusyStorage, outages.ForgetScripts, KillClient,

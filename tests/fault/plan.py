@@ -21,6 +21,8 @@ WEIGHTS: dict[str, float] = {
     "freeze master": 3,
     "kill master": 5,
     "kill tree": 5,
+    "lose node": 1.5,
+    "freeze node": 1.5,
     "stop": 4,
     "stop now": 1,
     "stop hard": 1,
@@ -52,6 +54,8 @@ HOLD_S: dict[str, tuple[float, float]] = {
     "freeze zygote": (0.2, 3.0),
     "freeze scheduler": (0.5, 5.0),
     "freeze master": (0.5, 6.0),
+    "lose node": (5.5, 9.0),
+    "freeze node": (5.5, 9.0),
     "quiet": (0.2, 2.0),
     "scale": (0.2, 2.0),
     "kill storage": (0.1, 2.0),
@@ -66,7 +70,16 @@ TOGETHER = 0.15
 """The share of steps in which a second fault comes on top of the first."""
 OF_THE_SERVER = {name for name, storages in ONLY_FOR.items() if "redis" in storages}
 """At most one of these in a step, too: what one says of the server is not true beside another."""
-ALONE = {"freeze master", "kill master", "kill tree", "stop", "stop now", "stop hard"}
+ALONE = {
+    "freeze master",
+    "lose node",
+    "freeze node",
+    "kill master",
+    "kill tree",
+    "stop",
+    "stop now",
+    "stop hard",
+}
 """At most one of these in a step."""
 
 

@@ -27,6 +27,7 @@ class Report(msgspec.Struct):
     kind: str
     fsync: str
     workers: int
+    nodes: int
     versions: dict[str, str]
     faults: dict[str, int]
     counts: dict[str, int]
@@ -57,7 +58,7 @@ def markdown(report: Report) -> str:
     fsync = f", appendfsync {report.fsync}" if report.fsync else ""
     lines = [
         (
-            f"# Chaos: {report.storage}{fsync}, {report.workers} {report.kind} workers,"
+            f"# Chaos: {report.storage}{fsync}, {report.nodes} x {report.workers} {report.kind} workers,"
             f" seed {report.seed}"
         ),
         "",

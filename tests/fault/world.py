@@ -58,11 +58,14 @@ class World:
         self.server = self._server() if storage != "sqlite" else None
         self.url = self.server.url if self.server else f"sqlite:///{folder}/chaos.db"
         self.daemon: Daemon | None = None
+        self.neighbour: Daemon | None = None
+        """A second daemon on the same storage, to which no fault is done."""
         self.former: set[int] = set()
         """Processes of killed masters, which end by themselves beside the next daemon."""
         self.clients: list[subprocess.Popen[bytes]] = []
         self._client_seed = seed * 1000
         self._log = folder / "daemon" / "log.jsonl"
+        self._neighbours_log = folder / "neighbour" / "log.jsonl"
         self._log_from = 0
         """Where in it this daemon's lines begin (and those of a killed one's children go on)."""
         os.environ["TASKQD_STORAGE"] = self.url
@@ -86,16 +89,26 @@ class World:
         for process in self.clients:
             process.kill()
             process.wait()
-        for pid in self.pids():
+        for pid in [*self.pids(), *self.pids(self._neighbours_log)]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        if self.daemon and self.daemon.process:
-            self.daemon.process.wait()
+        for daemon in (self.daemon, self.neighbour):
+            if daemon and daemon.process:
+                daemon.process.wait()
         if self.server:
             self.server.stop()
 
     def start_daemon(self, *flags: str) -> Daemon:
         """Start a daemon; its log goes on where the last one's ended."""
+        self._log_from = self._log.stat().st_size if self._log.exists() else 0
+        self.daemon = self._daemon(self._log, *flags)
+        return self.daemon.start()
+
+    def start_neighbour(self) -> Daemon:
+        self.neighbour = self._daemon(self._neighbours_log, "--name", "neighbour")
+        return self.neighbour.start()
+
+    def _daemon(self, log: Path, *flags: str) -> Daemon:
         argv = [sys.executable, "-m", "taskqd", "tests.fault.workload:app"]
         argv += ["--workers", str(self.workers), "--worker-type", self.kind]
         argv += ["--grace", str(GRACE_S), "--health", "off", "--log-format", "json", *flags]
@@ -105,12 +118,10 @@ class World:
             "TASKQD_STORAGE": self.url,
             "TASKQD_STORAGE__NODE_LEASE_S": str(LEASE_S),
             "TASKQD_LOG__LEVEL": "debug",
-            "TASKQD_ADMIN__SOCKET": str(self.folder / "admin.sock"),
+            "TASKQD_ADMIN__SOCKET": str(log.with_name("admin.sock")),
             LEDGER_ENV: str(self.folder / JOBS),
         }
-        self._log_from = self._log.stat().st_size if self._log.exists() else 0
-        self.daemon = Daemon(self._log.parent, argv, env=env)
-        return self.daemon.start()
+        return Daemon(log.parent, argv, env=env)
 
     def start_client(self) -> None:
         self._client_seed += 1
@@ -138,15 +149,13 @@ class World:
             raise Broke("there is no daemon")
         return self.daemon.pid
 
-    def pids(self) -> list[int]:
+    def pids(self, log: Path | None = None) -> list[int]:
         """Return every living process that writes to the daemon's log, jobs' children included."""
-        return [pid for pid in psutil.pids() if self._writes_the_log(pid) and alive(pid)]
+        wanted = str(log or self._log)
+        return [pid for pid in psutil.pids() if _log_of(pid) == wanted and alive(pid)]
 
-    def _writes_the_log(self, pid: int) -> bool:
-        try:
-            return os.readlink(f"/proc/{pid}/fd/2") == str(self._log)
-        except OSError:
-            return False
+    def neighbours(self) -> list[int]:
+        return self.pids(self._neighbours_log)
 
     def role(self, role: str) -> list[int]:
         """Return the living children of the master that have this role, by their titles."""
@@ -176,8 +185,15 @@ class World:
             return b'"event":"master.started"' in log.read(TAIL_BYTES)
 
     def events(self, *names: str) -> list[dict[str, Any]]:
-        assert self.daemon is not None
-        return [event for event in self.daemon.events() if event["event"] in names]
+        daemons = [daemon for daemon in (self.daemon, self.neighbour) if daemon]
+        return [event for daemon in daemons for event in daemon.events() if event["event"] in names]
+
+
+def _log_of(pid: int) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/fd/2")
+    except OSError:
+        return ""
 
 
 def _pid_and_event(line: bytes) -> tuple[int, str]:
