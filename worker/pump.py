@@ -10,23 +10,9 @@ import math
 import random
 import select
 
-from taskqd import board
+from taskqd import board, messages
 from taskqd.clock import monotonic_ns, monotonic_s
 from taskqd.errors import NodeExpired, StorageError
-from taskqd.messages import (
-    Drain,
-    Drained,
-    Empty,
-    Interrupt,
-    Quiet,
-    Ready,
-    Reopen,
-    Resume,
-    StorageLost,
-    StorageRestored,
-    ToChild,
-    decode_to_child,
-)
 from taskqd.storage.base import Storage
 
 from . import process
@@ -157,7 +143,7 @@ class Pump:
         if not self._ready:
             self._ready = True
             self._post.row.set(board.READY, 1)
-            self._post.channel.send(Ready())
+            self._post.channel.send(messages.Ready())
 
     # -- outages -----------------------------------------------------------------------------
 
@@ -167,12 +153,12 @@ class Pump:
         # A node that is not registered (yet, or any more) is the scheduler's business: wait.
         if not isinstance(error, NodeExpired) and not self._told_lost:
             self._told_lost = True
-            self._post.channel.send(StorageLost(str(error)))
+            self._post.channel.send(messages.StorageLost(str(error)))
 
     def _restored(self) -> None:
         if self._told_lost:
             self._told_lost = False
-            self._post.channel.send(StorageRestored(self._outage.lasted_s(monotonic_s())))
+            self._post.channel.send(messages.StorageRestored(self._outage.lasted_s(monotonic_s())))
         self._outage.over()
         self._stock.dry = False
 
@@ -216,30 +202,28 @@ class Pump:
 
     def _caught(self, numbers: set[int]) -> None:
         if process.TERM in numbers:
-            self._stop(self._orders.grace_s)
-            self._interrupt_at_s = min(self._interrupt_at_s, self._post.stopping.deadline_s)
+            self._stop_alone()
 
     def _listen(self) -> None:
         for packet in self._post.channel.receive():
-            self._hear(decode_to_child(packet))
+            self._hear(messages.decode_to_child(packet))
         if not self._post.channel.open:
             # The master is gone: end by ourselves.
             self._poll.unregister(self._post.channel.fileno())
-            self._stop(self._orders.grace_s)
-            self._interrupt_at_s = min(self._interrupt_at_s, self._post.stopping.deadline_s)
+            self._stop_alone()
 
-    def _hear(self, message: ToChild) -> None:
+    def _hear(self, message: messages.ToChild) -> None:
         match message:
-            case Drain(grace_s):
+            case messages.Drain(grace_s):
                 self._stop(grace_s)
-            case Interrupt():
+            case messages.Interrupt():
                 self._interrupt_at_s = 0.0
-            case Quiet():
+            case messages.Quiet():
                 self._quiet = True
-            case Resume():
+            case messages.Resume():
                 self._quiet = False
                 self._stock.dry = False
-            case Reopen():
+            case messages.Reopen():
                 self._post.log.reopen()
             case _:
                 pass
@@ -251,13 +235,18 @@ class Pump:
             self._desk.handed_back = 0
         self._post.stopping.begin(grace_s)
 
+    def _stop_alone(self) -> None:
+        """No master ends the grace: the pump does."""
+        self._stop(self._orders.grace_s)
+        self._interrupt_at_s = min(self._interrupt_at_s, self._post.stopping.deadline_s)
+
     def _finish_if_done(self) -> None:
         if self._post.stopping.stopping and not self._stock.in_slots and not self._stock.unsettled:
             self._end()
         elif self._may_be_over() and monotonic_s() >= self._look_at_s:
             self._look_at_s = monotonic_s() + BURST_LOOK_S
             if self._desk.burst_is_over(self._post.node_id, self._orders.queues):
-                self._post.channel.send(Empty())
+                self._post.channel.send(messages.Empty())
 
     def _may_be_over(self) -> bool:
         """Burst: this worker found nothing to do; are all workers of this node done?"""
@@ -281,10 +270,11 @@ class Pump:
 
     def _end(self) -> None:
         self.over = True
-        # Those that this pump requeued, and those that went back by themselves when they saw
-        # that the worker stops.
+        # Those that the pump requeued, and those that saw that the worker stops and went back.
         interrupted = self._post.row.get(board.INTERRUPTED)
-        self._post.channel.send(Drained(self._desk.finished, self._desk.handed_back, interrupted))
+        self._post.channel.send(
+            messages.Drained(self._desk.finished, self._desk.handed_back, interrupted)
+        )
 
     # -- what others see ---------------------------------------------------------------------
 
