@@ -100,6 +100,47 @@ class Finish(NamedTuple):
     exit_code: int
 
 
+class BeginReload(NamedTuple):
+    """Read the configuration again and start the next generation's zygote."""
+
+
+class Try(NamedTuple):
+    """Spawn the canary into the post of this number."""
+
+    number: int
+
+
+class Promote(NamedTuple):
+    """Make the generation on trial the present one."""
+
+
+class AbortReload(NamedTuple):
+    step: str
+    error: str
+
+
+class EndReload(NamedTuple):
+    """The new generation is complete."""
+
+
+class Replace(NamedTuple):
+    """Prepare a successor for the worker at post `old` in the free post `new`."""
+
+    old: int
+    new: int
+    reason: str
+
+
+class Supersede(NamedTuple):
+    """The successor at the post of this number serves: it takes over."""
+
+    number: int
+
+
+class Relieve(NamedTuple):
+    """Ask the scheduler to end, for another to take its place."""
+
+
 Action = (
     StartZygote
     | RetireZygote
@@ -116,4 +157,12 @@ Action = (
     | BeginStop
     | Retire
     | Finish
+    | BeginReload
+    | Try
+    | Promote
+    | AbortReload
+    | EndReload
+    | Replace
+    | Supersede
+    | Relieve
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from contextlib import ExitStack
 
 from taskqd import events, messages
@@ -14,6 +15,7 @@ from taskqd.messages import (
     decode_from_zygote,
     encode,
 )
+from taskqd.settings import Settings
 from taskqd.settings import encode as encode_settings
 
 from . import process
@@ -21,6 +23,7 @@ from .board_memory import StackFile
 from .channel import Channel
 from .fleet import Child, Post, Zygote, ZygoteState
 from .house import House
+from .recycle import jitter
 
 MEANS_S = 1.0
 """Until a spawn is tried again that the system refused."""
@@ -33,25 +36,28 @@ class Births:
 
     # -- zygotes -------------------------------------------------------------------------------
 
-    def start_zygote(self, generation: int) -> None:
+    def start_zygote(self, generation: int, settings: Settings | None = None) -> None:
+        """`settings`: those of its children, if they are not the present ones."""
         house, fleet = self._house, self._fleet
+        settings = settings or house.settings
         try:
-            pid, channel = self._fork_zygote(generation)
+            pid, channel = self._fork_zygote(generation, settings)
         except OSError as error:
             fleet.zygote_at_s = self._out_of_means(error)
             return
-        zygote = Zygote(generation, pid, house.clock(), since_s=house.clock())
+        now_s = house.clock()
+        zygote = Zygote(generation, pid, now_s, since_s=now_s, settings=settings)
         fleet.zygotes.append(zygote)
         fleet.generation = generation
         house.lines.add(zygote.key, channel)
         house.lines.adopt(zygote.key, pid)
         house.log.emit(events.ZYGOTE_SPAWNED, generation=generation, child_pid=pid)
 
-    def _fork_zygote(self, generation: int) -> tuple[int, Channel[Message]]:
+    def _fork_zygote(self, generation: int, settings: Settings) -> tuple[int, Channel[Message]]:
         house = self._house
         channel: Channel[Message]
         channel, theirs = Channel.pair(decode_from_zygote)
-        environ = {**house.environ, CONTEXT_ENV: self._context(generation, theirs.fileno())}
+        environ = {**house.environ, CONTEXT_ENV: self._context(generation, settings, theirs)}
         with theirs:
             try:
                 fds = [theirs.fileno(), house.board_fd]
@@ -60,15 +66,15 @@ class Births:
                 channel.close()
                 raise
 
-    def _context(self, generation: int, channel_fd: int) -> str:
+    def _context(self, generation: int, settings: Settings, channel: socket.socket) -> str:
         house = self._house
         context = ChildContext(
-            settings=encode_settings(house.settings),
+            settings=encode_settings(settings),
             generation=generation,
             node_id=house.node_id,
             node_name=house.node_name,
             master_pid=os.getpid(),
-            channel_fd=channel_fd,
+            channel_fd=channel.fileno(),
             board_fd=house.board_fd,
             board_rows=house.board.rows,
             board_slots=house.board.slots,
@@ -95,9 +101,12 @@ class Births:
     # -- children --------------------------------------------------------------------------------
 
     def spawn(self, number: int) -> None:
-        house, fleet = self._house, self._fleet
-        zygote = fleet.zygote()
+        zygote = self._fleet.zygote()
         assert zygote is not None
+        self.spawn_from(zygote, number)
+
+    def spawn_from(self, zygote: Zygote, number: int) -> None:
+        house = self._house
         post = self._post(number)
         worker_id = f"{house.node_id}.{next(house.serials)}"
         now_s = house.clock()
@@ -106,7 +115,9 @@ class Births:
         except OSError as error:
             post.spawn_at_s = self._out_of_means(error)
             return
-        post.child = Child(worker_id, post.role, number, zygote.generation, now_s, since_s=now_s)
+        child = Child(worker_id, post.role, number, zygote.generation, now_s, since_s=now_s)
+        child.jitter, child.queues = jitter(house.chance()), zygote.queues
+        post.child = child
         house.board.row(number).clear()
         house.lines.add(worker_id, channel, stacks)
         message = messages.Spawn(role=post.role, number=number, worker_id=worker_id)

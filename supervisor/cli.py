@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import msgspec
 from taskqd import __version__, events
 from taskqd.config import ConfigErrors, Loaded, load
 from taskqd.config.cpus import worker_count
+from taskqd.errors import ConfigError
 from taskqd.log import Log, configure
 from taskqd.settings import Settings
 
@@ -93,7 +94,7 @@ def run(argv: Sequence[str], env: Mapping[str, str]) -> int:
         loaded = load_settings(flags, env)
         if flags["check"]:
             return _check(loaded)
-        return _serve(loaded)
+        return _serve(loaded, lambda: _read_again(flags, env))
     except Fail as failure:
         usage.complain([str(failure)])
         return failure.code
@@ -135,7 +136,14 @@ def resolve_auto(settings: Settings) -> Settings:
     return msgspec.structs.replace(settings, workers=workers)
 
 
-def _serve(loaded: Loaded) -> int:
+def _read_again(flags: Mapping[str, Any], env: Mapping[str, str]) -> Settings:
+    try:
+        return load_settings(flags, env).settings
+    except Fail as failure:
+        raise ConfigError(str(failure)) from None
+
+
+def _serve(loaded: Loaded, reload_settings: Callable[[], Settings]) -> int:
     from .master import Master
 
     settings = loaded.settings
@@ -143,7 +151,8 @@ def _serve(loaded: Loaded) -> int:
     for warning in loaded.warnings:
         log.emit(events.CONFIG_WARNED, text=warning)
     zygote_argv = [sys.executable, "-m", "taskqd.worker.zygote"]
-    return Master(settings, log=log, zygote_argv=zygote_argv).run()
+    master = Master(settings, log=log, zygote_argv=zygote_argv, reload_settings=reload_settings)
+    return master.run()
 
 
 def _open_log(settings: Settings) -> Log:

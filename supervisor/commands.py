@@ -12,6 +12,7 @@ from . import status
 from .fleet import Fleet
 from .hands import Hands
 from .house import House
+from .reloader import Reloader
 
 Facts = dict[str, Any]
 
@@ -21,10 +22,11 @@ class Refused(Exception):
 
 
 class Commands:
-    def __init__(self, house: House, hands: Hands) -> None:
+    def __init__(self, house: House, hands: Hands, reloader: Reloader) -> None:
         self._house = house
         self._fleet: Fleet = house.fleet
         self._hands = hands
+        self._reloader = reloader
         self._signals: dict[str, Callable[[], object]] = {
             "SIGTERM": lambda: self.stop("SIGTERM"),
             "SIGINT": lambda: self.stop("SIGINT"),
@@ -47,7 +49,7 @@ class Commands:
             "resume": lambda _ask: self.resume(by="command"),
             "scale": self._scale,
             "stacks": self._stacks,
-            "reload": lambda _ask: self._reload(),
+            "reload": self._reload,
         }
 
     def signal(self, name: str) -> None:
@@ -116,26 +118,32 @@ class Commands:
         most = len(self._fleet.workers)
         if not 1 <= count <= most:
             raise Refused(f"scale: expected 1 to {most} workers, not {count}")
-        posts = self._fleet.workers
-        active = [post for post in posts if post.active]
-        idle = [post for post in posts if not post.active]
-        for post in active[count:]:
-            post.active = False
-        for post in idle[: max(0, count - len(active))]:
-            post.active = True
+        self._reloader.resize(count)
         self._house.log.emit(events.MASTER_SCALED, workers=count, by=by)
         return {"wanted": count}
 
-    def reload(self, _by: str) -> None:
-        self._house.log.emit(
-            events.RELOAD_ABORTED,
-            generation=self._fleet.generation,
-            step="reload",
-            error=NO_RELOAD,
-        )
+    def reload(self, by: str) -> int:
+        """Ask for a reload; returns its number."""
+        self._refuse_if_stopping()
+        return self._reloader.ask(by)
 
-    def _reload(self) -> Facts:
-        raise Refused(NO_RELOAD)
+    def _reload(self, request: Facts) -> Facts:
+        """Ask for a reload; with its `number`, tell how it is."""
+        number = request.get("number")
+        if number is None:
+            return {"number": self.reload("command")}
+        self._refuse_if_stopping()
+        outcome = self._reloader.outcomes.get(number)
+        if outcome is None:
+            reload = self._fleet.reload
+            return {"done": False, "step": reload.step if reload else "waiting"}
+        return {
+            "done": True,
+            "reloaded": outcome.ok,
+            "generation": outcome.generation,
+            "step": outcome.step,
+            "error": outcome.error,
+        }
 
     def _refuse_if_stopping(self) -> None:
         if self._fleet.stop is not None:
@@ -167,6 +175,3 @@ class Commands:
         self._house.log.reopen()
         for child in self._fleet.children():
             self._house.lines.tell(child.worker_id, messages.Reopen())
-
-
-NO_RELOAD = "not supported in this version; restart the daemon: a stop loses nothing"

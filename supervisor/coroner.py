@@ -78,6 +78,9 @@ class Coroner:
             # It served, and a job killed it before it could say so.
             child.ready_s, fleet.served = house.clock(), True
         post = next(post for post in fleet.posts if post.child is child)
+        if fleet.reload is not None and fleet.on_trial(post):
+            step = "boot" if child.ready_s is None else "trial"
+            fleet.reload.fail(step, f"the canary {judged.text}")
         self._reschedule(post, child, judged)
         child.feel(Event.DIED, house.clock())
         post.child = None
@@ -89,7 +92,7 @@ class Coroner:
         killed = death is not None and death.returncode == -9
         return verdict.judge(
             death.returncode if death else None,
-            drained=child.drained,
+            drained=child.drained or (child.relieved and not child.killed_for),
             boot_error=child.boot_error,
             killed_for=child.killed_for,
             stopping=child.line is not None,
@@ -144,7 +147,7 @@ class Coroner:
     def _reschedule(self, post: Post, child: Child, judged: Verdict) -> None:
         """Decide when the place is filled again."""
         now_s = self._house.clock()
-        if child.role == "scheduler" and self._fleet.stop is None:
+        if child.role == "scheduler" and self._fleet.stop is None and not child.relieved:
             self._house.log.emit(events.SCHEDULER_REPLACED, reason=judged.text)
         if not judged.crashed:
             post.failures, post.spawn_at_s = 0, now_s
@@ -161,7 +164,8 @@ class Coroner:
 
     def _bury_zygote(self, zygote: Zygote, death: Death) -> None:
         house, fleet = self._house, self._fleet
-        told = zygote.state is ZygoteState.LEAVING or zygote.rejected
+        dismissed = zygote.state is ZygoteState.LEAVING
+        told = dismissed or zygote.rejected
         loaded = zygote.state is ZygoteState.LOADED
         if not told:
             code = death.returncode
@@ -172,8 +176,16 @@ class Coroner:
                 exit_code=code if code >= 0 else None,
                 signal=verdict.signal_name(-code) if code < 0 else None,
             )
-        fleet.zygote_failures = 0 if loaded else fleet.zygote_failures + 1
-        wait_s = respawn.delay_s(fleet.zygote_failures, house.chance(), served=loaded)
-        fleet.zygote_at_s = house.clock() + wait_s
         fleet.zygotes.remove(zygote)
         house.lines.drop(zygote.key)
+        if fleet.reload is not None and zygote.generation == fleet.candidate:
+            fleet.reload.fail("import", f"the process that imports the app {_how(death)}")
+        elif not dismissed:
+            fleet.zygote_failures = 0 if loaded else fleet.zygote_failures + 1
+            wait_s = respawn.delay_s(fleet.zygote_failures, house.chance(), served=loaded)
+            fleet.zygote_at_s = house.clock() + wait_s
+
+
+def _how(death: Death) -> str:
+    code = death.returncode
+    return f"exited with {code}" if code >= 0 else f"was killed by {verdict.signal_name(-code)}"

@@ -55,6 +55,21 @@ def resume(asked: Asked) -> Output:
     return Output(facts=ask_daemon(asked, {"cmd": "resume"}))
 
 
+@click.option("--wait", is_flag=True, help="Return when it has happened; fails if it was aborted.")
+def reload(asked: Asked, wait: bool) -> Output:
+    """Import code and configuration again and replace the workers one by one."""
+    path = socket_of(asked)
+    asked = asked._replace(socket=path)
+    answer = ask_daemon(asked, {"cmd": "reload"})
+    if not wait:
+        return Output(facts=answer)
+    while not (facts := ask_daemon(asked, {"cmd": "reload", "number": answer["number"]}))["done"]:
+        time.sleep(LOOK_S)
+    if not facts["reloaded"]:
+        raise Fail(usage.FAILED, f"reload aborted at {facts['step']}: {facts['error']}")
+    return Output(facts=answer | facts)
+
+
 @click.argument("count", type=int)
 def scale(asked: Asked, count: int) -> Output:
     """Change the number of workers."""
@@ -76,6 +91,7 @@ _COMMANDS: dict[str, Callable[..., Output]] = {
     "stop": stop,
     "quiet": quiet,
     "resume": resume,
+    "reload": reload,
     "scale": scale,
     "stacks": stacks,
 }

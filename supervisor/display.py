@@ -53,6 +53,15 @@ class Display:
         self._notifier.stopping()
         self._shown_s -= SHOW_S
 
+    def reload_begun(self) -> None:
+        self._notifier.reloading()
+
+    def reload_ended(self) -> None:
+        """Ready again, with the new generation or the old one; a stop has its own word."""
+        if self._house.fleet.stop is None:
+            self._notifier.ready()
+        self._shown_s -= SHOW_S
+
     def show(self) -> None:
         now_s = self._house.clock()
         self._log_stacks(now_s)
@@ -71,7 +80,7 @@ class Display:
         notifier.status(status.line(self._house))
         if fleet.stop is not None:
             notifier.extend(max(0.0, fleet.stop.line.end_s - now_s) + EXTRA_S)
-        elif fleet.loaded_s is not None and not fleet.served:
+        elif (fleet.loaded_s is not None and not fleet.served) or fleet.reload is not None:
             notifier.extend(EXTRA_S)
         if notifier.watchdog_s is not None and status.live(self._house)["ok"]:
             notifier.alive()

@@ -15,15 +15,19 @@ from .hands import DEBT_RETRY_S, Hands
 from .house import House, Line
 from .lives import Event
 from .process import Death
+from .reloader import Reloader
 
 
 class Ears:
-    def __init__(self, house: House, births: Births, hands: Hands, coroner: Coroner) -> None:
+    def __init__(
+        self, house: House, births: Births, hands: Hands, coroner: Coroner, reloader: Reloader
+    ) -> None:
         self._house = house
         self._fleet = house.fleet
         self._births = births
         self._hands = hands
         self._coroner = coroner
+        self._reloader = reloader
         self.on_loaded: Callable[[], None] = lambda: None
         """Called when the first zygote has told the app's name."""
         self.on_ready: Callable[[], None] = lambda: None
@@ -102,9 +106,11 @@ class Ears:
         if zygote.state is not ZygoteState.LOADING:
             return
         zygote.state, zygote.since_s = ZygoteState.LOADED, house.clock()
-        self._fleet.zygote_failures, self._fleet.app_error = 0, ""
-        house.app_name, house.storage_url = said.app_name, said.storage_url
-        house.queues = house.settings.queues.names or said.queues
+        zygote.queues = zygote.settings.queues.names or said.queues
+        if not self._reloader.loaded(zygote, said):
+            self._fleet.zygote_failures, self._fleet.app_error = 0, ""
+            house.app_name, house.storage_url = said.app_name, said.storage_url
+            house.queues = zygote.queues
         house.log.emit(
             events.ZYGOTE_LOADED,
             generation=zygote.generation,
@@ -133,7 +139,10 @@ class Ears:
             traceback=said.traceback or None,
             generation=zygote.generation,
         )
-        self._fleet.app_error = said.error
+        if zygote.generation == self._fleet.candidate:
+            self._reloader.fail(said.step, said.error)
+        else:
+            self._fleet.app_error = said.error
 
     def _forked(self, _zygote: Zygote, said: messages.Forked) -> None:
         child = self._fleet.child(said.worker_id)

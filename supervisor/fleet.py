@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from taskqd.board import SlotView
 from taskqd.messages import Role, TakeBack
+from taskqd.settings import Settings
 
 from .lives import Event, State, next_state
+from .renewal import Reload
 from .stop import Timeline
+
+DEFAULTS = Settings()
 
 
 @dataclass(slots=True, eq=False)
@@ -48,6 +53,17 @@ class Child:
     """Its stop, once it drains."""
     interrupted: bool = False
     taken_back: bool = False
+    relieved: bool = False
+    """A scheduler that was asked to end, for another to take its place."""
+    recycled: bool = False
+    """A worker that goes because it has served long enough."""
+    jitter: float = 1.0
+    """Factor of the limits of its service."""
+    pss_bytes: int = 0
+    """Its share of memory when last measured."""
+    pss_at_s: float = 0.0
+    queues: tuple[str, ...] = ()
+    """What a worker leases from; what a scheduler was told to serve."""
     killed_for: str = ""
     late: SlotView | None = None
     """The job for whose timeout it is killed."""
@@ -94,6 +110,10 @@ class Post:
     last_step: str = ""
     last_error: str = ""
     spawn_at_s: float = 0.0
+    replaces: int | None = None
+    """Number of the post whose worker this one's will succeed."""
+    reason: str = ""
+    """Why it does."""
 
 
 class ZygoteState(StrEnum):
@@ -114,6 +134,9 @@ class Zygote:
     killed_for: str = ""
     rejected: bool = False
     """It said that the app cannot be imported."""
+    settings: Settings = DEFAULTS
+    queues: tuple[str, ...] = ()
+    """What its children serve."""
 
     @property
     def key(self) -> str:
@@ -161,6 +184,22 @@ class Stop:
     """The scheduler was told to go."""
 
 
+class Limits(NamedTuple):
+    """How long a worker serves; None: for ever."""
+
+    jobs: int | None = None
+    age_s: float | None = None
+    memory_bytes: int | None = None
+
+
+UNLIMITED = Limits()
+
+
+def limits_of(settings: Settings) -> Limits:
+    workers = settings.workers
+    return Limits(workers.max_jobs, workers.max_age_s, workers.max_memory_bytes)
+
+
 @dataclass(slots=True)
 class Fleet:
     """Everything that `plan` decides from."""
@@ -188,6 +227,11 @@ class Fleet:
     debts: dict[str, Debt] = field(default_factory=dict)
     """By worker id."""
     stop: Stop | None = None
+    limits: Limits = UNLIMITED
+    reload: Reload | None = None
+    """The one that is under way."""
+    reload_asked: list[str] = field(default_factory=list)
+    """By whom, since the last one began."""
 
     @property
     def posts(self) -> list[Post]:
@@ -206,12 +250,32 @@ class Fleet:
         return next((c for c in self.children() if c.worker_id == worker_id), None)
 
     def zygote(self) -> Zygote | None:
-        """Return the zygote that forks: the newest that has loaded."""
+        """Return the zygote that forks: the newest that has loaded and is not on trial."""
         loaded = [z for z in self.zygotes if z.state is ZygoteState.LOADED]
-        return max(loaded, key=lambda z: z.generation, default=None)
+        steady = [z for z in loaded if z.generation != self.candidate]
+        return max(steady, key=lambda z: z.generation, default=None)
+
+    def zygote_of(self, generation: int) -> Zygote | None:
+        return next((z for z in self.zygotes if z.generation == generation), None)
+
+    @property
+    def candidate(self) -> int:
+        """The generation on trial, 0 if there is none."""
+        return self.reload.candidate if self.reload is not None else 0
+
+    def on_trial(self, post: Post) -> bool:
+        return self.reload is not None and post.number == self.reload.canary
+
+    def successors(self) -> Iterator[Post]:
+        """Yield the posts of workers that will succeed others."""
+        return (post for post in self.workers if post.active and post.replaces is not None)
+
+    def regular(self) -> list[Post]:
+        """Return the posts that make up the number of workers."""
+        return [post for post in self.workers if post.active and post.replaces is None]
 
     def wanted(self) -> int:
-        return sum(post.active for post in self.workers)
+        return len(self.regular())
 
     def ready(self) -> int:
         return sum(c.state is State.READY for c in self.crew())

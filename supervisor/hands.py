@@ -17,6 +17,7 @@ from .births import Births
 from .fleet import Child, Debt, Stop
 from .house import House
 from .lives import Event
+from .reloader import Reloader
 from .stop import Timeline, begin, cut, hasten
 
 DEBT_RETRY_S = 1.0
@@ -31,9 +32,10 @@ AT_ONCE = ((0.0, "SIGKILL"),)
 class Hands:
     """Carries out actions on the house's fleet."""
 
-    def __init__(self, house: House, births: Births) -> None:
+    def __init__(self, house: House, births: Births, reloader: Reloader) -> None:
         self._house = house
         self._fleet = house.fleet
+        self._reloader = reloader
         self.finished: int | None = None
         """The exit code, once the last action is done."""
         self._acts: dict[type, Callable[..., None]] = {
@@ -52,6 +54,7 @@ class Hands:
             actions.BeginStop: self._begin_stop,
             actions.Retire: self._retire,
             actions.Finish: self._finish,
+            **reloader.acts,
         }
         self.on_gone: Callable[[Child], None] = lambda _child: None
         """Called with a child that is given up; the coroner's business."""
@@ -69,7 +72,10 @@ class Hands:
         return child
 
     def _tell(self, worker_id: str, message: Message) -> None:
-        self._child(worker_id).quiet = isinstance(message, messages.Quiet)
+        child = self._child(worker_id)
+        child.quiet = isinstance(message, messages.Quiet)
+        if isinstance(message, messages.Serve):
+            child.queues = message.queues
         self._house.lines.tell(worker_id, message)
 
     def _drain(self, worker_id: str, line: Timeline) -> None:
@@ -187,6 +193,7 @@ class Hands:
         fleet.stop = Stop(begin(house.clock(), fleet.grace_s), cause, exit_code)
         if not exit_code:
             house.log.emit(events.MASTER_DRAINING, signal=cause, grace_s=fleet.grace_s)
+        self._reloader.stop()
         scheduler = fleet.scheduler.child
         if scheduler is not None:
             house.lines.tell(scheduler.worker_id, messages.Drain(grace_s=fleet.grace_s))

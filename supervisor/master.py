@@ -28,12 +28,13 @@ from .commands import Commands
 from .coroner import Coroner
 from .display import Display
 from .ears import Ears
-from .fleet import Fleet, Post
+from .fleet import Fleet, Post, limits_of
 from .hands import Hands
 from .house import House, Line, Lines
 from .listener import Conversation, Listener
 from .oom import OomCounter
 from .plan import plan, wake_in_s
+from .reloader import ReadSettings, Reloader
 
 SPARE_ROWS = 16
 """Room on the board for more workers than were configured: scaling, replacements."""
@@ -54,7 +55,9 @@ class Master:
         log: Log,
         zygote_argv: Sequence[str],
         clock: Callable[[], float] = monotonic_s,
+        reload_settings: ReadSettings | None = None,
     ) -> None:
+        """`reload_settings` reads the configuration again; None: a reload keeps the present one."""
         self._signals = signals.install()
         self._settings = settings
         self._log = log
@@ -68,16 +71,19 @@ class Master:
         process.fill_standard_fds()
         self._memory, self._house = self._build(list(zygote_argv))
         births = Births(self._house)
-        self._hands = Hands(self._house, births)
+        reloader = Reloader(self._house, births, reload_settings)
+        self._hands = Hands(self._house, births, reloader)
         self._coroner = Coroner(self._house, self._hands)
-        self._ears = Ears(self._house, births, self._hands, self._coroner)
+        self._ears = Ears(self._house, births, self._hands, self._coroner, reloader)
         self._ears.on_loaded = self._open_admin
         self._display = Display(self._house, notify.Notifier(os.environ))
         self._ears.on_ready = self._display.worker_ready
         self._display.on_silent = self._hands.insist_on_stacks
         self._coroner.hear_out = self._ears.hear_out
         self._hands.on_stop = self._display.stop_begun
-        self._commands = Commands(self._house, self._hands)
+        reloader.on_begin = self._display.reload_begun
+        reloader.on_end = self._display.reload_ended
+        self._commands = Commands(self._house, self._hands, reloader)
 
     def _build(self, zygote_argv: list[str]) -> tuple[BoardMemory, House]:
         settings = self._settings
@@ -102,6 +108,7 @@ class Master:
                 connect_wait_s=settings.storage.connect_wait_s,
                 kills_overdue=settings.workers.type == "process",
                 burst=settings.burst,
+                limits=limits_of(settings),
             ),
             lines=Lines(self._selector, self._listen),
             serials=itertools.count(1),
@@ -205,6 +212,8 @@ class Master:
             watch.excuse(house.fleet)
         for child in house.fleet.crew():
             watch.weigh(child, house.fleet.seen[child.worker_id], self._clock(), process.cpu_s)
+            if house.fleet.limits.memory_bytes is not None:
+                watch.measure(child, self._clock(), process.pss_bytes)
 
     def _mind_the_gap(self, meant_s: float) -> None:
         """After a sleep that the master did not mean (SIGSTOP, a paused machine) judge nobody.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from taskqd.messages import Quiet, Resume
+from taskqd.messages import Quiet, Resume, Serve
 
 from . import stop
 from .actions import (
@@ -29,6 +29,7 @@ from .actions import (
 from .fate import go_on_or_stop, last_steps
 from .fleet import Child, Fleet, Post, ZygoteState
 from .lives import State
+from .roll import renew
 
 SCHEDULER_BEAT_S = 2.5
 """A scheduler that has not beaten for so long is replaced."""
@@ -42,6 +43,8 @@ SPAWN_S = 15.0
 BOOT_S = 60.0
 LEAVE_S = 5.0
 """From a child's last word to its exit."""
+RELIEVE_S = 8.0
+"""From a scheduler's relief to its exit: it runs its last errands."""
 HANG_UP_S = 1.0
 """From a broken channel to the death of its other end."""
 
@@ -62,7 +65,9 @@ def plan(fleet: Fleet, now_s: float) -> list[Action]:
     return [
         *_zygotes(fleet, now_s),
         *_posts(fleet, now_s),
+        *renew(fleet, now_s),
         *(action for child in fleet.children() for action in _child(fleet, child, now_s)),
+        *_queues(fleet),
         *_debts(fleet, now_s),
         *go_on_or_stop(fleet, now_s),
     ]
@@ -70,7 +75,11 @@ def plan(fleet: Fleet, now_s: float) -> list[Action]:
 
 def wake_in_s(fleet: Fleet, now_s: float) -> float:
     """Return how long the master may sleep if nothing is heard."""
-    if fleet.stop is not None or any(_hurried(child) for child in fleet.children()):
+    if (
+        fleet.stop is not None
+        or fleet.reload is not None
+        or any(_hurried(child) for child in fleet.children())
+    ):
         return BUSY_TICK_S
     if any(seen.late for seen in fleet.seen.values()):
         return BUSY_TICK_S
@@ -89,7 +98,8 @@ def _hurried(child: Child) -> bool:
 
 
 def _zygotes(fleet: Fleet, now_s: float) -> Iterator[Action]:
-    living = [z for z in fleet.zygotes if z.state in (ZygoteState.LOADING, ZygoteState.LOADED)]
+    useful = (ZygoteState.LOADING, ZygoteState.LOADED)
+    living = [z for z in fleet.zygotes if z.state in useful and z.generation != fleet.candidate]
     if not living and _forks_wanted(fleet, now_s) and now_s >= fleet.zygote_at_s:
         yield StartZygote(fleet.generation + 1)
     for zygote in fleet.zygotes:
@@ -129,9 +139,9 @@ def _posts(fleet: Fleet, now_s: float) -> Iterator[Action]:
         yield Spawn(fleet.scheduler.number)
     if fleet.stop is not None or not (fleet.served or fleet.scheduler_ready()):
         return
-    yield from (
-        Spawn(post.number) for post in fleet.workers if post.active and _vacant(post, now_s)
-    )
+    for post in fleet.workers:
+        if post.active and _vacant(post, now_s) and not fleet.on_trial(post):
+            yield Spawn(post.number)
 
 
 def _vacant(post: Post, now_s: float) -> bool:
@@ -175,6 +185,8 @@ def _fault(fleet: Fleet, child: Child, now_s: float) -> Action | None:
     if child.hung_up_s is not None and now_s >= child.hung_up_s + HANG_UP_S:
         return _without_channel(child)
     waited_s = now_s - child.since_s
+    if child.relieved and waited_s >= RELIEVE_S:
+        return Condemn(child.worker_id, "did not end when relieved", STUCK)
     if child.state is State.LEAVING and waited_s >= LEAVE_S:
         return Condemn(child.worker_id, "did not exit after its last word", STUCK)
     if child.state is State.BOOTING and waited_s >= BOOT_S and not child.storage_error:
@@ -235,6 +247,19 @@ def _draining(child: Child, line: stop.Timeline, now_s: float) -> Iterator[Actio
     if now_s >= line.term_s:
         steps = ((0.0, "SIGTERM"), (max(line.kill_s - now_s, 0.0), "SIGKILL"))
         yield Condemn(child.worker_id, "stop: its grace is over", steps)
+
+
+# -- the scheduler's business ---------------------------------------------------------------------
+
+
+def _queues(fleet: Fleet) -> Iterator[Action]:
+    """Workers of two generations may lease from different queues: one scheduler serves them all."""
+    scheduler = fleet.scheduler.child
+    if scheduler is None or scheduler.state not in (State.SPAWNING, State.BOOTING, State.READY):
+        return
+    missing = {queue for child in fleet.crew() for queue in child.queues} - {*scheduler.queues}
+    if missing:
+        yield Tell(scheduler.worker_id, Serve((*scheduler.queues, *sorted(missing))))
 
 
 # -- debts -------------------------------------------------------------------------------------

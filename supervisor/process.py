@@ -87,6 +87,18 @@ def cpu_s(pid: int) -> float | None:
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
+def pss_bytes(pid: int) -> int | None:
+    """Return the memory of a process, shared pages by their share; None if it is gone."""
+    try:
+        with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
+            for line in file:
+                if line.startswith(b"Pss:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        return None
+    return None
+
+
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 

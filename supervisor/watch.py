@@ -72,6 +72,16 @@ def weigh(child: Child, seen: Seen, now_s: float, cpu_s: Callable[[int], float |
         child.hogs = child.cpu_s - before_s > HOG_SHARE * (now_s - before_at_s)
 
 
+PSS_S = 5.0
+"""To add up its pages costs the kernel a few milliseconds a worker."""
+
+
+def measure(child: Child, now_s: float, pss_bytes: Callable[[int], int | None]) -> None:
+    """Note a worker's memory, now and then."""
+    if child.pid and now_s >= child.pss_at_s + PSS_S:
+        child.pss_bytes, child.pss_at_s = pss_bytes(child.pid) or 0, now_s
+
+
 def excuse(fleet: Fleet) -> None:
     """Judge nobody by what was seen: the clock went on while nobody ran."""
     for seen in fleet.seen.values():

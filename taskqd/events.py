@@ -30,14 +30,15 @@ MASTER_DRAINING = _event("master.draining", "info", "signal", "grace_s")
 MASTER_STOPPED = _event(
     "master.stopped", "info", "exit_code", "took_s", "interrupted", "handed_back"
 )
-MASTER_RELOADED = _event("master.reloaded", "info", "generation", "took_s")
+MASTER_RELOADED = _event("master.reloaded", "info", "generation", "by", "took_s")
 MASTER_FAILED = _event("master.failed", "critical", "error")
 MASTER_QUIETED = _event("master.quieted", "info", "by")
 MASTER_RESUMED = _event("master.resumed", "info", "by")
 MASTER_SCALED = _event("master.scaled", "info", "workers", "by")
 MASTER_SLEPT = _event("master.slept", "warning", "slept_s")
 COMMAND_REFUSED = _event("command.refused", "warning", "command", "error")
-RELOAD_ABORTED = _event("reload.aborted", "error", "generation", "step", "error")
+RELOAD_BEGUN = _event("reload.begun", "info", "generation", "by")
+RELOAD_ABORTED = _event("reload.aborted", "error", "generation", "by", "took_s", "step", "error")
 CONFIG_REJECTED = _event("config.rejected", "error", "error")
 CONFIG_WARNED = _event("config.warned", "warning", "text")
 APP_REJECTED = _event("app.rejected", "error", "step", "error", "traceback")
@@ -57,7 +58,7 @@ WORKER_READY = _event("worker.ready", "info", "worker", "generation", "boot_ms")
 WORKER_DRAINED = _event(
     "worker.drained", "info", "worker", "generation", "handed_back", "interrupted"
 )
-WORKER_RECYCLED = _event("worker.recycled", "info", "worker", "generation", "reason")
+WORKER_RECYCLED = _event("worker.recycled", "info", "worker", "generation", "successor", "reason")
 WORKER_EXITED = _event("worker.exited", "info", "worker", "generation", "exit_code", "uptime_s")
 WORKER_CRASHED = _event(
     "worker.crashed",

@@ -170,13 +170,19 @@ class TakeBack(Message, frozen=True):
     verdict: str = ""
 
 
+class Serve(Message, frozen=True):
+    """To the scheduler: keep the node's lease on these queues too; another generation has them."""
+
+    queues: tuple[str, ...]
+
+
 class Retire(Message, frozen=True):
     """To the scheduler, last: retire the node, say Drained, exit."""
 
 
 ToZygote = Spawn | Exit
 FromZygote = Loaded | LoadFailed | Forked | ForkFailed
-ToChild = Drain | Interrupt | Quiet | Resume | Reopen | TakeBack | Retire
+ToChild = Drain | Interrupt | Quiet | Resume | Reopen | TakeBack | Serve | Retire
 FromChild = (
     Booted | BootFailed | Ready | StorageLost | StorageRestored | Empty | Drained | TookBack | Reset
 )

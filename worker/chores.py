@@ -70,7 +70,7 @@ class Chores:
         self._poll = select.epoll()
         self._call = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poll.register(self._call, select.EPOLLIN | select.EPOLLET)
-        self._doorbell = Doorbell(lambda: self._storage().timer_bell(duty.queues), self._poll)
+        self._doorbell = Doorbell(lambda: self._storage().timer_bell(self._duty.queues), self._poll)
         self._outage = Outage(random.uniform)
         self._errands: deque[TakeBack] = deque()
         self._promote = Chore(self._promote_due)
@@ -91,6 +91,9 @@ class Chores:
     def take_back(self, errand: TakeBack) -> None:
         self._errands.append(errand)
         os.eventfd_write(self._call, 1)
+
+    def serve(self, queues: Sequence[str]) -> None:
+        self._duty = self._duty._replace(queues=queues)
 
     def stop_ticking(self) -> None:
         self._ticks.run = lambda: NEVER_S

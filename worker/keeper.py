@@ -39,6 +39,7 @@ class Keeper:
         self._log = log
         self._backoff = Backoff(random.uniform)
         self._over = threading.Event()
+        self._more = False
         self._epoch: str | None = None
         self.progress_s = monotonic_s()
         """When the loop last turned."""
@@ -47,6 +48,8 @@ class Keeper:
         step: Callable[[], None] = self._register
         while not self._over.is_set():
             self.progress_s = monotonic_s()
+            if self._more:
+                self._more, step = False, self._register
             try:
                 step()
             except StorageError:
@@ -57,6 +60,11 @@ class Keeper:
                 self._backoff.reset()
                 self._over.wait(self._lease_s / BEATS_IN_A_LEASE)
         self._storage.close()
+
+    def serve(self, queues: Sequence[str]) -> None:
+        """Keep the lease on these queues from now on; may be called by another thread."""
+        self._queues = queues
+        self._more = True
 
     def stop(self) -> None:
         self._over.set()

@@ -23,6 +23,7 @@ from taskqd.messages import (
     Ready,
     Reopen,
     Retire,
+    Serve,
     TakeBack,
     ToChild,
     decode_to_child,
@@ -176,6 +177,10 @@ class Scheduler:
                 self._chores.stop_ticking()
             case Reopen():
                 self._log.reopen()
+            case Serve(queues):
+                self._duty = self._duty._replace(queues=queues)
+                self._keeper.serve(queues)
+                self._chores.serve(queues)
             case Retire():
                 self._retire()
             case _:

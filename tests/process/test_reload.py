@@ -1,0 +1,247 @@
+"""Reload over real processes: the new generation proves itself, or the old one stays."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.changing import Changing, in_settings, workers, zygotes
+from tests.support.daemon import Daemon, wait_until
+from tests.support.storages import open_backend
+
+
+@pytest.fixture(params=["sqlite"])
+def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Changing]:
+    with open_backend(request.param, tmp_path) as backend:
+        changing = Changing(tmp_path, backend.url)
+        yield changing
+        changing.close()
+
+
+def ready(daemon: Daemon) -> Daemon:
+    daemon.wait("master.ready")
+    return daemon
+
+
+def test_new_code_and_new_workers_serve_after_a_reload(app: Changing) -> None:
+    with app.daemon() as daemon:
+        ready(daemon)
+        assert app.runs() == 1
+        before, scheduler = daemon.worker_pids(), daemon.ask("status")["scheduler"]["pid"]
+        app.write_source(2)
+        daemon.send("SIGHUP")
+        assert daemon.wait("master.reloaded")["generation"] == 2
+        assert app.runs() == 2
+        wait_until(lambda: not {*before} & {*daemon.worker_pids()}, what="old workers to leave")
+        assert [row["generation"] for row in workers(daemon)] == [2, 2]
+        now = daemon.ask("status")
+        assert now["scheduler"]["pid"] != scheduler
+        assert (now["wanted"], now["generation"]) == (2, 2)
+        assert len(zygotes(daemon)) <= 1
+        assert not daemon.events("worker.crashed")
+        assert daemon.stop() == 0
+
+
+BROKEN = {
+    "syntax": ("def (:", "import", "SyntaxError"),
+    "hang": ("time.sleep(600)", "import", "not imported within 5 s"),
+    "death": ("os.kill(os.getpid(), signal.SIGSEGV)", "import", "killed by SIGSEGV"),
+    "boot": (
+        "@app.on_startup()\ndef crash() -> None:\n    os.kill(os.getpid(), signal.SIGSEGV)",
+        "boot",
+        "the canary killed by SIGSEGV",
+    ),
+    "name": ('app = App("other")', "import", "'other'"),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_broken_generation_is_given_up_and_the_old_one_stays(app: Changing, fault: str) -> None:
+    extra, step, error = BROKEN[fault]
+    with app.daemon() as daemon:
+        ready(daemon)
+        before = daemon.worker_pids()
+        app.write_source(2, extra)
+        daemon.send("SIGHUP")
+        aborted = daemon.wait("reload.aborted")
+        assert aborted["step"] == step
+        assert error in aborted["error"]
+        assert app.runs() == 1
+        wait_until(lambda: len(zygotes(daemon)) <= 1, what="the new zygote to be gone")
+        assert daemon.worker_pids() == before
+        assert daemon.ask("probe", probe="ready")["up"]
+        app.write_source(3)
+        daemon.send("SIGHUP")
+        daemon.wait("master.reloaded")
+        assert app.runs() == 3
+        assert daemon.stop() == 0
+
+
+def test_a_configuration_that_is_wrong_or_needs_a_restart_is_refused(app: Changing) -> None:
+    with app.daemon() as daemon:
+        ready(daemon)
+        good = (daemon.folder / "settings.json").read_text()
+        (daemon.folder / "settings.json").write_text("{")
+        daemon.send("SIGHUP")
+        assert daemon.wait("reload.aborted")["step"] == "config"
+        (daemon.folder / "settings.json").write_text(good)
+        in_settings(daemon, workers={"type": "thread"})
+        daemon.send("SIGHUP")
+        assert "workers.type" in daemon.wait("reload.aborted", count=2)["error"]
+        assert not daemon.events("zygote.spawned", generation=2)
+        in_settings(daemon, workers={"type": "process", "count": 3})
+        daemon.send("SIGHUP")
+        daemon.wait("master.reloaded")
+        wait_until(lambda: len(workers(daemon)) == 3, what="three workers")
+        assert daemon.stop() == 0
+
+
+def test_a_queue_that_is_new_is_served_by_the_new_generation(app: Changing) -> None:
+    aside = app.app.task(name="aside", queue="fresh")(lambda: 0)
+    with app.daemon() as daemon:
+        ready(daemon)
+        result = aside()
+        app.write_source(2, queue="fresh")
+        daemon.send("SIGHUP")
+        daemon.wait("master.reloaded")
+        assert result.get(timeout=20) == 2
+        assert not daemon.events("node.expired")
+        assert daemon.stop() == 0
+
+
+@pytest.mark.parametrize("moment", ["zygote.spawned", "zygote.loaded", "worker.ready"])
+def test_term_in_the_middle_of_a_reload_is_a_stop(app: Changing, moment: str) -> None:
+    with app.daemon() as daemon:
+        ready(daemon)
+        app.write_source(2, "time.sleep(600)" if moment == "zygote.spawned" else "")
+        daemon.send("SIGHUP")
+        daemon.wait(moment, generation=2)
+        assert daemon.stop() == 0
+        assert daemon.events("reload.aborted")[0]["error"] == "the daemon stops"
+        assert daemon.no_process_is_left()
+
+
+def test_a_storm_of_hups_is_few_reloads(app: Changing) -> None:
+    with app.daemon() as daemon:
+        ready(daemon)
+        app.write_source(2)
+        for _ in range(20):
+            daemon.send("SIGHUP")
+            time.sleep(0.01)  # the fault itself: a storm
+        daemon.wait("master.reloaded", count=2)
+        assert app.runs() == 2
+        assert daemon.stop() == 0
+        assert len(daemon.events("master.reloaded")) == 2
+
+
+def test_jobs_that_run_longer_than_the_grace_come_back_after_a_reload(app: Changing) -> None:
+    with app.daemon(shutdown={"grace_s": 2}) as daemon:
+        ready(daemon)
+        results = [app.write(n, 40.0) for n in range(2)]
+        wait_until(lambda: daemon.ask("status")["busy"] == 2)
+        app.write_source(2)
+        daemon.send("SIGHUP")
+        daemon.wait("master.reloaded")
+        assert [result.get(timeout=30) for result in results] == [2, 2]
+        assert sorted(app.written()) == [0, 1]
+        assert daemon.stop() == 0
+
+
+@pytest.mark.parametrize("app", ["sqlite", "redis"], indirect=True)
+def test_ten_reloads_under_load_lose_nothing_and_repeat_nothing(app: Changing) -> None:
+    over = threading.Event()
+    sent: list[int] = []
+
+    def send() -> None:
+        while not over.is_set():
+            app.write(len(sent), 0.02)
+            sent.append(len(sent))
+            time.sleep(0.01)
+
+    with app.daemon() as daemon:
+        ready(daemon)
+        client = threading.Thread(target=send)
+        client.start()
+        try:
+            for number in range(1, 11):
+                app.write_source(number + 1)
+                assert daemon.ask("reload")["number"] == number
+                daemon.wait("master.reloaded", count=number, timeout_s=40)
+        finally:
+            over.set()
+            client.join()
+        wait_until(lambda: len(app.written()) >= len(sent), timeout_s=40, what="all to be written")
+        assert app.runs() == 11
+        assert daemon.stop() == 0
+    assert sorted(app.written()) == sent
+    assert not daemon.events("reload.aborted")
+    assert not daemon.events("worker.crashed")
+    assert not daemon.events("job.interrupted")
+
+
+def ctl(daemon: Daemon, *argv: str) -> subprocess.CompletedProcess[str]:
+    code = "from taskqd.supervisor.ctl import main; main()"
+    command = [sys.executable, "-c", code, *argv, "--socket", daemon.socket]
+    return subprocess.run(
+        command, check=False, capture_output=True, text=True, timeout=40, cwd=os.getcwd()
+    )
+
+
+def test_taskqctl_reload_waits_and_tells_how_it_ended(app: Changing) -> None:
+    with app.daemon() as daemon:
+        ready(daemon)
+        app.write_source(2)
+        done = ctl(daemon, "reload", "--wait", "--json")
+        assert done.returncode == 0, done.stderr
+        facts = json.loads(done.stdout)
+        assert (facts["reloaded"], facts["generation"]) == (True, 2)
+        app.write_source(3, "def (:")
+        failed = ctl(daemon, "reload", "--wait")
+        assert failed.returncode == 1
+        assert "reload aborted at import: SyntaxError" in failed.stderr
+        assert daemon.stop() == 0
+
+
+def test_the_service_manager_is_told_when_a_reload_begins_and_ends(
+    app: Changing, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(path)
+        manager.settimeout(20)
+        with app.daemon(env={"NOTIFY_SOCKET": path}) as daemon:
+            ready(daemon)
+            asked_usec = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+            daemon.send("SIGHUP")
+            told = words_until(manager, "RELOADING=1")[-1].splitlines()
+            assert int(told[1].removeprefix("MONOTONIC_USEC=")) >= asked_usec
+            words_until(manager, "READY=1")
+            assert daemon.events("master.reloaded")
+            assert daemon.stop() == 0
+
+
+def words_until(manager: socket.socket, word: str) -> list[str]:
+    heard = [manager.recv(4096).decode()]
+    while not heard[-1].startswith(word):
+        heard.append(manager.recv(4096).decode())
+    return heard
+
+
+def test_a_quiet_daemon_does_not_reload(app: Changing) -> None:
+    with app.daemon() as daemon:
+        ready(daemon)
+        daemon.ask("quiet")
+        daemon.send("SIGHUP")
+        assert daemon.wait("reload.aborted")["step"] == "quiet"
+        daemon.ask("resume")
+        assert app.runs() == 1
+        assert daemon.stop() == 0

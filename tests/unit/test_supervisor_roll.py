@@ -1,0 +1,258 @@
+"""Reload and recycling as decisions: what follows for every step, and how each is given up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taskqd.messages import Serve
+from taskqd.settings import Settings, WorkerSettings
+from taskqd.supervisor import actions, recycle, roll, stop
+from taskqd.supervisor.fleet import (
+    Child,
+    Fleet,
+    Limits,
+    Post,
+    Seen,
+    Stop,
+    Zygote,
+    ZygoteState,
+)
+from taskqd.supervisor.lives import State
+from taskqd.supervisor.plan import plan
+from taskqd.supervisor.recycle import overdue
+from taskqd.supervisor.renewal import Reload, Step, fixed_changes
+
+NOW = 1000.0
+
+
+def child_of(post: Post, generation: int = 1, state: State = State.READY) -> Child:
+    child = Child(f"n.{post.number}", post.role, post.number, generation, NOW - 50, state, NOW - 40)
+    child.pid = 200 + post.number
+    child.ready_s = NOW - 40 if state is State.READY else None
+    return child
+
+
+def fleet_of(workers: int = 2, **changes: Any) -> Fleet:
+    fleet = Fleet(
+        workers=[Post(n, "worker", active=n < workers) for n in range(workers + 4)],
+        scheduler=Post(workers + 4, "scheduler", active=True),
+        grace_s=25.0,
+        connect_wait_s=30.0,
+        kills_overdue=True,
+        zygotes=[Zygote(1, 100, NOW - 60, ZygoteState.LOADED)],
+        generation=1,
+        loaded_s=NOW - 60,
+        served=True,
+    )
+    for post in [fleet.scheduler, *fleet.workers[:workers]]:
+        post.child = child_of(post)
+    for name, value in changes.items():
+        setattr(fleet, name, value)
+    fleet.seen = {c.worker_id: Seen(0.5, [], (0, 0, 0, 0)) for c in fleet.children()}
+    return fleet
+
+
+def reloading(step: Step = Step.IMPORT, **changes: Any) -> Fleet:
+    """Return a fleet whose reload has come to `step`; from the trial on, with a canary at post 2."""
+    fleet = fleet_of(generation=2)
+    fleet.zygotes.append(Zygote(2, 101, NOW, ZygoteState.LOADED))
+    fleet.reload = Reload(1, "SIGHUP", 2, NOW, step, since_s=NOW)
+    if step is not Step.IMPORT:
+        post = fleet.workers[2]
+        post.active, post.replaces, post.reason = True, 0, "reload"
+        post.child = child_of(post, 2)
+        post.child.ready_s = NOW
+        fleet.reload.canary = 2
+    for name, value in changes.items():
+        setattr(fleet.reload, name, value)
+    return fleet
+
+
+def rolling() -> Fleet:
+    """Return a fleet in which the canary has been promoted and has taken over."""
+    fleet = reloading(Step.ROLL, canary=None, old=frozenset({1}))
+    fleet.zygotes.pop(0)
+    old, new = fleet.workers[0], fleet.workers[2]
+    old.active, old.child, new.replaces = False, None, None
+    return fleet
+
+
+# -- reload ----------------------------------------------------------------------------------------
+
+
+def test_a_reload_waits_until_the_daemon_has_served() -> None:
+    assert plan(fleet_of(reload_asked=["SIGHUP"]), NOW) == [actions.BeginReload()]
+    fleet = fleet_of(reload_asked=["SIGHUP"], served=False)
+    assert actions.BeginReload() not in plan(fleet, NOW)
+
+
+def test_during_a_trial_workers_are_still_forked_from_the_old_generation() -> None:
+    fleet = reloading(Step.TRIAL)
+    zygote = fleet.zygote()
+    assert zygote is not None
+    assert zygote.generation == 1
+    fleet.workers[1].child = None
+    assert actions.Spawn(1) in plan(fleet, NOW)
+
+
+def test_an_old_zygote_that_dies_during_a_trial_is_replaced() -> None:
+    fleet = reloading(Step.TRIAL)
+    fleet.zygotes.pop(0)
+    assert actions.StartZygote(3) in plan(fleet, NOW)
+
+
+def test_a_loaded_generation_sends_one_canary() -> None:
+    assert plan(reloading(), NOW) == [actions.Try(2)]
+
+
+def test_an_import_that_hangs_is_given_up_in_time() -> None:
+    fleet = reloading()
+    fleet.zygotes[1].state = ZygoteState.LOADING
+    assert plan(fleet, NOW + roll.IMPORT_S - 0.1) == []
+    (abort,) = plan(fleet, NOW + roll.IMPORT_S)
+    assert isinstance(abort, actions.AbortReload)
+    assert abort.step == "import"
+
+
+@pytest.mark.parametrize("step", [Step.IMPORT, Step.TRIAL])
+def test_a_reload_that_has_failed_is_aborted_with_its_first_reason(step: Step) -> None:
+    fleet = reloading(step)
+    assert fleet.reload is not None
+    fleet.reload.fail("boot", "first")
+    fleet.reload.fail("trial", "second")
+    assert actions.AbortReload("boot", "first") in plan(fleet, NOW)
+
+
+def test_a_canary_is_not_replaced_when_it_dies() -> None:
+    fleet = reloading(Step.TRIAL)
+    fleet.workers[2].child = None
+    assert plan(fleet, NOW) == [actions.AbortReload("boot", "the canary could not be spawned")]
+
+
+def test_a_canary_takes_over_only_after_its_trial() -> None:
+    fleet = reloading(Step.TRIAL)
+    assert plan(fleet, NOW + roll.TRIAL_S - 0.1) == []
+    assert plan(fleet, NOW + roll.TRIAL_S) == [actions.Promote()]
+
+
+def test_a_generation_whose_zygote_has_gone_is_not_promoted() -> None:
+    fleet = reloading(Step.TRIAL)
+    fleet.zygotes.pop()
+    (abort,) = plan(fleet, NOW + roll.TRIAL_S)
+    assert isinstance(abort, actions.AbortReload)
+
+
+def test_a_canary_that_never_serves_is_given_up() -> None:
+    fleet = reloading(Step.TRIAL)
+    canary = fleet.workers[2].child
+    assert canary is not None
+    canary.state, canary.ready_s, canary.storage_error = State.BOOTING, None, "refused"
+    found = [a for a in plan(fleet, NOW + 75) if isinstance(a, actions.AbortReload)]
+    assert [(a.step, "refused" in a.error) for a in found] == [("boot", True)]
+
+
+def test_workers_roll_one_by_one_and_the_scheduler_is_last() -> None:
+    fleet = rolling()
+    assert plan(fleet, NOW) == [actions.Replace(1, 0, "reload")]
+    successor = fleet.workers[0]
+    successor.active, successor.replaces = True, 1
+    assert plan(fleet, NOW) == [actions.Spawn(0)]
+    successor.child = child_of(successor, 2)
+    assert plan(fleet, NOW) == [actions.Supersede(0)]
+    successor.replaces, fleet.workers[1].active, fleet.workers[1].child = None, False, None
+    assert plan(fleet, NOW) == [actions.Relieve()]
+    fleet.scheduler.child = child_of(fleet.scheduler, 2)
+    assert plan(fleet, NOW) == [actions.EndReload()]
+
+
+def test_workers_of_a_zygote_that_came_later_are_not_rolled_again() -> None:
+    fleet = rolling()
+    fleet.workers[1].child = child_of(fleet.workers[1], 3)
+    assert plan(fleet, NOW) == [actions.Relieve()]
+
+
+def test_a_roll_waits_for_a_free_row() -> None:
+    fleet = rolling()
+    for post in fleet.workers:
+        if post.child is None:
+            post.child = child_of(post, 1, State.LEAVING)
+            post.child.since_s = NOW
+    assert plan(fleet, NOW) == []
+
+
+@pytest.mark.parametrize("step", list(Step))
+def test_a_stop_ends_every_step(step: Step) -> None:
+    fleet = reloading(step)
+    fleet.stop = Stop(stop.begin(NOW, 25.0), "SIGTERM")
+    assert list(roll.renew(fleet, NOW + 100)) == []
+
+
+def test_the_scheduler_serves_the_queues_of_both_generations() -> None:
+    fleet = reloading(Step.TRIAL)
+    canary = fleet.workers[2].child
+    assert canary is not None
+    canary.queues = ("default", "fresh")
+    (tell,) = plan(fleet, NOW)
+    assert isinstance(tell, actions.Tell)
+    assert tell.message == Serve(("default", "fresh"))
+
+
+def test_what_only_a_restart_can_change_is_named() -> None:
+    old = Settings(workers=WorkerSettings(count=2))
+    new = msgspec.structs.replace(old, workers=WorkerSettings(count=3, type="thread"))
+    assert fixed_changes(old, new) == ["workers.type", "workers.concurrency"]
+    same = msgspec.structs.replace(old, workers=WorkerSettings(count=3, max_jobs=9))
+    assert fixed_changes(old, same) == []
+
+
+# -- recycling -------------------------------------------------------------------------------------
+
+
+def served(jobs: int) -> Seen:
+    return Seen(0.5, [], (jobs, 0, 0, 0))
+
+
+def test_a_worker_is_recycled_at_each_of_its_limits() -> None:
+    child = child_of(Post(0, "worker"))
+    child.pss_bytes = 2000
+    assert overdue(child, served(9), Limits(jobs=10), NOW) == ""
+    assert overdue(child, served(10), Limits(jobs=10), NOW) == "max_jobs: 10 jobs"
+    assert overdue(child, served(0), Limits(age_s=41.0), NOW) == ""
+    assert overdue(child, served(0), Limits(age_s=40.0), NOW) == "max_age_s: 40 s"
+    assert overdue(child, served(0), Limits(memory_bytes=2001), NOW) == ""
+    assert overdue(child, served(0), Limits(memory_bytes=2000), NOW).startswith("max_memory")
+
+
+def test_a_worker_over_its_memory_from_the_start_is_given_some_time() -> None:
+    child = child_of(Post(0, "worker"))
+    child.pss_bytes, child.ready_s = 2000, NOW
+    assert overdue(child, served(0), Limits(memory_bytes=1), NOW + 9) == ""
+    assert overdue(child, served(0), Limits(memory_bytes=1), NOW + 10)
+
+
+@given(st.floats(0.0, 1.0))
+def test_the_jitter_is_a_tenth_to_either_side(chance: float) -> None:
+    assert 0.9 <= recycle.jitter(chance) <= 1.1
+
+
+@pytest.mark.parametrize(("workers", "at_once"), [(1, 1), (9, 1), (20, 2)])
+def test_no_more_than_one_in_ten_is_recycled_at_once(workers: int, at_once: int) -> None:
+    fleet = fleet_of(workers, limits=Limits(age_s=1.0))
+    for _ in range(at_once):
+        (replace,) = plan(fleet, NOW)
+        assert isinstance(replace, actions.Replace)
+        successor = fleet.workers[replace.new]
+        successor.active, successor.replaces = True, replace.old
+        successor.spawn_at_s = NOW + 99
+    assert plan(fleet, NOW) == []
+
+
+def test_nobody_is_recycled_during_a_reload() -> None:
+    fleet = reloading(Step.TRIAL)
+    fleet.limits = Limits(age_s=1.0)
+    assert plan(fleet, NOW) == []
