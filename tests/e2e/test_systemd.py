@@ -192,6 +192,52 @@ def test_the_journal_knows_the_priority_of_each_event(machine: Machine, shop: Sh
     assert by_priority["job.interrupted"] == "4"
 
 
+# -- reload ----------------------------------------------------------------------------------------
+
+
+def test_reload_returns_when_it_has_happened_and_loses_nothing(
+    machine: Machine, shop: Shop
+) -> None:
+    start(machine)
+    pid = machine.main_pid("taskqd")
+    keys = shop.order(*(f"job-{n}" for n in range(30)), seconds=0.1)
+    machine.ledger.wait_begun(keys[:2])
+    machine.release('note("end", key', 'note("end", "new-" + key')
+    machine.run("systemctl", "reload", "taskqd")
+    (done,) = machine.events("taskqd", "master.reloaded")
+    assert done["generation"] == 2
+    machine.ledger.wait_done(f"new-{key}" for key in shop.order("after"))
+    wait_until(lambda: not shop.waiting() + shop.running(), "all jobs are done")
+    ended = machine.ledger.count("end")
+    assert {key.removeprefix("new-") for key in ended} == {*keys, "after"}
+    assert set(ended.values()) == {1}
+    assert machine.main_pid("taskqd") == pid
+    assert machine.state("taskqd") == "active"
+
+
+def test_reload_to_broken_code_fails_with_its_step_and_the_old_code_serves(
+    machine: Machine, shop: Shop
+) -> None:
+    start(machine)
+    machine.release("def work", "def work(")
+    assert machine.try_("systemctl", "reload", "taskqd").returncode != 0
+    assert machine.events("taskqd", "reload.aborted")[0]["step"] == "import"
+    assert machine.state("taskqd") == "active"
+    machine.ledger.wait_done(shop.order("after"))
+    assert restarts(machine) == 0
+
+
+def test_systemd_253_reloads_by_itself_and_waits_for_the_end(machine: Machine, shop: Shop) -> None:
+    if machine.version < 253:
+        pytest.skip(f"Type=notify-reload needs systemd 253; this is {machine.version}")
+    machine.drop_in("taskqd", "Type=notify-reload\nExecReload=")
+    start(machine)
+    machine.release('note("end", key', 'note("end", "new-" + key')
+    machine.run("systemctl", "reload", "taskqd")
+    assert len(machine.events("taskqd", "master.reloaded")) == 1
+    machine.ledger.wait_done(f"new-{key}" for key in shop.order("after"))
+
+
 # -- crashes ---------------------------------------------------------------------------------------
 
 

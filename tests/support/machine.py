@@ -22,6 +22,7 @@ SYSTEMD = "/lib/systemd/systemd"
 BOOT = ("env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "container=tests", SYSTEMD)
 BOOT_FLAGS = ("--system", "--unit=basic.target", "--show-status=0")
 UNITS = ("taskqd.service", "taskqd@.service")
+APP = "/opt/shop/shop.py"
 MASKED = ("timers.target", "systemd-update-utmp.service", "systemd-journal-flush.service")
 
 
@@ -45,7 +46,7 @@ class Machine:
         units = {f"etc/systemd/system/{name}": _unit(name) for name in UNITS}
         image = build_image(
             folder / "image",
-            {**units, "opt/shop/shop.py": SHOP, "etc/hostname": "machine\n", **files},
+            {**units, APP[1:]: SHOP, "etc/hostname": "machine\n", **files},
         )
         for name in MASKED:
             (image / "etc/systemd/system" / name).symlink_to("/dev/null")
@@ -85,6 +86,7 @@ class Machine:
         with self.redis.client() as client:
             client.flushall()
         self.ledger.forget()
+        self.write(APP, SHOP)
         lines = self.run("journalctl", "--lines=1", "--show-cursor", "--output=cat").splitlines()
         self._cursor = lines[-1].removeprefix("-- cursor: ")
 
@@ -92,6 +94,16 @@ class Machine:
         """Change a unit until `reset`."""
         self.write(f"/run/systemd/system/{unit}.service.d/test.conf", f"[Service]\n{text}\n")
         self.run("systemctl", "daemon-reload")
+
+    def release(self, old: str, new: str) -> None:
+        """Change the app's code until `reset`."""
+        assert old in SHOP
+        self.write(APP, SHOP.replace(old, new))
+
+    @property
+    def version(self) -> int:
+        """The version of systemd."""
+        return int(self.run("systemctl", "--version").split()[1])
 
     def configure(self, **variables: object) -> None:
         """Set environment variables of taskqd.service until `reset`."""
