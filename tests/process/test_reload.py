@@ -245,3 +245,30 @@ def test_a_quiet_daemon_does_not_reload(app: Changing) -> None:
         daemon.ask("resume")
         assert app.runs() == 1
         assert daemon.stop() == 0
+
+
+def test_the_command_reads_its_file_again(app: Changing) -> None:
+    file = app.folder / "prod.toml"
+    text = (
+        'app = "changing:app"\nname = "test"\n'
+        f'[storage]\nurl = "{app.url}"\n[health]\nbind = "off"\n'
+        f'[admin]\nsocket = "{app.folder}/admin.sock"\n[log]\nformat = "json"\n'
+        "[workers]\ncount = "
+    )
+    file.write_text(f"{text}1\n")
+    code = "from taskqd.supervisor.cli import main; main()"
+    daemon = app.daemon()
+    daemon._argv = [sys.executable, "-c", code, "--config", str(file)]
+    with daemon:
+        ready(daemon)
+        file.write_text(f"{text}2\n")
+        daemon.send("SIGHUP")
+        daemon.wait("master.reloaded")
+        wait_until(lambda: len(workers(daemon)) == 2, what="two workers")
+        file.write_text(f"{text}-1\n")
+        daemon.send("SIGHUP")
+        aborted = daemon.wait("reload.aborted")
+        assert aborted["step"] == "config"
+        assert "prod.toml:" in aborted["error"]
+        assert app.runs() == 1
+        assert daemon.stop() == 0
