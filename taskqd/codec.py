@@ -66,6 +66,7 @@ class CallCodec:
         self._signature = self._public_signature(function)
         self._read_shape()
         self._hints: dict[str, Any] | None = None
+        self._is_typed: bool | None = None
         self._positional: dict[int, Callable[[bytes], Any] | None] = {}
         self._keywords: Callable[[bytes], Any] | None = None
         self._result: Callable[[bytes], Any] | None = None
@@ -108,10 +109,11 @@ class CallCodec:
             self.check(args, kwargs)
         positional = encode_checked(args, f"{self._label}: arguments") if args else None
         keyword = encode_checked(kwargs, f"{self._label}: arguments") if kwargs else None
-        try:
-            self.decode_call(positional, keyword)
-        except DecodeError as error:
-            raise BadArguments(str(error)) from None
+        if self._typed():
+            try:
+                self.decode_call(positional, keyword)
+            except DecodeError as error:
+                raise BadArguments(str(error)) from None
         return positional, keyword
 
     def encode_partial(
@@ -186,7 +188,11 @@ class CallCodec:
         return decode(data)
 
     def _typed(self) -> bool:
-        return any(kind is not Any for name, kind in self._all_hints().items() if name != "return")
+        """Return whether any parameter's values are checked against an annotation."""
+        if self._is_typed is None:
+            hints = self._all_hints().items()
+            self._is_typed = any(kind is not Any for name, kind in hints if name != "return")
+        return self._is_typed
 
     def _types_of(self, count: int) -> list[Any]:
         hints = self._all_hints()

@@ -11,7 +11,7 @@ import msgspec
 from taskqd.clock import now_ms
 from taskqd.errors import ConfigError, DecodeError, PayloadTooLarge
 from taskqd.ids import new_id
-from taskqd.job import ID_PATTERN, NOTHING, Entry, Envelope, Marks, Member, Stage, split_record
+from taskqd.job import ID_PATTERN, Entry, Envelope, Marks, Member, Stage, split_record
 from taskqd.options import CARRIED, TaskOptions
 from taskqd.signing import Signer
 from taskqd.task import Signature
@@ -45,28 +45,37 @@ class Packer:
         group's answers.  `ids`: gets the ids of all stages, the first one's first.
         Raises BadArguments, EncodeError, PayloadTooLarge or ConfigError.
         """
-        now = now_ms()
+        now, options = now_ms(), signature.options
         job_id = self._id_of(signature)
-        stages = [self._stage(stage, now) for stage in signature.stages]
-        envelope = self._envelope(signature, now, tick_ms)
-        envelope.n = stages or None
-        envelope.f = None if signature.handler is None else self._stage(signature.handler, now)
-        envelope.g = member
-        envelope.c = group
         if ids is not None:
-            ids += [job_id, *(stage.id for stage in stages)]
-        options = signature.options
+            ids.append(job_id)
+        envelope = self._envelope(signature, now, tick_ms)
+        if member is not None:
+            envelope.g = member
+        if group is not None:
+            envelope.c = group
+        if signature.stages or signature.handler is not None:
+            self._chain(envelope, signature, now, ids)
         entry = self.seal(
             envelope,
             job_id,
             options.get("queue") or signature.task.settings.queue,
-            _run_at_ms(options, now, self._zone),
+            _run_at_ms(options, now, self._zone) if options else 0,
             fresh="id" not in options,
         )
         if signature.task.settings.unique is None:
             return entry
         key, until = unique_key(signature, envelope)
         return entry._replace(unique=key, unique_until=until)
+
+    def _chain(
+        self, envelope: Envelope, signature: Signature[Any], now: int, ids: list[str] | None
+    ) -> None:
+        stages = [self._stage(stage, now) for stage in signature.stages]
+        envelope.n = stages or None
+        envelope.f = None if signature.handler is None else self._stage(signature.handler, now)
+        if ids is not None:
+            ids += [stage.id for stage in stages]
 
     def seal(
         self,
@@ -94,16 +103,19 @@ class Packer:
         encode = task.codec.encode_partial if signature.partial else task.codec.encode_call
         positional, keyword = encode(signature.args, signature.kwargs)
         expires = options.get("expires", task.settings.expires)
-        return Envelope(
-            p=options.get("priority", task.settings.priority),
-            t=task.name,
-            a=NOTHING if positional is None else msgspec.Raw(positional),
-            k=NOTHING if keyword is None else msgspec.Raw(keyword),
-            e=now,
-            x=None if expires is None else moment_ms(expires, now, self._zone),
-            s=tick_ms,
-            o={k: v for k, v in options.items() if k in CARRIED} or None,
+        # Most calls have few of the fields: what is given is set, one by one.
+        envelope = Envelope(
+            p=options.get("priority", task.settings.priority), t=task.name, e=now, s=tick_ms
         )
+        if positional is not None:
+            envelope.a = msgspec.Raw(positional)
+        if keyword is not None:
+            envelope.k = msgspec.Raw(keyword)
+        if expires is not None:
+            envelope.x = moment_ms(expires, now, self._zone)
+        if options:
+            envelope.o = {k: v for k, v in options.items() if k in CARRIED} or None
+        return envelope
 
     def _stage(self, signature: Signature[Any], now: int) -> Stage:
         options = signature.options

@@ -111,9 +111,12 @@ def _plan_call(
 ) -> list[Result[Any]]:
     """Plan a call with the stages that follow it; returns the results of all of them."""
     ids: list[str] = []
-    entry = app.packer.pack(signature, member=member, ids=ids)
+    entry = app.packer.pack(signature, member=member, ids=ids if signature.stages else None)
     plan.entries.append(entry)
     plan.tasks.append(signature.task.name)
+    if not signature.stages:
+        decode = signature.task.codec.decode_result
+        return [Result(app, entry.id, entry.queue, decode)]  # type: ignore[arg-type]
     results: list[Result[Any]] = []
     for job_id, stage in zip(ids, (signature, *signature.stages), strict=True):
         queue = stage.options.get("queue") or stage.task.settings.queue

@@ -40,9 +40,10 @@ class Signature(Generic[R]):
         self.handler: Signature[Any] | None = None
         """What is enqueued when the pipeline ends without a value."""
         self.args = tuple(args)
-        self.kwargs = dict(kwargs or {})
-        self.options = dict(options or {})
-        check_call_options(self.options)
+        self.kwargs = dict(kwargs) if kwargs else {}
+        self.options = dict(options) if options else {}
+        if self.options:
+            check_call_options(self.options)
 
     def __repr__(self) -> str:
         names = " -> ".join(s.task.name for s in (self, *self.stages))

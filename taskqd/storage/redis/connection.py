@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from importlib import import_module
+from typing import Any, cast
 
 from redis import exceptions as driver
 from redis.connection import SSLConnection
@@ -23,6 +25,8 @@ from taskqd.storage.redis.faults import code_of, is_reply, translate
 from taskqd.storage.redis.scripts import Script
 
 CALL_S = 5.0
+PIECE_BYTES = 65_536
+"""Commands are sent together up to this size."""
 STALE_S = 0.05
 """A connection unused for so long is looked at before it is trusted with a write."""
 
@@ -30,6 +34,15 @@ Args = Sequence[Any]
 """One command: str, bytes, int or float."""
 
 _RECONNECT = ("READONLY", "MASTERDOWN", "CLUSTERDOWN", "NOAUTH")
+
+
+@cache
+def fast_pack() -> Callable[[tuple[Any, ...]], bytes] | None:
+    """Return hiredis's encoder of commands, None where it is not installed."""
+    try:
+        return cast("Callable[[tuple[Any, ...]], bytes]", import_module("hiredis").pack_command)
+    except ImportError:
+        return None
 
 
 class Link:
@@ -66,7 +79,12 @@ class Link:
 
     def run(self, script: Script, key: str, args: Args, *, write: bool = True) -> Any:
         """Run one script.  The hot path of everything."""
-        return self.run_all([(script, key, args)], write=write)[0]
+        if script.sha not in self._loaded or self._stale():
+            return self.run_all([(script, key, args)], write=write)[0]
+        [reply] = replies = self._exchange([("EVALSHA", script.sha, 1, key, *args)], write)
+        if isinstance(reply, RedisError):
+            return self._again([(script, key, args)], (), replies, write)[0]
+        return reply
 
     def run_all(
         self,
@@ -128,7 +146,8 @@ class Link:
         self.open()
         connection = self._connection
         try:
-            connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+            for piece in self._pack(commands):
+                connection.send_packed_command(piece, check_health=False)
         except (RedisError, OSError) as error:
             self.close()
             if used and len(commands) == 1 and isinstance(error, driver.ConnectionError):
@@ -136,6 +155,23 @@ class Link:
                 self.send(commands)
                 return
             raise translate(error, self.where, unknown=len(commands) > 1) from error
+
+    def _pack(self, commands: Sequence[Args]) -> Iterator[list[bytes]]:
+        """Pack in pieces, so that the server works on one while the next is packed."""
+        pack = fast_pack() or self._pack_slowly
+        piece, size = [], 0
+        for command in commands:
+            packed = pack(tuple(command))
+            piece.append(packed)
+            size += len(packed)
+            if size >= PIECE_BYTES:
+                yield piece
+                piece, size = [], 0
+        if piece:
+            yield piece if len(piece) == 1 else [b"".join(piece)]
+
+    def _pack_slowly(self, command: tuple[Any, ...]) -> bytes:
+        return b"".join(self._connection.pack_command(*command))
 
     def read(self, *, write: bool = True) -> Any:
         """Read one reply; an error that the server answers is returned, not raised."""

@@ -24,6 +24,9 @@ class Produce(Core):
     _doctor: Doctor
 
     def enqueue(self, jobs: Sequence[Entry]) -> list[bool]:
+        if len(jobs) == 1:
+            self.announce((jobs[0].queue,))
+            return self._enqueue(jobs[0].queue, jobs)
         queues = list(dict.fromkeys(job.queue for job in jobs))
         self.announce(queues)
         if len(queues) <= 1:
@@ -35,6 +38,8 @@ class Produce(Core):
 
     def _enqueue(self, queue: str, jobs: Sequence[Entry]) -> list[bool]:
         durable = self._needs_wait()
+        if len(jobs) == 1 and not durable:
+            return _verdicts(1, self.run(*_call(queue, jobs, durable=False)))
         chunks = list(_chunks(jobs))
         result: list[bool] = []
         for at in range(0, len(chunks), WINDOW):
