@@ -20,6 +20,14 @@ class ModelJob:
     worker: str = ""
     token: int = 0
     answer: bytes = b""
+    notes: dict[str, bytes] = field(default_factory=dict)
+    stop: bytes | None = None
+    """Asked to stop: the answer that it gets instead of another attempt."""
+    unique: str = ""
+    until_start: bool = False
+
+    def let_go(self) -> None:
+        self.notes, self.stop, self.unique = {}, None, ""
 
 
 STATES = {
@@ -54,12 +62,18 @@ class Model:
     def enqueue(self, job: ModelJob, *, later: bool) -> bool:
         if (job.queue, job.id) in self.jobs:
             return False
+        if job.unique and self.unique_holder(job.queue, job.unique):
+            return False
         self.jobs[job.queue, job.id] = job
         if later:
             job.place = "later"
         else:
             self._put(job)
         return True
+
+    def unique_holder(self, queue: str, key: str) -> str | None:
+        here = (job for job in self.jobs.values() if job.queue == queue)
+        return next((job.id for job in here if job.unique == key), None)
 
     def lease(self, worker: str, order: list[str], limit: int, *, alone: bool) -> list[ModelJob]:
         got: list[ModelJob] = []
@@ -75,6 +89,8 @@ class Model:
         for job in got:
             self._take(job)
             job.place, job.worker = "held", worker
+            if job.until_start:
+                job.unique = ""
         return got
 
     def holds(self, worker: str) -> list[ModelJob]:
@@ -97,7 +113,9 @@ class Model:
 
     def _end(self, job: ModelJob, end: Outcome) -> None:
         self._take(job)
-        if end.kind in ("retry", "requeue"):
+        if end.kind in ("retry", "requeue") and job.stop is not None:
+            self.finish(job, job.stop)
+        elif end.kind in ("retry", "requeue"):
             job.record, job.suspect = rewrite(job.record, end.marks, end.resume), False
             if end.delay_ms > 1000:
                 job.place = "later"
@@ -109,12 +127,14 @@ class Model:
         elif end.kind == "bury":
             job.record = rewrite(job.record, end.marks, None)
             job.place, job.answer, job.suspect = "dead", end.answer, False
+            job.let_go()
         else:
             self.finish(job, end.answer)
 
     def finish(self, job: ModelJob, answer: bytes) -> None:
         self._take(job)
         job.place, job.answer = "ended", answer
+        job.let_go()
         if not answer:
             del self.jobs[job.queue, job.id]
 
@@ -132,6 +152,9 @@ class Model:
         started = [job for job in held if running is None or job.token in running]
         found = {}
         for job in sorted(held, key=lambda job: job.token, reverse=True):
+            if job.stop is not None:
+                self.finish(job, job.stop)
+                continue
             marks = split_record(job.record).marks
             what = "released"
             if job in started and how != "released":
@@ -139,8 +162,8 @@ class Model:
                 crashed = how == Reason.ORPHANED
                 marks = Marks(
                     marks.attempts + 1,
-                    marks.failures,
-                    marks.interruptions + (not crashed),
+                    marks.failures + (how == Reason.TIMEOUT),
+                    marks.interruptions + (how == Reason.INTERRUPTED),
                     marks.crashes + crashed,
                     marks.error,
                 )

@@ -18,6 +18,7 @@ from taskqd.clock import now_ms
 from taskqd.errors import NodeExpired
 from taskqd.job import Entry, Lease, Marks, Outcome, State
 from taskqd.storage.base import Node
+from taskqd.storage.features import Hold
 from tests.property.model import Model, ModelJob
 from tests.support.rig import done, payload, until
 from tests.support.storages import Backend
@@ -39,7 +40,9 @@ delays = st.sampled_from([0, 0, 1, FAR_MS])
 ends = st.tuples(kinds, delays, marks, st.booleans())
 picks = st.integers(min_value=0, max_value=11)
 """Which of some things, by number."""
-
+KEYS = ["k", "s"]
+uniques = st.sampled_from(["", "", "", *KEYS])
+"""Unique keys; "s" is held until its job starts."""
 
 controls = st.sampled_from(
     "cancel reschedule hurry revive purge_dead pause resume resume fire register heartbeat "
@@ -61,7 +64,8 @@ class StorageMachine(RuleBasedStateMachine):
         self.tokens: dict[tuple[str, str], int] = {}
         for node in NODES:
             self.register(node)
-        self.enqueue([(f"j{number}", QUEUES[number % 2], number % 3) for number in range(4)], False)
+        names = [(f"j{number}", QUEUES[number % 2], number % 3, "") for number in range(4)]
+        self.enqueue(names, False)
 
     def teardown(self) -> None:
         if hasattr(self, "storage"):
@@ -71,19 +75,29 @@ class StorageMachine(RuleBasedStateMachine):
     # -- producers -----------------------------------------------------------------------------
 
     @rule(
-        names=st.lists(st.tuples(job_ids, queues, st.integers(0, 2)), max_size=4),
+        names=st.lists(st.tuples(job_ids, queues, st.integers(0, 2), uniques), max_size=4),
         later=st.booleans(),
     )
-    def enqueue(self, names: list[tuple[str, str, int]], later: bool) -> None:
+    def enqueue(self, names: list[tuple[str, str, int, str]], later: bool) -> None:
         run_at_ms = now_ms() + FAR_MS if later else 0
         entries = [
-            Entry(job_id, queue, payload(job_id, priority), run_at_ms, priority, fresh=False)
-            for job_id, queue, priority in names
+            Entry(
+                job_id,
+                queue,
+                payload(job_id, priority),
+                run_at_ms,
+                priority,
+                fresh=False,
+                unique=key,
+                unique_until="start" if key == "s" else "done",
+            )
+            for job_id, queue, priority, key in names
         ]
         assert self.storage.enqueue(entries) == [self._enqueue(entry) for entry in entries]
 
     def _enqueue(self, entry: Entry) -> bool:
         job = ModelJob(entry.id, entry.queue, entry.payload, entry.priority)
+        job.unique, job.until_start = entry.unique, entry.unique_until == "start"
         return self.model.enqueue(job, later=entry.run_at_ms > 0)
 
     def fire(self, tick: str, job_id: str, queue: str) -> None:
@@ -118,6 +132,9 @@ class StorageMachine(RuleBasedStateMachine):
             ]
         got = self.model.lease(worker, order, limit, alone=alone) if limit else []
         self._leased(turn.leases, got)
+        stops = {job.id for job in self.model.holds(worker) if job.stop is not None}
+        # Queues behind the one that filled the limit were not asked.
+        assert set(turn.stops) <= stops if limit else set(turn.stops) == stops
 
     def _outcomes(self, worker: str, ends: list[tuple[str, int, Marks, bool]]) -> list[Outcome]:
         held = self.model.holds(worker)
@@ -183,6 +200,29 @@ class StorageMachine(RuleBasedStateMachine):
     def lease(self, worker: str, limit: int) -> None:
         self.turn(worker, QUEUES, limit, False, [], 0)
 
+    @rule(pick=picks, key=st.sampled_from(KEYS), once=st.booleans(), late=st.booleans())
+    def note(self, pick: int, key: str, once: bool, late: bool) -> None:
+        worker = self._holder(pick)
+        held = self.model.holds(worker)
+        if not held:
+            return
+        job, value = _pick(held, pick), b"%d" % pick
+        hold = Hold(worker, job.id, job.queue, job.token - late)
+        kept = "fenced" if late else "present" if once and key in job.notes else "kept"
+        assert self.storage.note(hold, key, value, once=once) == kept
+        if kept == "kept":
+            job.notes[key] = value
+
+    @rule(pick=picks)
+    def stop(self, pick: int) -> None:
+        queue, job_id = _pick([*self.model.jobs, ("q", "unknown")], pick)
+        job = self.model.jobs.get((queue, job_id))
+        answer = done(0, "cancelled")
+        runs = job is not None and job.place == "held"
+        assert self.storage.stop(job_id, queue, answer, 300) is runs
+        if job is not None and runs:
+            job.stop = answer
+
     # -- nodes and recovery --------------------------------------------------------------------
 
     def register(self, node: str) -> None:
@@ -195,7 +235,7 @@ class StorageMachine(RuleBasedStateMachine):
     @rule(
         pick=picks,
         chosen=st.just(2**16 - 1) | subset,
-        how=st.sampled_from(["orphaned", "orphaned", "interrupted", "released"]),
+        how=st.sampled_from(["orphaned", "orphaned", "interrupted", "timeout", "released"]),
     )
     def crash(self, pick: int, chosen: int, how: str) -> None:
         self.recover_worker(self._holder(pick), chosen, how)
@@ -364,6 +404,16 @@ class StorageMachine(RuleBasedStateMachine):
         for worker in WORKERS:
             held = {(one.queue, one.id): one.token for one in self.storage.holdings(worker, QUEUES)}
             assert held == {(job.queue, job.id): job.token for job in self.model.holds(worker)}
+
+    @invariant()
+    @precondition(lambda self: hasattr(self, "storage"))
+    def notes_and_unique_keys_are_those_predicted(self) -> None:
+        for (queue, job_id), job in self.model.jobs.items():
+            assert self.storage.notes(job_id, queue) == job.notes
+        for queue in QUEUES:
+            for key in KEYS:
+                holder = self.model.unique_holder(queue, key)
+                assert self.storage.unique_holder(queue, key) == holder
 
     def drain(self) -> None:
         """Run everything to its end: all comes in the order predicted, and nothing is left."""
