@@ -39,6 +39,8 @@ class Tell(NamedTuple):
 class Drain(NamedTuple):
     worker_id: str
     line: Timeline
+    late: tuple[SlotView, ...] = ()
+    """The job past its deadline for which the others have to go, if that is the reason."""
 
 
 class Interrupt(NamedTuple):
@@ -53,8 +55,8 @@ class Condemn(NamedTuple):
     worker_id: str
     reason: str
     ladder: tuple[tuple[float, str], ...]
-    late: SlotView | None = None
-    """The job past its deadline that is the reason."""
+    late: tuple[SlotView, ...] = ()
+    """The jobs past their deadlines that are the reason."""
 
 
 class Signal(NamedTuple):

@@ -65,8 +65,8 @@ class Child:
     queues: tuple[str, ...] = ()
     """What a worker leases from; what a scheduler was told to serve."""
     killed_for: str = ""
-    late: SlotView | None = None
-    """The job for whose timeout it is killed."""
+    late: tuple[SlotView, ...] = ()
+    """The jobs for whose timeout it is killed."""
     ladder: tuple[tuple[float, str], ...] = ()
     """(seconds after `since_s`, signal) of a dying child."""
     rungs: int = 0
@@ -160,6 +160,8 @@ class Seen:
     """A job past its deadline, at first sight."""
     overdue: SlotView | None = None
     """The same, seen twice."""
+    only_late: bool = False
+    """It runs nothing but jobs past their deadlines."""
 
 
 @dataclass(slots=True)

@@ -78,8 +78,9 @@ class Hands:
             child.queues = message.queues
         self._house.lines.tell(worker_id, message)
 
-    def _drain(self, worker_id: str, line: Timeline) -> None:
+    def _drain(self, worker_id: str, line: Timeline, late: tuple[SlotView, ...]) -> None:
         child = self._child(worker_id)
+        child.late = late
         child.line = line
         child.feel(Event.DRAIN, self._house.clock())
         grace_s = max(0.0, line.interrupt_s - self._house.clock())
@@ -96,7 +97,7 @@ class Hands:
         worker_id: str,
         reason: str,
         ladder: tuple[tuple[float, str], ...],
-        late: SlotView | None = None,
+        late: tuple[SlotView, ...] = (),
     ) -> None:
         child = self._child(worker_id)
         child.late = late

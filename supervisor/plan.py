@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from taskqd.board import SlotView
 from taskqd.messages import Quiet, Resume, Serve
 
 from . import stop
@@ -213,7 +214,7 @@ def _stuck(fleet: Fleet, child: Child) -> Condemn | None:
             return Condemn(child.worker_id, f"no beat for {seen.beat_age_s:.1f} s", STUCK)
         return Condemn(child.worker_id, f"hung: no beat for {seen.beat_age_s:.1f} s", HUNG)
     if seen.overdue is not None and fleet.kills_overdue:
-        return Condemn(child.worker_id, f"timeout of {seen.overdue.task}", HUNG, seen.overdue)
+        return Condemn(child.worker_id, f"timeout of {seen.overdue.task}", HUNG, (seen.overdue,))
     return None
 
 
@@ -227,18 +228,32 @@ def _patience_s(child: Child) -> float:
 
 def _worker(fleet: Fleet, child: Child, now_s: float) -> Iterator[Action]:
     if child.line is not None:
-        yield from _draining(child, child.line, now_s)
+        yield from _draining(fleet, child, child.line, now_s)
     elif child.state in (State.SPAWNING, State.BOOTING, State.READY):
         if fleet.stop is not None:
             yield Drain(child.worker_id, fleet.stop.line)
         elif not fleet.workers[child.number].active:
             yield Drain(child.worker_id, stop.begin(now_s, fleet.grace_s))
+        elif late := _overdue(fleet, child):
+            yield Drain(child.worker_id, stop.begin(now_s, fleet.grace_s), (late,))
         elif child.quiet is not fleet.quiet:
             yield Tell(child.worker_id, Quiet() if fleet.quiet else Resume())
 
 
-def _draining(child: Child, line: stop.Timeline, now_s: float) -> Iterator[Action]:
+def _overdue(fleet: Fleet, child: Child) -> SlotView | None:
+    """Return the job that is past its deadline in a worker of several slots."""
+    seen = fleet.seen.get(child.worker_id)
+    return seen.overdue if seen is not None and child.state is State.READY else None
+
+
+def _draining(fleet: Fleet, child: Child, line: stop.Timeline, now_s: float) -> Iterator[Action]:
     if child.state is not State.DRAINING:
+        return
+    seen = fleet.seen.get(child.worker_id)
+    if child.late and seen is not None and seen.only_late and not child.interrupted:
+        # Its siblings are done, so only those that are to blame still run.
+        reason = f"timeout of {child.late[0].task}"
+        yield Condemn(child.worker_id, reason, HUNG, tuple(seen.busy))
         return
     if now_s >= line.interrupt_s and not child.interrupted:
         yield Interrupt(child.worker_id)

@@ -67,16 +67,17 @@ def on_jobs(verdict: Verdict, held: list[SlotView]) -> str:
 
 
 def owed(
-    verdict: Verdict, held: list[SlotView], late: SlotView | None, *, interrupted: bool
+    verdict: Verdict, held: list[SlotView], late: tuple[SlotView, ...], *, interrupted: bool
 ) -> tuple[str, str]:
     """Return how the jobs of a dead child are given back, and the error kept with them.
 
-    `late`: the job for whose timeout it was killed.  Where that one had ended in the meantime, the
-    next one is not to blame for anything.
+    `late`: the jobs for whose timeout it was killed.  Where one of them had ended in the meantime,
+    the next one is not to blame for anything.
     """
-    if late is not None and [view.token for view in held] == [late.token]:
-        limit_s = (late.deadline_ns - late.started_ns) / 1e9
-        return "timeout", f"TaskTimeout: ran longer than {limit_s:g} s"
-    if late is not None and len(held) == 1:
-        return "interrupted", on_jobs(verdict, held)
-    return "interrupted" if interrupted else "orphaned", on_jobs(verdict, held)
+    if not late or not held:
+        return "interrupted" if interrupted else "orphaned", on_jobs(verdict, held)
+    if {view.token for view in held} <= {view.token for view in late}:
+        limits_s = {(view.deadline_ns - view.started_ns) / 1e9 for view in held}
+        limit = f"{limits_s.pop():g} s" if len(limits_s) == 1 else "its timeout"
+        return "timeout", f"TaskTimeout: ran longer than {limit}"
+    return "interrupted", on_jobs(verdict, held)

@@ -28,16 +28,15 @@ def _see(child: Child, rows: Board, now_ns: int, before: SlotView | None) -> See
     row = rows.row(child.number)
     beat_ns = row.get(board.BEAT)
     busy = row.busy()
-    late = next(
-        (v for v in busy if v.deadline_ns and now_ns > v.deadline_ns + OVERDUE_S * _S),
-        None,
-    )
+    over = [v for v in busy if v.deadline_ns and now_ns > v.deadline_ns + OVERDUE_S * _S]
+    late = over[0] if over else None
     return Seen(
         beat_age_s=max(0, now_ns - beat_ns) / _S if beat_ns else None,
         busy=busy,
         counters=counters(rows, child.number),
         late=late,
         overdue=late if late is not None and late == before else None,
+        only_late=bool(busy) and len(over) == len(busy),
     )
 
 
@@ -86,3 +85,4 @@ def excuse(fleet: Fleet) -> None:
     """Judge nobody by what was seen: the clock went on while nobody ran."""
     for seen in fleet.seen.values():
         seen.beat_age_s = seen.late = seen.overdue = None
+        seen.only_late = False

@@ -97,6 +97,25 @@ def test_a_timeout_counts_as_a_failure_and_is_retried(shop: Shop) -> None:
         assert daemon.stop() == 0
 
 
+def test_a_timeout_in_a_thread_costs_its_siblings_nothing(shop: Shop) -> None:
+    workers = {"count": 1, "type": "thread", "concurrency": 4}
+    with shop.open(workers=workers) as daemon:
+        siblings = [tasks.nap(n, 2.5) for n in range(2)]
+        late, again = tasks.endless(), tasks.slow_at_first()
+        for result in siblings:
+            assert result.get(timeout=30) == {
+                "attempt": 1,
+                "failures": 0,
+                "interruptions": 0,
+                "crashes": 0,
+            }
+        with pytest.raises(TaskFailed, match="TaskTimeout: ran longer than 1 s"):
+            late.get(timeout=30)
+        assert again.get(timeout=30)["failures"] == 1
+        assert "endless" in daemon.wait("worker.hung")["stack"]
+        assert daemon.stop() == 0
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("shop", ["sqlite"], indirect=True)
 def test_a_job_that_lets_no_other_thread_run_is_left_alone_and_a_frozen_worker_is_not(

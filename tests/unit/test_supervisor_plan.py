@@ -249,8 +249,22 @@ def test_a_job_past_its_deadline_costs_a_worker_of_one_slot_only() -> None:
     fleet = fleet_of()
     fleet.seen["n.0"] = seen_of(overdue=overdue)
     assert condemned(fleet).reason == "timeout of shop.slow"
-    fleet.kills_overdue = False
-    assert plan(fleet, NOW) == []
+    assert condemned(fleet).late == (overdue,)
+
+
+def test_a_worker_of_several_slots_lets_the_siblings_of_a_late_job_finish_first() -> None:
+    late = SlotView(0, 7, 0, 1, "job-7", "shop.slow")
+    sibling = SlotView(1, 8, 0, 0, "job-8", "shop.fair")
+    fleet = fleet_of(kills_overdue=False)
+    fleet.seen["n.0"] = Seen(0.5, [late, sibling], (0, 0, 0, 0), overdue=late)
+    (drain,) = plan(fleet, NOW)
+    assert isinstance(drain, actions.Drain)
+    assert drain.late == (late,)
+    child = worker(fleet)
+    child.state, child.line, child.late = State.DRAINING, drain.line, drain.late
+    assert plan(fleet, NOW + 1) == []
+    fleet.seen["n.0"] = Seen(0.5, [late], (0, 0, 0, 0), overdue=late, only_late=True)
+    assert condemned(fleet, NOW + 1).late == (late,)
 
 
 def test_a_child_that_never_gets_ready_is_killed_unless_it_waits_for_its_storage() -> None:

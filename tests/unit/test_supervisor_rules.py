@@ -29,8 +29,8 @@ KILLED = verdict.judge(-9, killed_for="timeout of shop.slow")
 
 
 def test_the_job_that_was_late_counts_a_timeout_and_one_that_came_after_it_does_not() -> None:
-    late = view(7)
-    assert verdict.owed(KILLED, [late], late, interrupted=False) == (
+    late = (view(7),)
+    assert verdict.owed(KILLED, [*late], late, interrupted=False) == (
         "timeout",
         "TaskTimeout: ran longer than 2.5 s",
     )
@@ -38,8 +38,8 @@ def test_the_job_that_was_late_counts_a_timeout_and_one_that_came_after_it_does_
 
 
 def test_jobs_of_a_worker_that_died_by_itself_are_orphaned() -> None:
-    assert verdict.owed(KILLED, [view(7)], None, interrupted=False)[0] == "orphaned"
-    assert verdict.owed(KILLED, [view(7)], None, interrupted=True)[0] == "interrupted"
+    assert verdict.owed(KILLED, [view(7)], (), interrupted=False)[0] == "orphaned"
+    assert verdict.owed(KILLED, [view(7)], (), interrupted=True)[0] == "interrupted"
 
 
 # -- the timeline of a stop ------------------------------------------------------------------------
