@@ -156,7 +156,7 @@ def _row_of_answer(row: JobRow, answer: Answer | None) -> dict[str, Any]:
 
 def _error(marks: Marks, answer: Answer | None) -> str:
     if answer and answer.failure:
-        return f"{answer.failure.type_name}: {answer.failure.message}"
+        return f"{answer.failure.type_name}: {answer.failure.message}".removeprefix(": ")
     return marks.error
 
 
