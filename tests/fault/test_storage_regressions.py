@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Iterator
 
 import pytest
+import redis
 
 from taskqd.storage import open_storage
 from taskqd.storage.base import Storage
 from tests.support.daemon import ROOT
-from tests.support.rig import Rig, ids
+from tests.support.rig import Rig, ids, until
 from tests.support.storages import Backend, open_backend
 
 NAMESPACE = "shop"
@@ -60,3 +62,27 @@ def test_a_job_handed_to_a_worker_that_was_dead_already_was_counted_as_its_crash
     (lease,) = rig.lease(10)
     assert ids([lease]) == ["late"]
     assert lease.record.startswith(b"{"), "its record says that something has happened to it"
+
+
+def test_a_job_was_dropped_that_rang_a_worker_which_did_not_know_that_it_was_listed_as_idle(
+    backend: Backend, storage: Storage
+) -> None:
+    """A turn that a worker has given up (the server was silent) may be done later all the same."""
+    if backend.name == "sqlite":
+        pytest.skip("no commands under way: calls are done when they return")
+    rig = Rig(storage)
+    forgotten = open_storage(backend.url, storage.namespace)
+    forgotten.bell("n.1", ["q"]).arm()
+    forgotten.turn("n.1", (), ["q"], 1, idle=True)
+    with redis.Redis(unix_socket_path=backend.url.removeprefix("unix://")) as client:
+        client.client_kill_filter(_type="normal", skipme=True)
+    worker = open_storage(backend.url, storage.namespace)
+    bell = worker.bell("n.1", ["q"])
+    bell.arm()
+    worker.turn("n.1", (), ["q"], 1, idle=True)
+    rig.put("job")
+    until(lambda: select.select([bell.fileno()], [], [], 0)[0], "the bell rings")
+    leases = worker.turn("n.1", (), ["q"], 1, idle=True).leases
+    assert ids([*leases, *bell.answer()]) == ["job"]
+    bell.close()
+    worker.close()

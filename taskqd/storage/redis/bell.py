@@ -40,9 +40,11 @@ class Listener:
         if self.waiting and drop and self._link.is_readable():
             with contextlib.suppress(StorageUnavailable):  # it is closed then, and opened below
                 self.take()
-        if self.waiting and monotonic_s() - self._sent_s > BLOCK_S + CALL_S:
-            self.close()  # a wait that never ended is on a dead connection
         if self.waiting:
+            if monotonic_s() - self._sent_s > BLOCK_S + CALL_S and not self._link.is_readable():
+                self.close()
+                # law: what that wait was given is in the holdings, and only there.
+                raise StorageUnavailable(f"{self._link.where}: a blocking read never ended")
             return
         self._link.send([self._command])
         self._sent_s = monotonic_s()
@@ -93,6 +95,9 @@ class RedisBell:
         """Take note of what a turn says of the queue's idle list (see turn.lua)."""
         if registered == 1:
             self._listed[queue] = queue in self._listed
+        elif registered == 2:
+            # Also where a command that was given up has put it there, and nobody knew.
+            self._listed.setdefault(queue, False)
         elif registered == -1 and not self._listed.get(queue, True):
             del self._listed[queue]
 

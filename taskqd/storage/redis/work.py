@@ -84,6 +84,9 @@ class Work(Core):
         bell = self._bell_of(worker)
         if bell is not None:
             bell.reset()
+        # law: an answer first.  A server that was silent still has what was sent over connections
+        # that were given up; once it has answered here, it has done all of that.
+        self._link.call("PING")
         replies = self.run_each("holdings", queues, [worker])
         leases = [
             Lease(job_id.decode(), queue, int(held.rstrip(b"s")), record, held.endswith(b"s"))
