@@ -30,7 +30,7 @@ from tests.fault.world import GRACE_S, LEASE_S, Broke, World, wait_for
 from tests.support.daemon import Daemon
 
 READY_S = 30.0
-DRAIN_S = 120.0
+DRAIN_S = 60.0
 CLIENTS = 2
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -19,6 +20,7 @@ LOOK_S = 0.25
 FEW = 6
 """Ticks go on, so the queues are never quite empty."""
 PAGE = 1000
+SHOWN = 10
 
 
 def open_storage(world: World) -> Storage:
@@ -30,12 +32,22 @@ def wait_drained(storage: Storage, timeout_s: float) -> None:
     until_s = time.monotonic() + timeout_s
     while (left := _left(storage)) > FEW:
         if time.monotonic() > until_s:
-            raise Broke(f"not drained {timeout_s:g} s after the last fault: {left} jobs are left")
+            what = "; ".join(_unfinished(storage))
+            raise Broke(f"not drained {timeout_s:g} s after the last fault: {left} left: {what}")
         time.sleep(LOOK_S)
 
 
 def _left(storage: Storage) -> int:
     return sum(row.queued + row.scheduled + row.running for row in storage.queues())
+
+
+def _unfinished(storage: Storage) -> Iterator[str]:
+    """Say where the jobs are that do not end, and who is there to run them."""
+    for state in (State.QUEUED, State.SCHEDULED, State.RUNNING):
+        for row in itertools.islice(storage.jobs(state), SHOWN):
+            yield f"{row.id} {row.queue} {state} {row.worker} {row.record[:40]!r}"
+    for node in storage.nodes():
+        yield f"node {node.node.id} {node.node.name} {node.expires_in_s:.1f} s {node.workers}"
 
 
 def final(world: World, storage: Storage, rules: Rules, ticks_until: int) -> Final:
