@@ -7,7 +7,7 @@ from itertools import pairwise
 from taskqd.clock import monotonic_s
 from taskqd.job import Marks
 from taskqd.storage.features import Features
-from tests.support.rig import Rig, ack, ids, outcome, until
+from tests.support.rig import Rig, ack, entry, ids, outcome, until
 
 
 def test_a_rate_counts_up_to_its_limit_and_says_when_to_ask_again(
@@ -59,6 +59,13 @@ def test_one_job_of_a_key_at_a_time(features: Features, rig: Rig) -> None:
 def test_a_batch_with_one_key_twice_has_one_job(features: Features, rig: Rig) -> None:
     assert rig.put("a", "b", unique="k") == [True, False]
     assert rig.order() == ["a"]
+
+
+def test_a_known_job_takes_no_key_from_the_next_of_its_batch(features: Features, rig: Rig) -> None:
+    rig.put("a")
+    jobs = [entry("a", unique="k", fresh=False), entry("b", unique="k")]
+    assert rig.storage.enqueue(jobs) == [False, True]
+    assert features.unique_holder("q", "k") == "b"
 
 
 def test_a_repeat_of_the_holder_itself_is_known_not_refused_for_ever(

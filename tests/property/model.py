@@ -140,7 +140,10 @@ class Model:
 
     def release(self, worker: str, jobs: list[ModelJob]) -> None:
         for job in sorted(jobs, key=lambda job: job.token, reverse=True):
-            self._put(job, head=True)
+            if job.stop is not None:
+                self.finish(job, job.stop)
+            else:
+                self._put(job, head=True)
 
     # -- recovery ------------------------------------------------------------------------------
 

@@ -32,28 +32,21 @@ def add_unique(
     jobs: Sequence[Entry],
     add: Callable[[Sequence[Entry]], list[bool]],
 ) -> list[bool]:
-    """Add those of the jobs whose key nobody holds; of two in one batch, the first."""
-    taken: set[tuple[str, str]] = set()
-    free = [_is_free(unit, lines[job.queue], job, taken) for job in jobs]
-    new = iter(add([job for job, may in zip(jobs, free, strict=True) if may]))
-    added = [may and next(new) for may in free]
-    for job, is_new in zip(jobs, added, strict=True):
-        if is_new and job.unique:
-            line = lines[job.queue]
-            until_start = job.unique_until == "start"
-            unit.db.rows(_KEEP_KEY, (line.id, job.id, job.unique, until_start))
-            unit.db.rows("UPDATE job SET extras=1 WHERE queue=? AND id=?", (line.id, job.id))
-    return added
+    """Add those of the jobs whose key nobody holds, one by one: each may take a key from the next."""
+    return [_add_one(unit, lines[job.queue], job, add) for job in jobs]
 
 
-def _is_free(unit: Unit, line: Line, job: Entry, taken: set[tuple[str, str]]) -> bool:
-    if not job.unique:
-        return True
-    holder = unique_holder(unit, line, job.unique)
-    if (job.queue, job.unique) in taken or holder not in (None, job.id):
+def _add_one(
+    unit: Unit, line: Line, job: Entry, add: Callable[[Sequence[Entry]], list[bool]]
+) -> bool:
+    if job.unique and unique_holder(unit, line, job.unique) not in (None, job.id):
         return False
-    taken.add((job.queue, job.unique))
-    return True
+    [is_new] = add([job])
+    if is_new and job.unique:
+        until_start = job.unique_until == "start"
+        unit.db.rows(_KEEP_KEY, (line.id, job.id, job.unique, until_start))
+        unit.db.rows("UPDATE job SET extras=1 WHERE queue=? AND id=?", (line.id, job.id))
+    return is_new
 
 
 def unique_holder(unit: Unit, line: Line, key: str) -> str | None:
