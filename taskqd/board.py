@@ -99,8 +99,8 @@ class Row:
             self._slots + slot * SLOT.size + WORD_BYTES,
             started_ns,
             deadline_ns,
-            job_id.encode()[:40],
-            task.encode()[:64],
+            job_id.encode(),  # longer ones are cut by struct
+            task.encode(),
         )
         self._words[self._word(slot)] = token
 

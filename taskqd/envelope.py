@@ -11,7 +11,16 @@ import msgspec
 from taskqd.clock import now_ms
 from taskqd.errors import ConfigError, DecodeError, PayloadTooLarge
 from taskqd.ids import new_id
-from taskqd.job import ID_PATTERN, Entry, Envelope, Marks, Member, Stage, split_record
+from taskqd.job import (
+    ID_PATTERN,
+    NO_MARKS,
+    Entry,
+    Envelope,
+    Marks,
+    Member,
+    Stage,
+    split_record,
+)
 from taskqd.options import CARRIED, TaskOptions
 from taskqd.signing import Signer
 from taskqd.task import Signature
@@ -198,7 +207,9 @@ def unpack(
     Raises BadRecord or DecodeError where it is damaged or too new, SignatureError where the app
     signs and the signature is not right.
     """
-    marks, payload, signature = split_record(record)
+    marks, payload, signature = NO_MARKS, record, None  # which is almost all of them
+    if record[:1] != b"{" or b"\n" in record:
+        marks, payload, signature = split_record(record)
     if signer is not None:
         signer.verify(namespace, queue, job_id, payload, signature)
     try:

@@ -72,7 +72,10 @@ class Listeners:
 
     def run_hooks(self, hook: str, *args: Any) -> None:
         """Run the hooks in the order they were added.  CancelExecution of `pre_execute` passes."""
-        for name, function in list(self._hooks[hook].items()):
+        hooks = self._hooks[hook]
+        if not hooks:
+            return
+        for name, function in list(hooks.items()):
             try:
                 function(*args)
             except CancelExecution:

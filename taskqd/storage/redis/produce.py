@@ -119,16 +119,12 @@ def _chunks(jobs: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
 def _call(queue: str, jobs: Sequence[Entry], *, durable: bool) -> Call:
     """Return the cheapest script that takes these jobs in."""
     priority = jobs[0].priority
-    if all(_is_plain(job) and job.priority == priority for job in jobs):
-        args: list[Any] = [f"ready:{priority}" if priority else "ready", len(jobs)]
-        for job in jobs:
-            args += (job.id, job.payload)
-        return "enqueue_bulk", queue, args
-    return "enqueue", queue, ["1" if durable else "0", *fields(jobs)]
-
-
-def _is_plain(job: Entry) -> bool:
-    return job.fresh and not job.run_at_ms and not job.unique
+    args: list[Any] = [f"ready:{priority}" if priority else "ready", len(jobs)]
+    for job in jobs:
+        if job.run_at_ms or job.unique or job.priority != priority or not job.fresh:
+            return "enqueue", queue, ["1" if durable else "0", *fields(jobs)]
+        args += (job.id, job.payload)
+    return "enqueue_bulk", queue, args
 
 
 def fields(jobs: Sequence[Entry]) -> Iterator[Any]:
