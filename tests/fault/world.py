@@ -68,7 +68,6 @@ class World:
         self._neighbours_log = folder / "neighbour" / "log.jsonl"
         self._log_from = 0
         """Where in it this daemon's lines begin (and those of a killed one's children go on)."""
-        os.environ["TASKQD_STORAGE"] = self.url
 
     def _server(self) -> RedisServer:
         binary = available_servers().get(self.storage)
@@ -80,6 +79,8 @@ class World:
 
     def __enter__(self) -> World:
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._outside = os.environ.get("TASKQD_STORAGE")
+        os.environ["TASKQD_STORAGE"] = self.url
         if self.server:
             self.server.start()
         return self
@@ -97,6 +98,10 @@ class World:
                 daemon.process.wait()
         if self.server:
             self.server.stop()
+        # The tests that follow in this process have storages of their own.
+        os.environ.pop("TASKQD_STORAGE", None)
+        if self._outside is not None:
+            os.environ["TASKQD_STORAGE"] = self._outside
 
     def start_daemon(self, *flags: str) -> Daemon:
         """Start a daemon; its log goes on where the last one's ended."""

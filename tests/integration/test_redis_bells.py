@@ -215,7 +215,10 @@ def test_a_dead_idle_worker_leaves_nothing_behind(
     rig.put("a", "b")
     rows = rig.storage.recover_worker("n.1", QUEUES, running=[], how="orphaned", verdict="9")
     assert [(row.id, row.how) for row in rows] == [("a", "released")]
-    assert server.client().keys("*n.1*") == []
+    client = server.client()
+    left = client.keys("*n.1*")
+    assert left == [b"{%s}:gone:n.1" % rig.storage.namespace.encode()], "the mark of its end"
+    assert client.ttl(left[0]) > 0
     assert rig.order() == ["a", "b"]
 
 
