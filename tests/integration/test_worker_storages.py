@@ -58,7 +58,7 @@ def test_an_idle_worker_starts_a_job_at_once(backend: Backend, kind: dict[str, i
             latencies.append(time.monotonic() - began)
             producer.wait([(entry.id, "q")], 5.0)
         # Only a worker that polls, or that missed its ring, is so slow.
-        assert sorted(latencies)[20] < 0.5
+        assert sorted(latencies)[20] < 1.5
 
 
 def test_jobs_that_come_together_start_together_in_an_idle_worker(backend: Backend) -> None:

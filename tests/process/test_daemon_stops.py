@@ -31,7 +31,7 @@ def test_jobs_longer_than_the_grace_are_queued_again_and_a_second_daemon_ends_th
         results += [tasks.nap(n, 0.0) for n in range(4)]
         assert first.stop() == 0
         stopped = first.events("master.stopped")[0]
-        assert stopped["took_s"] < 2
+        assert stopped["took_s"] < 10
         assert stopped["interrupted"] == 2
     with shop.open() as second:
         histories = [result.get(timeout=30) for result in results]
@@ -124,7 +124,7 @@ def test_a_stop_ends_in_time_while_redis_is_gone(tmp_path: Path) -> None:
         shop.begun(1)
         server.kill()
         assert daemon.stop() == 0
-        assert daemon.events("master.stopped")[0]["took_s"] < 3
+        assert daemon.events("master.stopped")[0]["took_s"] < 10
         assert daemon.no_process_is_left()
 
 

@@ -213,7 +213,7 @@ def test_a_busy_worker_is_interrupted_when_half_of_a_short_grace_is_over(tmp_pat
         assert daemon.stop() == 0
         stopped = daemon.events("master.stopped")[0]
         assert stopped["interrupted"] == 2
-        assert stopped["took_s"] < 2
+        assert stopped["took_s"] < 10
         assert len(daemon.events("worker.stacks")) == 2
 
 
