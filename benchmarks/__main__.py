@@ -12,6 +12,7 @@ from . import drain as draining
 from . import idle as idling
 from . import peers as comparing
 from . import recovery as recovering
+from . import sqlite as on_sqlite
 from .side import ROOT, huey_side, taskqd_side
 from .versus import compare
 
@@ -59,6 +60,18 @@ def peers(quick: bool, rounds: int, only: tuple[str, ...], calm_s: float, write:
     if write:
         report.write_section("peers", text)
         report.write_plot("benchmarks-peers", peers_report.plot(chosen, medians))
+
+
+@main.command()
+@click.option("--rounds", default=3, show_default=True)
+@click.option("--calm-s", default=20.0, show_default=True, help="Wait so long for others to rest.")
+@click.option("--write", is_flag=True, help="Rewrite docs/benchmarks.md.")
+def sqlite(rounds: int, calm_s: float, write: bool) -> None:
+    """Taskqd beside SqliteHuey, at the same `synchronous`."""
+    text = f"{report.machine()}; taskqd {report.revision()}; WAL, 2 process workers each; medians of {rounds} interleaved rounds.\n\n{on_sqlite.compare(rounds, calm_s)}"
+    click.echo(text)
+    if write:
+        report.write_section("sqlite", text)
 
 
 @main.command()

@@ -42,7 +42,7 @@ class Contender(NamedTuple):
 
     @property
     def folder(self) -> Path:
-        return ENVIRONMENTS / self.side
+        return ENVIRONMENTS / self.side.partition("_")[0]
 
     @property
     def python(self) -> Path:

@@ -1,7 +1,8 @@
 """Counts jobs from inside the workers, at the same small cost for every queue that is compared.
 
-Each worker process keeps three numbers in a file of its own that is mapped into memory: when its
-first job ran, when its last one ran, how many it ran.  The benchmark reads the files.  Jobs that
+Each worker process keeps four numbers in a file of its own that is mapped into memory: when its
+first job ran, when its last one ran, how many it ran, and for how long those that measure
+themselves (`work`) did.  The benchmark reads the files.  Jobs that
 are numbered (`mark`) are also written down one by one, outside of every queue's storage, so that
 it is known which of them ran although their worker was killed.
 """
@@ -20,7 +21,7 @@ from typing import NamedTuple
 METER_ENV = "BENCH_METER"
 """Names the folder of the files."""
 
-_ROW = struct.Struct("<QQQ")
+_ROW = struct.Struct("<QQQQ")
 _row: memoryview | None = None
 _marks = -1
 _lock = threading.Lock()
@@ -40,6 +41,7 @@ class Reading(NamedTuple):
     first_ns: int
     last_ns: int
     processes: int
+    worked_ns: int = 0
 
 
 def _map() -> memoryview:
@@ -50,7 +52,7 @@ def _map() -> memoryview:
         return memoryview(mmap.mmap(file.fileno(), _ROW.size)).cast("Q")
 
 
-def count() -> None:
+def count(worked_ns: int = 0) -> None:
     global _row
     with _lock:
         row = _row = _row or _map()
@@ -58,6 +60,18 @@ def count() -> None:
         row[0] = row[0] or now
         row[1] = now
         row[2] += 1
+        row[3] += worked_ns
+
+
+def work(microseconds: int, *, sleeping: bool) -> None:
+    """Compute, or sleep, for so long; the time that it really took is counted."""
+    began = time.monotonic_ns()
+    if sleeping:
+        time.sleep(microseconds / 1e6)
+    else:
+        while time.monotonic_ns() < began + microseconds * 1000:
+            pass
+    count(time.monotonic_ns() - began)
 
 
 def mark(index: int) -> None:
@@ -102,6 +116,7 @@ class Meter:
             min(row[0] for row in started),
             max(row[1] for row in started),
             len(started),
+            sum(row[3] for row in started),
         )
 
     def marks(self) -> array[int]:

@@ -7,26 +7,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.support.redis_server import RedisServer
 
 from . import observe
 from .contender import Contender
-from .meter import Meter, Reading
+from .meter import Meter
 from .side import environment
+from .timing import timed
 from .versus import Numbers, median_of, used_memory
 
 TRIPS = 300
 BULK_JOBS = 5_000
 IDLE_S = 4.0
-BOOT_S = 60.0
-DRAIN_S = 180.0
-SETTLE_S = 0.5
-WARM_SHARE = 0.05
-"""Measured from when all processes have run a job, and this share of the jobs is done."""
 
 
 def compare(
@@ -81,42 +76,8 @@ def drain(contender: Contender, server: RedisServer, place: Path, jobs: int) -> 
     numbers["queued_bytes"] = (used_memory(server) - memory) / one_by_one
     if jobs > one_by_one:
         contender.producer().produce(env, "bulk", jobs - one_by_one - 1)
-    with contender.workers(env, place.with_suffix(".log")) as running:
-        pids = [process.pid for process in running]
-        warm = partial(_is_warm, meter, contender.processes, jobs)
-        observe.wait_for(f"{contender.label}: all workers at work", warm, BOOT_S)
-        before, began_ns, first = observe.snapshot(pids, server), time.monotonic_ns(), meter.read()
-        _wait_for_all(contender.label, meter.read, jobs)
-        reading = meter.read()
-        took_s = max(1, reading.last_ns - began_ns) / 1e9
-        noise = observe.foreign_share(
-            observe.spent(before, observe.snapshot(pids, server)),
-            (time.monotonic_ns() - began_ns) / 1e9,
-        )
-        time.sleep(SETTLE_S)
-        cost = observe.spent(before, observe.snapshot(pids, server))
-    if reading.jobs != jobs:
-        raise RuntimeError(f"{contender.label}: {reading.jobs} jobs ran, {jobs} were enqueued")
-    measured = jobs - first.jobs
-    return numbers | {
-        "jobs_s": measured / took_s,
-        "worker_cpu_us": cost.workers / measured * 1e6,
-        "server_cpu_us": cost.server / measured * 1e6,
-        "cpu_s_per_1000": (cost.workers + cost.server) / measured * 1000,
-        "kept_bytes": (used_memory(server) - memory) / jobs,
-        "foreign": noise,
-        "measured_jobs": measured,
-    }
-
-
-def _is_warm(meter: Meter, processes: int, jobs: int) -> bool:
-    reading = meter.read()
-    all_work = reading.processes >= processes and reading.jobs >= jobs * WARM_SHARE
-    return all_work or reading.jobs >= jobs * 0.5
-
-
-def _wait_for_all(label: str, read: Callable[[], Reading], jobs: int) -> None:
-    observe.wait_for(f"{label}: all jobs", lambda: read().jobs >= jobs, DRAIN_S)
+    numbers |= timed(contender, env, meter, jobs, server)
+    return numbers | {"kept_bytes": (used_memory(server) - memory) / jobs}
 
 
 def calm(contender: Contender, server: RedisServer, place: Path) -> Numbers:

@@ -31,6 +31,18 @@ def mark(index: int) -> int:
 
 
 @app.task()
+def busy(microseconds: int, sleeping: bool) -> int:
+    meter.work(microseconds, sleeping=sleeping)
+    return 1
+
+
+@app.task()
+def take(data: str) -> int:
+    meter.count()
+    return len(data)
+
+
+@app.task()
 def started_at() -> int:
     return time.monotonic_ns()
 
