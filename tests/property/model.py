@@ -178,13 +178,11 @@ class Model:
 
     # -- time and control ----------------------------------------------------------------------
 
-    def promote(self) -> int:
-        count = 0
+    def promote(self, order: list[tuple[str, str]]) -> None:
+        """All that is due soon is queued now, in this order of (queue, id)."""
         for queue in self.queues.values():
-            count += len(queue.soon)
-            for job in list(queue.soon):
+            for job in sorted(queue.soon, key=lambda job: order.index((job.queue, job.id))):
                 self._put(job)
-        return count
 
     def is_waiting(self, job: ModelJob | None) -> bool:
         return job is not None and job.place in ("ready", "suspects", "later", "soon")

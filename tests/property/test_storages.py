@@ -292,7 +292,9 @@ class StorageMachine(RuleBasedStateMachine):
 
         until(all_promoted, "promotion")
         assert left == 0
-        self.model.promote()
+        # Among jobs that are due in the same millisecond the order is left open.
+        rows = self.storage.jobs(State.QUEUED)
+        self.model.promote([(row.queue, row.id) for row in rows])
 
     @rule(what=controls, pick=picks, queue=queues, some=subset)
     def control(self, what: str, pick: int, queue: str, some: int) -> None:
