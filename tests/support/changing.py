@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from taskqd import App
 from tests.support.daemon import Daemon, Fact, settings_json
 
@@ -105,7 +107,15 @@ def _write(n: int, seconds: float) -> int:
 
 
 def zygotes(daemon: Daemon) -> list[int]:
-    return [process.pid for process in daemon.alive() if "zygote" in " ".join(process.cmdline())]
+    return [process.pid for process in daemon.alive() if "zygote" in _title(process)]
+
+
+def _title(process: psutil.Process) -> str:
+    """Return its title, "" for one that has ended since it was listed."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def workers(daemon: Daemon) -> list[Fact]:

@@ -105,7 +105,7 @@ class Daemon:
             wait_until(lambda: not self.alive(), timeout_s=5.0, failing=False)
         else:
             wait_until(lambda: not self.alive(), timeout_s=5.0, failing=False)
-            leftovers = [f"{p.pid} {p.cmdline()}" for p in self.alive()]
+            leftovers = [f"{p.pid} {p}" for p in self.alive()]
         for process in self.alive():
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
