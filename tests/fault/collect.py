@@ -17,7 +17,7 @@ from tests.fault.workload import NAMESPACE, TELLS_ITS_ID, app
 from tests.fault.world import Broke, World, alive
 
 LOOK_S = 0.25
-FEW = 6
+FEW = 2
 """Ticks go on, so the queues are never quite empty."""
 PAGE = 1000
 SHOWN = 10

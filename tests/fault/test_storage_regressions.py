@@ -86,3 +86,21 @@ def test_a_job_was_dropped_that_rang_a_worker_which_did_not_know_that_it_was_lis
     assert ids([*leases, *bell.answer()]) == ["job"]
     bell.close()
     worker.close()
+
+
+def test_a_job_was_dropped_that_rang_before_its_worker_was_listed_as_idle_once_more(
+    backend: Backend, storage: Storage
+) -> None:
+    """Two queues: rung by one of them, the worker asked both, got a job of the other, and disarmed."""
+    rig = Rig(storage, ("q", "r"))
+    bell = storage.bell("n.1", ["q", "r"])
+    bell.arm()
+    rig.lease(idle=True)
+    rig.put("rings", queue="r")
+    rig.put("found")
+    got = [*rig.lease(2, idle=True), *bell.disarm()]
+    bell.arm()
+    got += [*rig.lease(2, idle=True), *bell.disarm()]
+    assert sorted(ids(got)) == ["found", "rings"]
+    assert sorted(ids(storage.holdings("n.1", ["q", "r"]))) == ["found", "rings"]
+    bell.close()

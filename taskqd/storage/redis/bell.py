@@ -113,10 +113,11 @@ class RedisBell:
         return [*_leases(queue, [ring[1]]), *self.disarm()]
 
     def disarm(self) -> list[Lease]:
-        queues, self._listed = sorted(self._listed), {}
+        queues, unread = sorted(self._listed), any(self._listed.values())
+        self._listed = {}
         if not queues:
             return []
-        waiting = "1" if self._listener.waiting else "0"
+        waiting = ("2" if unread else "1") if self._listener.waiting else "0"
         replies = self._core.run_each("disarm", queues, [self._worker, waiting])
         leases = [
             lease
