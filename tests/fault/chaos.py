@@ -43,9 +43,7 @@ class Run:
         self.plan = plan
         self.seconds = seconds
         self.broke: list[str] = []
-        self._rules = Rules(
-            lease_s=LEASE_S, grace_s=GRACE_S, kills_overdue=world.kind == "process", loss=loss
-        )
+        self._rules = Rules(lease_s=LEASE_S, grace_s=GRACE_S, loss=loss)
         self._book = Ledger(world.folder / FAULTS)
         self._open: list[Operation] = []
         """Faults whose consequences go on."""

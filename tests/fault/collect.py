@@ -72,7 +72,8 @@ def final(world: World, storage: Storage, rules: Rules, ticks_until: int) -> Fin
         nodes=[row.node.id for row in storage.nodes()],
         leftovers=list(storage.leftovers()),
         processes=[f"{pid}" for pid in [*world.pids(), *world.neighbours()] if alive(pid)],
-        deaths=[event["child_pid"] for event in world.events("worker.crashed")],
+        # Pid 0: it died before anybody knew its pid, and never held a job.
+        deaths=[x["child_pid"] for x in world.events("worker.crashed") if x["child_pid"]],
         recovered=[
             (event["job_id"], round(datetime.fromisoformat(event["timestamp"]).timestamp() * 1000))
             for event in world.events("job.recovered")

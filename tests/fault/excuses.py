@@ -17,25 +17,37 @@ BACK_OFF_S = 3.0
 """After an outage a worker tries again within so long."""
 LEASE_SHARE = 0.5
 """An outage of this part of the lease may let it expire: the last renewal lies before it."""
-OVERDUE_WITHIN_S = 6
-"""A process that runs a job past its timeout is killed within so long."""
+OVERDUE_WITHIN_S = 10
+"""A process that runs a job past its timeout has ended within so long."""
+BREATH_S = 1.5
 RECOVER_S = 3.0
 """A lease that ran out is recovered within so long after the outage."""
+
+
+def jobs_of(jobs: Sequence[Line], kind: str) -> Iterator[Line]:
+    return (line for line in jobs if line.e == "begin" and line.kind == kind)
+
+
+def _overdue(line: Line) -> Fault:
+    """A job past its timeout costs its worker, whose other jobs are interrupted."""
+    end = line.m + OVERDUE_WITHIN_S * S
+    return Fault(kind="overdue", begin=line.m, end=end, killed=[line.pid], drains=True)
 
 
 class Excuses:
     def __init__(self, faults: Sequence[Fault], jobs: Sequence[Line], rules: Rules) -> None:
         self._rules = rules
+        faults = [*faults, *map(_overdue, jobs_of(jobs, "overdue"))]
         self._faults = sorted(faults, key=lambda fault: fault.begin)
-        self._deaths: dict[int, tuple[int, int]] = {}
-        """Pid -> (not before, not after)."""
+        self._deaths = defaultdict[int, list[tuple[int, int]]](list)
+        """Pid -> (not before, not after) of each death: numbers are used again."""
         for fault in faults:
-            self._deaths |= dict.fromkeys(fault.killed, (fault.begin, fault.end))
+            for pid in fault.killed:
+                self._deaths[pid].append((fault.begin, fault.end))
         for line in jobs:
             if line.e == "crash":
-                self._deaths.setdefault(line.pid, (line.m, line.m + S))
-            elif line.e == "begin" and line.kind == "overdue" and rules.kills_overdue:
-                self._deaths.setdefault(line.pid, (line.m, line.m + OVERDUE_WITHIN_S * S))
+                self._deaths[line.pid].append((line.m, line.m + S))
+        self._silences = list(self._long_silences())
         self._outages = defaultdict[int, list[Fault]](list)
         for fault in self._faults:
             for pid in [0] if fault.storage else fault.frozen:
@@ -43,8 +55,7 @@ class Excuses:
 
     def died(self, pid: int, since: int, until: int) -> bool:
         """Return whether the process was killed between these times."""
-        death = self._deaths.get(pid)
-        return death is not None and death[1] >= since and death[0] <= until
+        return any(last >= since and first <= until for first, last in self._deaths.get(pid, ()))
 
     def deaths(self, since: int, until: int) -> int:
         """Return how many processes were killed between these times."""
@@ -73,16 +84,23 @@ class Excuses:
 
     def expired(self, since: int, until: int) -> bool:
         """Return whether leases may have run out between these times."""
-        least = LEASE_SHARE * self._rules.lease_s * S
         late = int(RECOVER_S * S)
-        return any(
-            fault.begin <= until and fault.end + late >= since
-            for fault in self._silences()
-            if fault.end - fault.begin >= least
-        )
+        return any(begin <= until and end + late >= since for begin, end in self._silences)
 
-    def _silences(self) -> Iterator[Fault]:
-        return (fault for fault in self._faults if fault.storage or fault.scheduler)
+    def _long_silences(self) -> Iterator[tuple[int, int]]:
+        """Yield when nobody could renew a lease for long; a short breath between does not help."""
+        least = LEASE_SHARE * self._rules.lease_s * S
+        begin = end = 0
+        for fault in self._faults:
+            if not (fault.storage or fault.scheduler):
+                continue
+            if fault.begin > end + BREATH_S * S:
+                if end - begin >= least:
+                    yield begin, end
+                begin = fault.begin
+            end = max(end, fault.end)
+        if end - begin >= least:
+            yield begin, end
 
     def stops(self, pid: int, since: int, until: int) -> int:
         """Return how many stops may have interrupted an attempt of `pid` (0: any) then."""

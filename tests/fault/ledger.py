@@ -99,8 +99,6 @@ class Rules(msgspec.Struct, frozen=True):
     grace_s: float = 6.0
     batch: int = 128
     """Outcomes that one dying worker may not have told: its batch, and what ran meanwhile."""
-    kills_overdue: bool = True
-    """A job past its timeout costs its worker."""
     loss: bool = False
     """A storage that was emptied is part of the plan: then nothing that was in it is owed."""
 

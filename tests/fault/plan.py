@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import msgspec
 
 WEIGHTS: dict[str, float] = {
-    "kill worker": 44,
+    "kill worker": 80,
     "freeze worker": 5,
     "kill zygote": 4,
     "freeze zygote": 2,

@@ -10,6 +10,7 @@ import msgspec
 from tests.fault.ledger import Evidence, Fault, Line
 
 MS = 1_000_000
+CALM_MS = 2000
 LIGHT = ("kill worker", "freeze worker", "kill zygote", "freeze zygote", "kill client")
 
 
@@ -36,7 +37,8 @@ def times(samples: Sequence[float]) -> Times:
 def recovery(evidence: Evidence) -> dict[str, Times]:
     """Return for each kind of recovery how long it took.
 
-    Faults during which the daemon or the storage was also away for another reason are left out.
+    Faults during which, or soon after which, the daemon or the storage was also away for another
+    reason are left out.
     """
     begins = sorted((x for x in evidence.jobs if x.e == "begin"), key=lambda line: line.m)
     heavy = [fault for fault in evidence.faults if not fault.kind.startswith(LIGHT)]
@@ -60,7 +62,9 @@ def recovery(evidence: Evidence) -> dict[str, Times]:
 
 def _is_alone(fault: Fault, faults: Sequence[Fault]) -> bool:
     def touches(other: Fault) -> bool:
-        return other.begin <= fault.end + 300 * MS and other.end >= fault.begin
+        return (
+            other.begin <= max(fault.end, fault.healed) + CALM_MS * MS and other.end >= fault.begin
+        )
 
     return not any(other is not fault and touches(other) for other in faults)
 
@@ -70,11 +74,17 @@ def _victims(
 ) -> Iterator[tuple[Line, Fault]]:
     """Yield each attempt that such a fault cut short."""
     finished = {(x.id, x.token) for x in evidence.jobs if x.e != "begin"}
-    killer = {pid: fault for fault in faults for pid in fault.killed}
+    by_pid: dict[int, list[Line]] = {}
     for line in begins:
-        fault = killer.get(line.pid)
-        if fault is not None and (line.id, line.token) not in finished:
-            yield line, fault
+        by_pid.setdefault(line.pid, []).append(line)
+    for fault in sorted(faults, key=lambda fault: fault.begin):
+        for pid in fault.killed:
+            lines = by_pid.pop(pid, [])
+            # Numbers are used again: what began after this death is another process's.
+            by_pid[pid] = [line for line in lines if line.m > fault.end]
+            for line in lines:
+                if line.m <= fault.end and (line.id, line.token) not in finished:
+                    yield line, fault
 
 
 def _cut_short(
