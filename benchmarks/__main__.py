@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from . import body as body_of_jobs
 from . import catalogue, peers_report, report
 from . import drain as draining
 from . import idle as idling
@@ -72,6 +73,19 @@ def sqlite(rounds: int, calm_s: float, write: bool) -> None:
     click.echo(text)
     if write:
         report.write_section("sqlite", text)
+
+
+@main.command()
+@click.option("--rounds", default=3, show_default=True)
+@click.option("--calm-s", default=20.0, show_default=True, help="Wait so long for others to rest.")
+@click.option("--write", is_flag=True, help="Rewrite docs/benchmarks.md.")
+def body(rounds: int, calm_s: float, write: bool) -> None:
+    """Jobs of 1 ms: what of the slots' time goes to the jobs."""
+    head = f"{report.machine()}; taskqd {report.revision()}; {body_of_jobs.JOBS:,} jobs; medians of {rounds} rounds."
+    text = f"{head}\n\n{body_of_jobs.run(rounds, calm_s)}"
+    click.echo(text)
+    if write:
+        report.write_section("body", text)
 
 
 @main.command()

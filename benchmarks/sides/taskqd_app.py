@@ -55,6 +55,14 @@ def many(jobs: int) -> None:
     noop.map(() for _ in range(jobs))
 
 
+def computing(jobs: int, microseconds: int) -> None:
+    busy.map((microseconds, False) for _ in range(jobs))
+
+
+def sleeping(jobs: int, microseconds: int) -> None:
+    busy.map((microseconds, True) for _ in range(jobs))
+
+
 def mark_all(jobs: int) -> None:
     mark.map((index,) for index in range(jobs))
 
