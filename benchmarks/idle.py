@@ -29,9 +29,11 @@ def run(storage: str, workers: int, worker_type: str, seconds: float) -> str:
                 key: sorted(values) for key, values in side.produce(env, "latency", 300).items()
             }
             time.sleep(2)
-            before = observe.snapshot(pid, server)
+            before, woken = observe.snapshot(pid, server), observe.wake_ups(pid)
             time.sleep(seconds)
             cost = observe.spent(before, observe.snapshot(pid, server))
+            woken = observe.wake_ups(pid) - woken
+            rss = observe.rss_bytes(pid)
             processes = observe.tree(pid)
             pss = [(process.cmdline()[0], observe.pss_bytes([process])) for process in processes]
     rows = [
@@ -41,6 +43,8 @@ def run(storage: str, workers: int, worker_type: str, seconds: float) -> str:
         ["enqueue to result, us (p99)", f"{found['done_us'][297]:,.0f}"],
         ["CPU of all processes, % of one core", f"{cost.workers / seconds * 100:.2f}"],
         ["CPU of the server, %", f"{cost.server / seconds * 100:.2f}"],
+        ["wake-ups of the master, per second", f"{woken / seconds:.1f}"],
+        ["memory (RSS) of the master, MB", f"{rss / 1e6:.1f}"],
         ["memory (PSS) of all processes, MB", f"{sum(size for _, size in pss) / 1e6:.1f}"],
         *([f"of which {name}, MB", f"{size / 1e6:.1f}"] for name, size in pss),
     ]

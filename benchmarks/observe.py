@@ -56,6 +56,15 @@ def pss_bytes(processes: list[psutil.Process]) -> int:
     return total
 
 
+def wake_ups(pid: int) -> int:
+    """Return how often the process has gone to sleep and was woken, so far."""
+    return psutil.Process(pid).num_ctx_switches().voluntary
+
+
+def rss_bytes(pid: int) -> int:
+    return psutil.Process(pid).memory_info().rss
+
+
 def server_client(server: RedisServer) -> redis.Redis:
     return redis.Redis.from_url(server.url)
 

@@ -7,24 +7,45 @@ keeps lines of up to PIPE_BUF whole between processes.
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
+from types import ModuleType
 from typing import Any
 
 import msgspec
 
 from taskqd.events import CATALOGUE
 
-# structlog imports rich wherever it is installed, which costs every process 5 MB; the console
-# renderer is used with plain tracebacks, so rich is hidden while structlog is imported, and free
-# again for the user's code after that.
-_hidden = sys.modules.setdefault("rich", None) is None  # type: ignore[arg-type]
+class _Later(ModuleType):
+    """Stands for a module that is imported when something of it is used."""
+
+    def __getattr__(self, name: str) -> Any:
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        return getattr(importlib.import_module(self.__name__), name)
+
+
+# structlog imports what only its users may need, and what would cost every process memory: asyncio
+# with ssl (6 MB) for its `await log.ainfo()`, rich (5 MB) for tracebacks on a console, which are
+# plain here, and greenlet (1 MB) for its threadlocal module, which does with `threading.local`
+# otherwise (gevent patches that one).  While structlog is imported, the latter two are hidden and
+# asyncio stands for itself; after that all are as if nothing had been, and structlog's own use of
+# asyncio imports it.
+_stand_ins: dict[str, ModuleType | None] = {
+    "asyncio": _Later("asyncio"),
+    "greenlet": None,
+    "rich": None,
+}
+_added = {name for name in _stand_ins if name not in sys.modules}
+sys.modules.update({name: _stand_ins[name] for name in _added})  # type: ignore[misc]
 
 import structlog  # noqa: E402
 from structlog.typing import EventDict  # noqa: E402
 
-if _hidden:
-    del sys.modules["rich"]
+for _name in _added:
+    if sys.modules.get(_name) is _stand_ins[_name]:
+        sys.modules.pop(_name, None)
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
