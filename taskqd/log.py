@@ -17,6 +17,7 @@ import msgspec
 
 from taskqd.events import CATALOGUE
 
+
 class _Later(ModuleType):
     """Stands for a module that is imported when something of it is used."""
 
