@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEV := $(VENV)/.ready-dev
 SERVER := $(VENV)/.ready-server
-CODE := .ci taskqd supervisor worker config tests examples benchmarks
+CODE := .ci docs taskqd supervisor worker config tests examples benchmarks
 PYTEST := $(BIN)/python -m pytest $(PYTEST_ARGS)
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
