@@ -121,6 +121,10 @@ class AbortReload(NamedTuple):
     error: str
 
 
+class RollBack(NamedTuple):
+    """Replace by the old generation what the new one, which is broken, has replaced."""
+
+
 class EndReload(NamedTuple):
     """The new generation is complete."""
 
@@ -163,6 +167,7 @@ Action = (
     | Try
     | Promote
     | AbortReload
+    | RollBack
     | EndReload
     | Replace
     | Supersede

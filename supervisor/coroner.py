@@ -153,12 +153,26 @@ class Coroner:
             post.failures, post.spawn_at_s = 0, now_s
             return
         served_s = None if child.ready_s is None else now_s - child.ready_s
-        post.failures = respawn.failures_after(post.failures, served_s=served_s)
+        jobs = sum(watch.counters(self._house.board, child.number))
+        proven = respawn.proven(jobs, served_s)
+        post.failures = respawn.failures_after(post.failures, proven=proven)
+        if not proven:
+            self._doubt(child, judged)
         wait_s = respawn.delay_s(post.failures, self._house.chance(), served=served_s is not None)
         post.spawn_at_s = now_s + wait_s
         if served_s is None:
             post.boots_failed += 1
             post.last_step, post.last_error = child.boot_step, judged.text
+
+    def _doubt(self, child: Child, judged: Verdict) -> None:
+        """An early death in a generation that is taking over speaks against it."""
+        reload = self._fleet.reload
+        # A system that cannot fork says nothing of the generation.
+        if reload is None or child.generation != reload.generation or child.boot_step == "fork":
+            return
+        who = f"worker {child.name}" if child.role == "worker" else "the scheduler"
+        step = "boot" if child.ready_s is None else "roll"
+        reload.died(step, f"{who} of the new generation {judged.text}")
 
     # -- zygotes -------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ def _lines(house: House) -> Iterator[str]:
     yield from _gauge("taskqd_workers_wanted", "Workers that shall run.", fleet.wanted())
     yield from _gauge("taskqd_workers_ready", "Workers that serve.", fleet.ready())
     yield from _gauge("taskqd_workers_busy", "Workers that run a job.", status.busy(fleet))
-    yield from _gauge("taskqd_generation", "Generation of the newest zygote.", fleet.generation)
+    yield from _gauge("taskqd_generation", "Generation that serves.", status.generation(fleet))
     yield from _gauge(
         "taskqd_uptime_seconds",
         "Age of the master.",

@@ -15,11 +15,12 @@ from .actions import (
     Promote,
     Relieve,
     Replace,
+    RollBack,
     Supersede,
     Try,
 )
 from .births import Births
-from .fleet import Zygote, limits_of
+from .fleet import Zygote, ZygoteState, limits_of
 from .house import House
 from .lives import Event
 from .renewal import OUTCOMES_KEPT, Outcome, Reload, Step, fixed_changes, refusal
@@ -44,6 +45,7 @@ class Reloader:
             Try: self._try,
             Promote: self._promote,
             AbortReload: self._abort,
+            RollBack: self._roll_back,
             EndReload: self._end,
             Replace: self._replace,
             Supersede: self._supersede,
@@ -130,11 +132,38 @@ class Reloader:
         known = {child.generation for child in fleet.children()}
         reload.old = frozenset(known | {z.generation for z in others}) - {reload.generation}
         reload.step, reload.canary = Step.ROLL, None
+        loaded = [z.generation for z in others if z.state is ZygoteState.LOADED]
+        # The one to go back to; a later one was its stand-in during the trial.
+        kept = max((number for number in loaded if number < reload.generation), default=0)
         for other in others:
-            self._births.retire_zygote(other.generation)
+            if other.generation != kept:
+                self._births.retire_zygote(other.generation)
+        reload.before = house.settings
         self._take_over(zygote.settings)
         house.queues = zygote.queues
         fleet.app_error = ""
+
+    def _roll_back(self) -> None:
+        """Let the old generation take over from the new one; what it still does, it goes on with."""
+        house, fleet = self._house, self._fleet
+        reload = fleet.reload
+        assert reload is not None
+        assert reload.before is not None
+        for post in list(fleet.successors()):
+            post.active, post.replaces = False, None
+        house.log.emit(
+            events.RELOAD_ROLLED_BACK,
+            generation=reload.generation,
+            step=reload.failed_at,
+            error=reload.error,
+        )
+        reload.step, reload.old = Step.BACK, frozenset({reload.generation})
+        if fleet.zygote_of(reload.generation) is not None:
+            self._births.retire_zygote(reload.generation)
+        zygote = fleet.zygote()
+        assert zygote is not None
+        self._take_over(reload.before)
+        house.queues = zygote.queues
 
     def _take_over(self, settings: Settings) -> None:
         house, fleet = self._house, self._fleet
@@ -161,9 +190,8 @@ class Reloader:
         if reload.canary is not None:
             canary = fleet.workers[reload.canary]
             canary.active, canary.replaces = False, None
-        zygote = fleet.zygote_of(reload.generation)
-        if zygote is not None:
-            self._births.retire_zygote(zygote.generation)
+        if reload.candidate and fleet.zygote_of(reload.candidate) is not None:
+            self._births.retire_zygote(reload.candidate)
         self._close(reload, Outcome(False, self._serving(), step, error))
 
     def _serving(self) -> int:
@@ -178,7 +206,11 @@ class Reloader:
     def _end(self) -> None:
         reload = self._fleet.reload
         assert reload is not None
-        self._close(reload, Outcome(True, reload.generation))
+        if reload.step is Step.BACK:
+            outcome = Outcome(False, self._serving(), reload.failed_at, reload.error)
+        else:
+            outcome = Outcome(True, reload.generation)
+        self._close(reload, outcome)
 
     def _close(self, reload: Reload, outcome: Outcome) -> None:
         house = self._house

@@ -3,7 +3,9 @@
 A reload goes through three steps.  `import`: a zygote of the next generation imports the app while
 the present one serves.  `trial`: its first worker, the canary, boots, serves and stays healthy for a
 moment.  Until then nothing has changed, and a failure leaves it so.  `roll`: the new generation is
-the present one, the other workers follow one by one, the scheduler last.
+the present one, the other workers follow one by one, the scheduler last.  The old zygote is kept
+until all have followed.  `back`: they did not, and what has been replaced is replaced by the old
+generation in the same way.
 """
 
 from __future__ import annotations
@@ -17,12 +19,17 @@ import msgspec
 from taskqd.settings import Settings, slots_per_worker
 
 OUTCOMES_KEPT = 32
+BOOT_DEATHS_MAX = 2
+"""Workers that die before they serve; one may have been unlucky."""
+EARLY_DEATHS_MAX = 3
+"""Workers that die soon after they serve, before they have finished a job."""
 
 
 class Step(StrEnum):
     IMPORT = "import"
     TRIAL = "trial"
     ROLL = "roll"
+    BACK = "back"
 
 
 @dataclass(slots=True, eq=False)
@@ -38,6 +45,11 @@ class Reload:
     """Number of the canary's post, until the new generation is the present one."""
     old: frozenset[int] = frozenset()
     """Generations whose workers are replaced, once it rolls."""
+    before: Settings | None = None
+    """Those of the old generation, once it rolls."""
+    boot_deaths: int = 0
+    early_deaths: int = 0
+    """Of workers of the new generation, while it rolls."""
     failed_at: str = ""
     error: str = ""
 
@@ -49,7 +61,21 @@ class Reload:
     @property
     def candidate(self) -> int:
         """The generation that is on trial, 0 once it is the present one."""
-        return self.generation if self.step is not Step.ROLL else 0
+        return self.generation if self.step in (Step.IMPORT, Step.TRIAL) else 0
+
+    def died(self, step: str, text: str) -> None:
+        """Note the death of a worker of the new generation that has not proven itself.
+
+        `step`: "boot" if it never served, else "roll".
+        """
+        if self.step is not Step.ROLL:
+            return
+        if step == "boot":
+            self.boot_deaths += 1
+        else:
+            self.early_deaths += 1
+        if self.boot_deaths >= BOOT_DEATHS_MAX or self.early_deaths >= EARLY_DEATHS_MAX:
+            self.fail(step, text)
 
 
 @dataclass(slots=True)

@@ -1,25 +1,27 @@
 """When a dead child's place is filled again.  Pure.
 
-The first crash of a child that served is answered at once: its jobs wait.  Each further one waits
-longer, with full jitter, so that a crash loop costs little and many daemons do not beat in step.
+A child that has proven itself is replaced at once, however often that happens: its jobs wait, and a
+job that kills its workers is bounded by its own budget.  One that has not is a failure; the first
+after it served is answered at once too, each further one waits longer, with full jitter, so that a
+crash loop costs little and many daemons do not beat in step.
 """
 
 from __future__ import annotations
 
 FIRST_S = 0.1
 LONGEST_S = 30.0
-HEALTHY_S = 60.0
-"""A child that served for so long has shown that it can: its past failures are forgotten."""
+PROVEN_S = 5.0
+"""A child that served for so long, or has finished a job, has shown that it can."""
 
 
-def failures_after(failures: int, *, served_s: float | None) -> int:
-    """Return the count of failures in a row, after one more death.
+def proven(jobs: int, served_s: float | None) -> bool:
+    """Return whether a child has proven itself; `served_s` is None if it was never ready."""
+    return jobs > 0 or (served_s is not None and served_s >= PROVEN_S)
 
-    `served_s`: for how long the child was ready, None if it never was.
-    """
-    if served_s is not None and served_s >= HEALTHY_S:
-        return 1
-    return failures + 1
+
+def failures_after(failures: int, *, proven: bool) -> int:
+    """Return the count of failures in a row, after one more death."""
+    return 0 if proven else failures + 1
 
 
 def delay_s(failures: int, chance: float, *, served: bool) -> float:

@@ -15,10 +15,12 @@ from .actions import (
     Promote,
     Relieve,
     Replace,
+    RetireZygote,
+    RollBack,
     Supersede,
     Try,
 )
-from .fleet import Child, Fleet, Post, ZygoteState
+from .fleet import Child, Fleet, Post, Zygote, ZygoteState
 from .lives import State
 from .recycle import overdue
 from .renewal import Reload, Step
@@ -58,8 +60,10 @@ def _successions(fleet: Fleet) -> Iterator[Action]:
 
 
 def _reload(fleet: Fleet, reload: Reload, now_s: float) -> Iterator[Action]:
-    if reload.step is Step.ROLL:
+    if reload.step is Step.BACK:
         yield from _roll(fleet, reload)
+    elif reload.step is Step.ROLL:
+        yield from _turn_back(fleet, reload) or _roll(fleet, reload)
     elif reload.failed_at:
         yield AbortReload(reload.failed_at, reload.error)
     elif reload.step is Step.IMPORT:
@@ -98,8 +102,25 @@ def _verdict(fleet: Fleet, reload: Reload) -> Action:
     return Promote()
 
 
+def _turn_back(fleet: Fleet, reload: Reload) -> list[Action]:
+    """Return what to do if the generation that is taking over turns out to be broken."""
+    zygote = fleet.zygote_of(reload.generation)
+    if zygote is None or zygote.state is not ZygoteState.LOADED:
+        reload.fail("roll", "the process that imported the app is gone")
+    if not reload.failed_at:
+        return []
+    if not any(z.generation in reload.old for z in _loaded(fleet)):
+        gone = "and cannot be taken back, since the old generation's zygote is gone"
+        return [AbortReload(reload.failed_at, f"{reload.error}; {gone}")]
+    return [RollBack()]
+
+
+def _loaded(fleet: Fleet) -> list[Zygote]:
+    return [zygote for zygote in fleet.zygotes if zygote.state is ZygoteState.LOADED]
+
+
 def _roll(fleet: Fleet, reload: Reload) -> Iterator[Action]:
-    """Replace one worker after the other, then the scheduler."""
+    """Replace one worker after the other, then the scheduler; the zygote goes last."""
     if any(True for _ in fleet.successors()):
         return
     left = [post for post in fleet.workers if post.active and _is_old(post.child, reload)]
@@ -110,8 +131,11 @@ def _roll(fleet: Fleet, reload: Reload) -> Iterator[Action]:
     if scheduler is not None and _is_old(scheduler, reload):
         if not scheduler.relieved:
             yield Relieve()
-    elif fleet.scheduler_ready() and not any(z.generation in reload.old for z in fleet.zygotes):
-        yield EndReload()
+    elif fleet.scheduler_ready():
+        left_behind = [z.generation for z in _loaded(fleet) if z.generation in reload.old]
+        yield from map(RetireZygote, left_behind)
+        if not any(zygote.generation in reload.old for zygote in fleet.zygotes):
+            yield EndReload()
 
 
 def _is_old(child: Child | None, reload: Reload) -> bool:

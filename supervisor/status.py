@@ -28,6 +28,12 @@ def state(fleet: Fleet) -> str:
     return "ready" if fleet.ready() >= fleet.wanted() else "degraded"
 
 
+def generation(fleet: Fleet) -> int:
+    """Return the generation that counts: not one on trial, nor one that was given up."""
+    zygote = fleet.zygote()
+    return zygote.generation if zygote is not None else fleet.generation
+
+
 def storage_error(fleet: Fleet) -> str:
     """Return what the children say of the storage, "" if anyone reaches it."""
     serving = [c for c in fleet.children() if c.state in (State.BOOTING, State.READY)]
@@ -86,7 +92,7 @@ def everything(house: House, pid: int) -> dict[str, Any]:
         "node": house.node_id,
         "state": state(fleet),
         "uptime_s": round(now_s - house.started_s, 3),
-        "generation": fleet.generation,
+        "generation": generation(fleet),
         "queues": list(house.queues),
         "storage": {"url": house.storage_url, "error": storage_error(fleet)},
         "wanted": fleet.wanted(),

@@ -34,6 +34,19 @@ def test_the_job_of_a_killed_worker_runs_again_at_once(shop: Shop) -> None:
         assert daemon.stop() == 0
 
 
+@pytest.mark.parametrize("shop", ["sqlite"], indirect=True)
+def test_kills_in_a_row_of_a_worker_that_serves_did_add_up_to_a_long_wait(shop: Shop) -> None:
+    with shop.open(workers={"count": 1}) as daemon:
+        begun_s = time.monotonic()
+        for number in range(12):
+            assert tasks.quick(number).get(timeout=20) == number
+            kill(daemon.worker_pids()[0])
+            daemon.wait("worker.crashed", count=number + 1)
+        # With the back-off of crash loops this would be more than a minute.
+        assert time.monotonic() - begun_s < 30
+        assert daemon.stop() == 0
+
+
 def test_jobs_beside_a_killer_in_one_worker_lose_no_retry(shop: Shop) -> None:
     workers = {"count": 1, "type": "thread", "concurrency": 4}
     with shop.open(workers=workers) as daemon:

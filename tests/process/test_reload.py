@@ -86,6 +86,56 @@ def test_a_broken_generation_is_given_up_and_the_old_one_stays(app: Changing, fa
         assert daemon.stop() == 0
 
 
+DIES_LATE = """
+@app.on_startup()
+def crash() -> None:
+    fd = os.open("boots", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(fd, b".")
+    if os.fstat(fd).st_size >= 3:
+        os.kill(os.getpid(), signal.SIGSEGV)
+"""
+
+
+def test_a_generation_whose_third_worker_dies_is_rolled_back(app: Changing) -> None:
+    with app.daemon(workers={"count": 4}) as daemon:
+        ready(daemon)
+        results = [app.write(n, 0.05) for n in range(100)]
+        app.write_source(2, DIES_LATE)
+        in_settings(daemon, workers={"max_jobs": 7})
+        daemon.send("SIGHUP")
+        assert daemon.wait("reload.rolled_back")["step"] == "boot"
+        aborted = daemon.wait("reload.aborted")
+        assert (aborted["step"], aborted["generation"]) == ("boot", 2)
+        assert "of the new generation killed by SIGSEGV" in aborted["error"]
+        wait_until(lambda: [row["generation"] for row in workers(daemon)] == [1] * 4)
+        assert app.runs() == 1
+        assert {result.get(timeout=20) for result in results} <= {1, 2}
+        assert sorted(app.written()) == list(range(100))
+        assert not daemon.events("worker.recycled", reason="max_jobs: 7 jobs")
+        now = daemon.ask("status")
+        assert (now["wanted"], now["generation"]) == (4, 1)
+        app.write_source(3)
+        daemon.send("SIGHUP")
+        daemon.wait("master.reloaded")
+        assert app.runs() == 3
+        assert daemon.stop() == 0
+
+
+def test_a_dependency_that_has_changed_is_imported_again(app: Changing) -> None:
+    (app.folder / "dependency.py").write_text("VALUE = 1\n")
+    uses = "import dependency\n\n@app.task(name='value')\ndef value() -> int:\n    return dependency.VALUE"
+    app.write_source(1, uses)
+    value = app.app.task(name="value")(lambda: 0)
+    with app.daemon() as daemon:
+        ready(daemon)
+        assert value().get(timeout=20) == 1
+        (app.folder / "dependency.py").write_text("VALUE = 2\n")
+        daemon.send("SIGHUP")
+        daemon.wait("master.reloaded")
+        assert value().get(timeout=20) == 2
+        assert daemon.stop() == 0
+
+
 def test_a_configuration_that_is_wrong_or_needs_a_restart_is_refused(app: Changing) -> None:
     with app.daemon() as daemon:
         ready(daemon)

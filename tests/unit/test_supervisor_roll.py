@@ -75,8 +75,7 @@ def reloading(step: Step = Step.IMPORT, **changes: Any) -> Fleet:
 
 def rolling() -> Fleet:
     """Return a fleet in which the canary has been promoted and has taken over."""
-    fleet = reloading(Step.ROLL, canary=None, old=frozenset({1}))
-    fleet.zygotes.pop(0)
+    fleet = reloading(Step.ROLL, canary=None, old=frozenset({1}), before=Settings())
     old, new = fleet.workers[0], fleet.workers[2]
     old.active, old.child, new.replaces = False, None, None
     return fleet
@@ -167,6 +166,8 @@ def test_workers_roll_one_by_one_and_the_scheduler_is_last() -> None:
     successor.replaces, fleet.workers[1].active, fleet.workers[1].child = None, False, None
     assert plan(fleet, NOW) == [actions.Relieve()]
     fleet.scheduler.child = child_of(fleet.scheduler, 2)
+    assert plan(fleet, NOW) == [actions.RetireZygote(1)]
+    fleet.zygotes.pop(0)
     assert plan(fleet, NOW) == [actions.EndReload()]
 
 
@@ -174,6 +175,56 @@ def test_workers_of_a_zygote_that_came_later_are_not_rolled_again() -> None:
     fleet = rolling()
     fleet.workers[1].child = child_of(fleet.workers[1], 3)
     assert plan(fleet, NOW) == [actions.Relieve()]
+
+
+def broken_roll(step: str = "boot", deaths: int = 2) -> Fleet:
+    fleet = rolling()
+    assert fleet.reload is not None
+    for _ in range(deaths):
+        fleet.reload.died(step, "worker 1 of the new generation killed by SIGSEGV")
+    return fleet
+
+
+@pytest.mark.parametrize(("step", "deaths"), [("boot", 2), ("roll", 3)])
+def test_a_generation_that_dies_while_it_takes_over_is_rolled_back(step: str, deaths: int) -> None:
+    assert actions.RollBack() not in plan(broken_roll(step, deaths - 1), NOW)
+    assert plan(broken_roll(step, deaths), NOW) == [actions.RollBack()]
+
+
+def test_a_zygote_that_dies_while_its_generation_takes_over_is_a_reason_to_go_back() -> None:
+    fleet = rolling()
+    fleet.zygotes.pop()
+    assert plan(fleet, NOW) == [actions.RollBack()]
+
+
+def test_without_the_old_zygote_the_new_generation_stays_and_the_reason_is_told() -> None:
+    fleet = broken_roll()
+    fleet.zygotes.pop(0)
+    (abort,) = plan(fleet, NOW)
+    assert isinstance(abort, actions.AbortReload)
+    assert "cannot be taken back" in abort.error
+
+
+def test_on_the_way_back_workers_come_from_the_old_zygote_and_the_new_ones_go() -> None:
+    fleet = broken_roll()
+    assert fleet.reload is not None
+    fleet.reload.step, fleet.reload.old = Step.BACK, frozenset({2})
+    fleet.zygotes[1].state, fleet.zygotes[1].since_s = ZygoteState.LEAVING, NOW
+    assert plan(fleet, NOW) == [actions.Replace(2, 0, "reload")]
+    zygote = fleet.zygote()
+    assert zygote is not None
+    assert zygote.generation == 1
+    fleet.workers[2].child = child_of(fleet.workers[2], 1)
+    fleet.zygotes.pop()
+    assert plan(fleet, NOW) == [actions.EndReload()]
+
+
+def test_a_death_during_the_trial_is_the_canarys_business() -> None:
+    fleet = reloading(Step.TRIAL)
+    assert fleet.reload is not None
+    for _ in range(9):
+        fleet.reload.died("boot", "x")
+    assert not fleet.reload.failed_at
 
 
 def test_a_roll_waits_for_a_free_row() -> None:

@@ -91,7 +91,7 @@ def test_a_cut_takes_back_before_it_kills() -> None:
 
 
 def test_the_first_crash_of_a_worker_that_served_is_answered_at_once() -> None:
-    failures = respawn.failures_after(0, served_s=5.0)
+    failures = respawn.failures_after(0, proven=False)
     assert respawn.delay_s(failures, 1.0, served=True) == 0
 
 
@@ -111,10 +111,15 @@ def test_delays_double_up_to_the_longest() -> None:
     assert longest[-1] == respawn.LONGEST_S
 
 
-def test_a_healthy_minute_forgets_past_failures() -> None:
-    assert respawn.failures_after(7, served_s=59.0) == 8
-    assert respawn.failures_after(7, served_s=60.0) == 1
-    assert respawn.failures_after(7, served_s=None) == 8
+def test_kills_of_workers_that_served_never_add_up() -> None:
+    failures = 0
+    for _ in range(20):
+        failures = respawn.failures_after(failures, proven=respawn.proven(1, 0.2))
+        assert respawn.delay_s(failures, 1.0, served=True) == 0
+    assert respawn.proven(0, respawn.PROVEN_S)
+    assert not respawn.proven(0, respawn.PROVEN_S - 0.1)
+    assert not respawn.proven(0, None)
+    assert respawn.failures_after(7, proven=False) == 8
 
 
 # -- verdicts --------------------------------------------------------------------------------------
