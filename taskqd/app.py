@@ -14,8 +14,8 @@ from taskqd.envelope import Packer
 from taskqd.errors import ConfigError, UnknownTask
 from taskqd.job import NAME_PATTERN, Entry
 from taskqd.options import TaskKwargs, TaskOptions, task_options
-from taskqd.periodic import PeriodicTask
-from taskqd.settings import Durability, LimitSettings, StorageSettings
+from taskqd.periodic import Overlap, PeriodicTask
+from taskqd.settings import Durability, LimitSettings, SchedulerSettings, StorageSettings
 from taskqd.signals import Listeners, Listening
 from taskqd.signing import Signer
 from taskqd.storage import mask_url, open_storage
@@ -69,6 +69,7 @@ class App(Submit, Control, Listening):
         self.signer = Signer(signing_keys) if signing_keys is not None else None
         self.result_ttl = result_ttl
         self.zone: tzinfo = zone_of(timezone)
+        self.tick_zone = self.zone
         self.durability = durability
         self.immediate = immediate
         self.allow_eviction = False
@@ -123,20 +124,22 @@ class App(Submit, Control, Listening):
         *,
         timezone: str | None = None,
         missed: str | None = None,
+        overlap: Overlap | None = None,
         **options: Unpack[TaskKwargs],
     ) -> Callable[[Callable[[], R]], Task[[], R]]:
         """Declare a function that runs by the calendar: `@app.periodic_task(crontab(minute="*/5"))`.
 
         `timezone`: default the app's.  `missed`: "skip", "once" or "all" after downtime; default
-        the daemon's `scheduler.missed`.
+        the daemon's `scheduler.missed`.  `overlap`: "skip" fires no tick while the job of the last
+        one is queued or runs; default "allow".
         """
         settings = task_options(dict(options))
-        zone = self.zone if timezone is None else zone_of(timezone)
+        zone = None if timezone is None else zone_of(timezone)
 
         def declare(function: Callable[[], R]) -> Task[[], R]:
             task = cast("Task[[], R]", self._declare(function, settings))
             self.periodic_tasks.append(
-                PeriodicTask(task.name, task, rule, zone, missed, self.entry)
+                PeriodicTask(task.name, task, rule, self, zone=zone, missed=missed, overlap=overlap)
             )
             return task
 
@@ -162,12 +165,16 @@ class App(Submit, Control, Listening):
             return self._immediate_storage()
         return self._storages.here()
 
-    def adopt(self, storage: StorageSettings, limits: LimitSettings) -> None:
+    def adopt(
+        self, storage: StorageSettings, limits: LimitSettings, scheduler: SchedulerSettings
+    ) -> None:
         """Take what the daemon was told over what the app says: its processes call this once."""
         self._url = storage.url or self._url
         self.durability = storage.durability or self.durability
         self.allow_eviction = storage.allow_eviction
         self.limits = limits
+        if scheduler.timezone is not None:
+            self.tick_zone = zone_of(scheduler.timezone)
 
     def open_storage(self, url: str | None = None, **options: Any) -> Storage:
         """Open a storage object of its own for the caller, who closes it."""

@@ -95,7 +95,7 @@ JOB_CANCELLED = _event("job.cancelled", "info", *JOB, "reason")
 JOB_FENCED = _event("job.fenced", "warning", *JOB)
 
 TICK_FIRED = _event("tick.fired", "info", "task", "tick")
-TICK_MISSED = _event("tick.missed", "warning", "task", "tick", "count")
+TICK_MISSED = _event("tick.missed", "warning", "task", "tick", "count", "reason")
 
 PROCESS_REAPED = _event("process.reaped", "debug", "child_pid", "exit_code")
 

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from datetime import tzinfo
-from typing import Any
+from typing import Any, Literal, Protocol
 
 from taskqd.cron import Rule
 from taskqd.errors import ConfigError
 from taskqd.job import Entry
 from taskqd.task import Signature, Task
 
+Overlap = Literal["allow", "skip"]
 MISSED = ("skip", "once", "all")
+OVERLAP = ("allow", "skip")
+
+
+class Home(Protocol):
+    """What a periodic task needs of its app."""
+
+    tick_zone: tzinfo
+    """Of tasks that name none."""
+
+    def entry(self, signature: Signature[Any], tick_ms: int | None = None) -> Entry: ...
 
 
 class PeriodicTask:
@@ -20,26 +31,26 @@ class PeriodicTask:
     def __init__(
         self,
         name: str,
-        task: Task[[], Any],
+        task: Task[..., Any],
         rule: Rule,
-        zone: tzinfo,
-        missed: str | None,
-        pack: Callable[[Signature[Any], int | None], Entry],
+        home: Home,
+        *,
+        zone: tzinfo | None = None,
+        missed: str | None = None,
+        overlap: str | None = None,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
     ) -> None:
-        if not hasattr(rule, "next_after"):
-            raise ConfigError(
-                f"periodic task {name!r}: rule {rule!r}; expected crontab(...) or every(...)"
-            )
-        if missed is not None and missed not in MISSED:
-            raise ConfigError(
-                f"periodic task {name!r}: missed = {missed!r}; expected one of {MISSED}"
-            )
+        check_policies(name, task, rule, missed, overlap)
         self.name = name
         self.task = task
         self.rule = rule
-        self.zone = zone
         self.missed = missed
-        self._pack = pack
+        self.overlap = overlap or "allow"
+        self.args = tuple(args)
+        self.kwargs = dict(kwargs or {})
+        self._home = home
+        self._zone = zone
 
     def __repr__(self) -> str:
         return f"<periodic task {self.name} {self.rule!r}>"
@@ -48,14 +59,49 @@ class PeriodicTask:
     def queue(self) -> str:
         return self.task.settings.queue
 
+    @property
+    def zone(self) -> tzinfo:
+        return self._zone or self._home.tick_zone
+
     def next_after(self, ms: int) -> int | None:
         """Return the first tick later than `ms` (both Unix milliseconds)."""
         return self.rule.next_after(ms, self.zone)
 
     def entry(self, tick_ms: int) -> Entry:
         """Return the job of a tick.  Its id is made of name and tick: the same for all daemons."""
-        signature = Signature(self.task, (), {}, {"id": tick_id(self.name, tick_ms)})
-        return self._pack(signature, tick_ms)
+        return self._pack({"id": tick_id(self.name, tick_ms)}, tick_ms)
+
+    def extra_entry(self) -> Entry:
+        """Return a job out of turn, which is no tick."""
+        return self._pack({}, None)
+
+    def _pack(self, options: dict[str, Any], tick_ms: int | None) -> Entry:
+        signature = Signature(self.task, self.args, self.kwargs, options)
+        entry = self._home.entry(signature, tick_ms)
+        if self.overlap == "skip":
+            # The key is the storage's, so it holds over all daemons and through their crashes.
+            return entry._replace(unique=f"periodic:{self.name}", unique_until="done")
+        return entry
+
+
+def check_policies(
+    name: str, task: Task[..., Any], rule: object, missed: str | None, overlap: str | None
+) -> None:
+    """Raises ConfigError where a rule or policy is none."""
+    if not hasattr(rule, "next_after"):
+        raise ConfigError(
+            f"periodic task {name!r}: rule {rule!r}; expected crontab(...) or every(...)"
+        )
+    for what, value, known in (("missed", missed, MISSED), ("overlap", overlap, OVERLAP)):
+        if value is not None and value not in known:
+            raise ConfigError(
+                f"periodic task {name!r}: {what} = {value!r}; expected one of {known}"
+            )
+    if overlap == "skip" and task.settings.unique is not None:
+        raise ConfigError(
+            f"periodic task {name!r}: overlap = 'skip' and unique = {task.settings.unique!r};"
+            " a job has one key: give one of them"
+        )
 
 
 def tick_id(name: str, tick_ms: int) -> str:

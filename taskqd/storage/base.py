@@ -42,6 +42,7 @@ and per thread.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from enum import IntEnum
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -99,6 +100,15 @@ class Recovered(NamedTuple):
     marks: Marks
     """After counting.  Budgets are the next worker's business: it buries before it runs."""
     suspect: bool = False
+
+
+class Fired(IntEnum):
+    """What became of a tick; false if it had fired before."""
+
+    BEFORE = 0
+    NOW = 1
+    HELD = 2
+    """It fires now, but none of its jobs came in: somebody holds their unique keys."""
 
 
 class Due(NamedTuple):
@@ -287,8 +297,11 @@ class Storage(Features, Protocol):
         """Move due jobs to their queues, in order of their time."""
         ...
 
-    def fire(self, tick: str, jobs: Sequence[Entry], ttl_s: int = 86400 * 7) -> bool:
-        """Enqueue the jobs of a tick once, whoever calls how often.  False: it had fired."""
+    def fire(self, tick: str, jobs: Sequence[Entry], ttl_s: int = 86400 * 7) -> Fired:
+        """Enqueue the jobs of a tick once, whoever calls how often; false where it had fired.
+
+        `ttl_s`: how long the tick is known.
+        """
         ...
 
     def last_tick(self, name: str) -> int | None:

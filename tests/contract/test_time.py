@@ -6,6 +6,7 @@ import threading
 
 from taskqd.clock import now_ms
 from taskqd.job import State
+from taskqd.storage.base import Fired
 from tests.support.rig import Rig, ack, done, entry, ids, outcome, until
 from tests.support.storages import Backend
 
@@ -102,10 +103,27 @@ def test_promote_asks_several_queues(rig2: Rig) -> None:
 
 
 def test_a_tick_fires_once_whoever_calls(rig: Rig) -> None:
-    assert rig.storage.fire("sweep@1000", [entry("tick-1", fresh=False)]) is True
-    assert rig.storage.fire("sweep@1000", [entry("tick-1", fresh=False)]) is False
-    assert rig.storage.fire("sweep@1000", [entry("tick-2", fresh=False)]) is False
+    assert rig.storage.fire("sweep@1000", [entry("tick-1", fresh=False)]) is Fired.NOW
+    assert rig.storage.fire("sweep@1000", [entry("tick-1", fresh=False)]) is Fired.BEFORE
+    assert rig.storage.fire("sweep@1000", [entry("tick-2", fresh=False)]) is Fired.BEFORE
     assert rig.states() == {"tick-1": "queued"}
+
+
+def test_a_tick_whose_key_is_held_says_so_and_is_over(rig: Rig) -> None:
+    def tick(number: int) -> Fired:
+        job = entry(f"tick-{number}", fresh=False, unique="sweep")
+        return rig.storage.fire(f"sweep@{number}000", [job])
+
+    assert tick(1) is Fired.NOW
+    assert tick(2) is Fired.HELD
+    [lease] = rig.lease()
+    assert tick(3) is Fired.HELD
+    rig.settle(ack(lease))
+    assert tick(2) is Fired.BEFORE
+    assert tick(3) is Fired.BEFORE
+    assert tick(4) is Fired.NOW
+    assert rig.states() == {"tick-4": "queued"}
+    assert rig.storage.last_tick("sweep") == 4000
 
 
 def test_the_newest_tick_is_known_by_name(rig: Rig) -> None:

@@ -18,6 +18,7 @@ from taskqd.errors import (
     StorageUnavailable,
 )
 from taskqd.job import State
+from taskqd.storage.base import Fired
 from taskqd.storage.redis import RedisStorage
 from tests.support.redis_proxy import LossyProxy
 from tests.support.redis_server import RedisServer, available_servers, free_port
@@ -281,7 +282,7 @@ def test_a_lost_reply_of_a_tick_fires_it_once(server: RedisServer, rig: Rig) -> 
         with pytest.raises(StorageUnavailable):
             storage.fire("sweep@2000", [entry("s2")])
         storage.fire("sweep@2000", [entry("s2")])
-        assert storage.fire("sweep@2000", [entry("s2")]) is False
+        assert storage.fire("sweep@2000", [entry("s2")]) is Fired.BEFORE
         assert storage.last_tick("sweep") == 2000
     assert rig.order() == ["warm", "s1", "s2"]
 

@@ -79,13 +79,13 @@ def rig_of(
     *,
     node: str = "n1",
     lease_s: float = 5.0,
-    missed: str = "skip",
+    scheduling: SchedulerSettings | None = None,
 ) -> ZygoteRig:
     return ZygoteRig(
         Settings(
             app="shop:app",
             storage=StorageSettings(url=server.url, node_lease_s=lease_s),
-            scheduler=SchedulerSettings(missed=missed),  # type: ignore[arg-type]
+            scheduler=scheduling or SchedulerSettings(),
         ),
         folder,
         node=node,
@@ -177,7 +177,7 @@ def test_missed_ticks_fire_once_where_the_settings_say_so(
     if time.time() * 1000 - newest < 90_000:
         newest -= hour  # a tick of this minute is not missed yet
     storage.fire(f"tick@{newest - 5 * hour}", [])
-    with rig_of(server, folder, missed="once") as rig:
+    with rig_of(server, folder, scheduling=SchedulerSettings(missed="once")) as rig:
         scheduler(rig)
         wait_for(lambda: storage.queues() and storage.queues()[0].queued >= 1)
         ids = [row.id for row in storage.jobs(State.QUEUED, "default")]
@@ -285,3 +285,26 @@ def test_the_node_is_registered_again_after_an_outage_and_in_an_emptied_storage(
         fresh.enqueue([job("b")])
         (lease,) = fresh.lease("n1.3", Q, 1).leases
         assert fresh.settle("n1.3", [ack(lease)]) == [True]
+
+
+def test_the_zone_of_the_settings_is_that_of_tasks_that_name_none(
+    server: RedisServer, folder: Path, storage: Storage
+) -> None:
+    hour = 3600_000
+    app = """
+        from taskqd import App, crontab
+        app = App("shop", timezone="Europe/Rome")
+
+        @app.periodic_task(crontab("0 * * * *"), name="tick")
+        def tick() -> None:
+            pass
+    """
+    (folder / "shop.py").write_text(textwrap.dedent(app))
+    whole = int(time.time() * 1000) // hour * hour
+    storage.fire(f"tick@{whole - 5 * hour}", [])
+    settings = SchedulerSettings(missed="all", timezone="Asia/Kathmandu")  # 5 h 45 min ahead
+    with rig_of(server, folder, scheduling=settings) as rig:
+        scheduler(rig)
+        wait_for(lambda: storage.queues() and storage.queues()[0].queued >= 4)
+        ids = [row.id for row in storage.jobs(State.QUEUED, "default")]
+        assert {int(id.partition("@")[2]) % hour for id in ids} == {15 * 60_000}

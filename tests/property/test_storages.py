@@ -102,7 +102,7 @@ class StorageMachine(RuleBasedStateMachine):
 
     def fire(self, tick: str, job_id: str, queue: str) -> None:
         entry = Entry(job_id, queue, payload(job_id), fresh=False)
-        assert self.storage.fire(tick, [entry]) is (tick not in self.model.ticks)
+        assert bool(self.storage.fire(tick, [entry])) is (tick not in self.model.ticks)
         if tick not in self.model.ticks:
             self.model.ticks.add(tick)
             self._enqueue(entry)

@@ -17,7 +17,7 @@ from taskqd.worker.queue_order import QueueOrder
 from taskqd.worker.readahead import AHEAD_MAX, ReadAhead
 from taskqd.worker.stock import FLUSH_COUNT, FLUSH_S, SLICE_S, Stock
 from taskqd.worker.suspects import PATIENCE_S, Quarantine
-from taskqd.worker.ticks import AT_ONCE_MAX, LATE_MS, firing
+from taskqd.worker.ticks import ALL_MAX, COUNT_MAX, LATE_MS, firing, floor
 
 MS = 1_000_000
 
@@ -271,7 +271,7 @@ def test_once_fires_the_newest_missed_tick_even_after_a_year() -> None:
     plan = firing(every(1000 * 3600), NOON, NOON + year, "once")
     late = [tick for tick in plan.ticks if tick <= NOON + year - LATE_MS]
     assert late == [(NOON + year - LATE_MS) // 3_600_000 * 3_600_000]
-    assert plan.missed == AT_ONCE_MAX - 1
+    assert plan.missed == COUNT_MAX - 1
 
 
 def test_all_catches_up_piece_by_piece_without_a_gap() -> None:
@@ -284,6 +284,21 @@ def test_all_catches_up_piece_by_piece_without_a_gap() -> None:
         if cursor == now:
             break
     assert fired == [NOON + second * 1000 for second in range(1, 2561)]
+
+
+def test_ticks_that_are_closer_than_one_look_takes_are_not_skipped() -> None:
+    plan = firing(every(10), NOON, NOON + MINUTE, "skip")
+    assert plan.cursor_ms == plan.ticks[-1] == NOON + COUNT_MAX * 10
+    assert firing(every(10), plan.cursor_ms, NOON + MINUTE, "skip").ticks[0] == plan.cursor_ms + 10
+
+
+@pytest.mark.parametrize("period_ms", [1000, MINUTE])
+def test_all_is_bounded_to_the_newest_ticks(period_ms: int) -> None:
+    now = NOON + (ALL_MAX + 500) * period_ms + LATE_MS
+    cursor, dropped = floor(every(period_ms), NOON, now)
+    assert cursor == NOON + 500 * period_ms
+    assert dropped == 500
+    assert floor(every(period_ms), cursor, now) == (cursor, 0)
 
 
 def test_a_rule_that_has_no_more_ticks_fires_none() -> None:

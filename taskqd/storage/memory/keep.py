@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from taskqd.job import Entry, Reason, State
-from taskqd.storage.base import Due, Node, NodeRow, Recovered
+from taskqd.storage.base import Due, Fired, Node, NodeRow, Recovered
 from taskqd.storage.memory.features import forget_old, free_locks_of, lock_owners
 from taskqd.storage.memory.line import Job, Line
 from taskqd.storage.memory.space import NodeState, Space, held
@@ -116,18 +116,18 @@ class Keep:
             due = [job.at_ms for line in space.some(queues) if (job := line.earliest())]
             return Due(promoted, max(0, min(due) - now) / 1000 if due else None)
 
-    def fire(self, tick: str, jobs: Sequence[Entry], ttl_s: int = 86400 * 7) -> bool:
+    def fire(self, tick: str, jobs: Sequence[Entry], ttl_s: int = 86400 * 7) -> Fired:
         key = split_tick(tick)
         space = self._space
         with space.lock:
             now = space.wall_ms()
             if space.ticks.get(key, 0) > now:
-                return False
+                return Fired.BEFORE
             space.ticks[key] = now + ttl_s * 1000
-            for entry in jobs:
-                space.add(entry)
+            new = [entry for entry in jobs if space.add(entry)]
+            for entry in new:
                 space.ring(entry.queue, 1)
-            return True
+            return Fired.HELD if jobs and not new else Fired.NOW
 
     def last_tick(self, name: str) -> int | None:
         with self._space.lock:

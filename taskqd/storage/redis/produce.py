@@ -7,6 +7,7 @@ from typing import Any
 
 from taskqd.errors import OutcomeUnknown
 from taskqd.job import Entry
+from taskqd.storage.base import Fired
 from taskqd.storage.redis.core import Call, Core
 from taskqd.storage.redis.doctor import Doctor
 from taskqd.storage.rules import split_tick
@@ -51,21 +52,23 @@ class Produce(Core):
             self._check_written(replies[len(window) :])
         return result
 
-    def fire(self, tick: str, jobs: Sequence[Entry], ttl_s: int = 86400 * 7) -> bool:
+    def fire(self, tick: str, jobs: Sequence[Entry], ttl_s: int = 86400 * 7) -> Fired:
         """The mark is kept by the first job's queue; whoever fires looks in all of them first."""
         name, ms = split_tick(tick)
         queues = list(dict.fromkeys(job.queue for job in jobs))
         self.announce(queues)
         if self._has_fired(tick):
-            return False
+            return Fired.BEFORE
+        some = False
         for queue in queues[1:]:
-            self._enqueue(queue, [j._replace(fresh=False) for j in jobs if j.queue == queue])
+            mine = [job._replace(fresh=False) for job in jobs if job.queue == queue]
+            some |= any(self._enqueue(queue, mine))
         home = queues[0] if queues else ""
         args: list[Any] = [tick, name, ms, ttl_s]
         args += fields([job._replace(fresh=False) for job in jobs if job.queue == home])
         reply, *written = self.run_all([("fire", home, args)], then=self._wait_commands())
         self._check_written(written)
-        return bool(reply)
+        return Fired.NOW if reply and some else Fired(reply)
 
     def _has_fired(self, tick: str) -> bool:
         places = ["", *self.known_queues()]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from taskqd.clock import now_ms
 from taskqd.job import Entry
-from taskqd.storage.base import Due
+from taskqd.storage.base import Due, Fired
 from taskqd.storage.rules import split_tick
 from taskqd.storage.sqlite.base import Base
 from taskqd.storage.sqlite.connection import WAL_BYTES_MAX
@@ -46,15 +46,14 @@ class Times(Base):
             next_in_s = _next_in_s(unit, queues)
         return Due(promoted, next_in_s)
 
-    def fire(self, tick: str, jobs: Sequence[Entry], ttl_s: int = 86400 * 7) -> bool:
+    def fire(self, tick: str, jobs: Sequence[Entry], ttl_s: int = 86400 * 7) -> Fired:
         name, ms = split_tick(tick)
 
-        def body(unit: Unit) -> bool:
+        def body(unit: Unit) -> Fired:
             now = now_ms()
             if unit.db.count(_TICK, (unit.space, name, ms, now + ttl_s * 1000, now)) == 0:
-                return False
-            add(unit, jobs)
-            return True
+                return Fired.BEFORE
+            return Fired.HELD if jobs and not any(add(unit, jobs)) else Fired.NOW
 
         return self._write(body, grows=True)
 

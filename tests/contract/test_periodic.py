@@ -1,0 +1,169 @@
+"""Periodic tasks on every storage, by a simulated clock: missed ticks, overlap, several daemons."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from taskqd.app import App
+from taskqd.cron import crontab, every
+from taskqd.job import State
+from taskqd.storage.base import Storage
+from taskqd.worker import ticks
+from taskqd.worker.timetable import Timetable
+from tests.support.rig import Rig, ack
+
+MINUTE = 60_000
+NOON = 1_800_000_000_000 // MINUTE * MINUTE
+
+
+class Told:
+    """A log that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+
+    def emit(self, event: str, **facts: Any) -> None:
+        self.events.append({"event": event, **facts})
+
+    def named(self, name: str) -> list[dict[str, Any]]:
+        return [event for event in self.events if event["event"] == name]
+
+
+class Daemon:
+    """The timetable of one daemon, with a clock of its own."""
+
+    def __init__(self, storage: Storage, app: App, missed: str = "skip") -> None:
+        self.now = NOON
+        self.log = Told()
+        self._storage = storage
+        self._table = Timetable(app.periodic_tasks, missed, clock=lambda: self.now)
+
+    def at(self, ms: int) -> None:
+        """Do all that is due at this time."""
+        self.now = ms
+        while self._table.fire(self._storage, self.log) == 0.0:  # type: ignore[arg-type]
+            pass
+
+
+def app_of(storage: Storage, rule: Any = None, **options: Any) -> App:
+    app = App(storage.namespace, "memory://")
+
+    @app.periodic_task(rule or every(minutes=1), name="tick", queue="q", **options)
+    def tick() -> None: ...
+
+    return app
+
+
+def fired(storage: Storage) -> list[int]:
+    """Return the minutes after NOON for which there are jobs."""
+    ids = [row.id for row in storage.jobs(State.QUEUED, "q")]
+    return sorted((int(id.partition("@")[2]) - NOON) // MINUTE for id in ids)
+
+
+@pytest.mark.parametrize(
+    ("missed", "expected"), [("skip", [1, 30]), ("once", [1, 29, 30]), ("all", [*range(1, 31)])]
+)
+@pytest.mark.parametrize("where", ["task", "settings"])
+def test_ticks_missed_while_no_daemon_ran_follow_the_policy(
+    storage: Storage, missed: str, expected: list[int], where: str
+) -> None:
+    app = app_of(storage, **({"missed": missed} if where == "task" else {}))
+    settings = missed if where == "settings" else "skip"
+    first = Daemon(storage, app, settings)
+    first.at(NOON + 1)
+    first.at(NOON + MINUTE)
+    daemons = [Daemon(storage, app, settings) for _ in range(2)]
+    for daemon in daemons:
+        daemon.at(NOON + 30 * MINUTE)
+    assert fired(storage) == expected
+    late = daemons[0].log.named("tick.missed")
+    assert [(e["count"], e["reason"]) for e in late] == (
+        [] if missed == "all" else [(30 - len(expected), "late")]
+    )
+
+
+def test_all_fires_no_more_than_its_bound(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ticks, "ALL_MAX", 120)
+    app = app_of(storage, missed="all")
+    Daemon(storage, app).at(NOON)
+    daemon = Daemon(storage, app)
+    daemon.at(NOON + 300 * MINUTE)
+    assert fired(storage) == [*range(180, 301)]
+    [told] = daemon.log.named("tick.missed")
+    assert (told["count"], told["tick"]) == (179, NOON + MINUTE)
+
+
+def test_a_tick_that_nobody_fired_since_the_task_was_first_known_is_missed(
+    storage: Storage,
+) -> None:
+    app = app_of(storage, every(hours=1), missed="once")
+    Daemon(storage, app).at(NOON + MINUTE)
+    Daemon(storage, app).at(NOON + 24 * 60 * MINUTE + MINUTE)
+    newest = (NOON + 24 * 60 * MINUTE) // 3_600_000 * 3_600_000
+    assert fired(storage) == [(newest - NOON) // MINUTE]
+
+
+def test_a_monthly_tick_is_known_until_the_next_one(rig: Rig) -> None:
+    app = app_of(rig.storage, crontab("@monthly"))
+    asked: list[tuple[str, int]] = []
+    fire = rig.storage.fire
+
+    def spy(tick: str, jobs: Any, ttl_s: int = 0) -> Any:
+        asked.append((tick, ttl_s))
+        return fire(tick, jobs, ttl_s)
+
+    rig.storage.fire = spy  # type: ignore[method-assign]
+    daemon = Daemon(rig.storage, app)
+    daemon.at(NOON)
+    first = app.periodic_tasks[0].next_after(NOON)
+    assert first is not None
+    daemon.at(first)
+    [ttl_s] = [ttl_s for tick, ttl_s in asked if tick == f"tick@{first}"]
+    assert ttl_s > 31 * 86400
+
+
+def test_overlap_skip_fires_nothing_while_the_last_job_is_queued_or_runs(rig: Rig) -> None:
+    app = app_of(rig.storage, overlap="skip")
+    one, two = Daemon(rig.storage, app), Daemon(rig.storage, app)
+
+    def both(minute: int) -> None:
+        one.at(NOON + minute * MINUTE)
+        two.at(NOON + minute * MINUTE)
+
+    both(0)
+    both(1)
+    both(2)
+    assert fired(rig.storage) == [1]
+    [lease] = rig.lease(5)
+    both(3)
+    assert rig.settle(ack(lease)) == [True]
+    both(4)
+    assert fired(rig.storage) == [4]
+    told = [*one.log.named("tick.missed"), *two.log.named("tick.missed")]
+    assert [(e["tick"] - NOON) // MINUTE for e in told] == [2, 3]
+    assert {(e["reason"], e["count"]) for e in told} == {("overlap", 1)}
+
+
+def test_overlap_skip_counts_a_job_that_is_recovered_from_a_crash(rig: Rig) -> None:
+    app = app_of(rig.storage, overlap="skip")
+    daemon = Daemon(rig.storage, app)
+    daemon.at(NOON)
+    daemon.at(NOON + MINUTE)
+    [lease] = rig.lease()
+    rig.storage.recover_worker(
+        "n.1", ["q"], running=[lease.token], how="orphaned", verdict="killed"
+    )
+    daemon.at(NOON + 2 * MINUTE)
+    assert fired(rig.storage) == [1]
+    assert daemon.log.named("tick.missed")[0]["reason"] == "overlap"
+
+
+def test_overlap_is_allowed_by_default(storage: Storage) -> None:
+    daemon = Daemon(storage, app_of(storage))
+    for minute in range(4):
+        daemon.at(NOON + minute * MINUTE)
+    assert fired(storage) == [1, 2, 3]
