@@ -16,6 +16,8 @@ from .values import Kind, Unfit, one_of
 WEIGHT_MAX = 1000
 _APP = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*(?::[^\W\d]\w*(?:\.[^\W\d]\w*)*)?")
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^:\[\]\s/]+):(\d{1,5})")
+_ACCOUNT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@$-]{0,63}")
+_UMASK = re.compile(r"(?:0o?)?[0-7]{1,3}")
 SOCKET_BYTES_MAX = 107
 """man 7 unix: sun_path holds 108 bytes with its closing zero."""
 
@@ -64,6 +66,21 @@ def address(value: object) -> str | None:
     if not 1 <= int(match[2]) <= 65535:
         raise Unfit("expected a port from 1 to 65535")
     return match[0]
+
+
+def account(value: object) -> str:
+    """The name or number of a user or group."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return str(value)
+    if isinstance(value, str) and _ACCOUNT.fullmatch(value):
+        return value
+    raise Unfit("expected the name or number of a user or group")
+
+
+def umask(value: object) -> int:
+    if isinstance(value, str) and _UMASK.fullmatch(value):
+        return int(value, 8)
+    raise Unfit('expected octal digits as text, like "027"')
 
 
 def socket_path(value: object) -> str:
@@ -135,6 +152,8 @@ URL = Kind("a storage URL", storage_url)
 NAME = Kind("a name of letters, digits, `.`, `-`, `_`", instance_name, str.strip)
 ADDRESS = Kind('HOST:PORT, or "off"', address, str.strip, {"off": None})
 SOCKET = Kind("a path", socket_path)
+ACCOUNT = Kind("a name or number", account, str.strip)
+UMASK = Kind('octal digits like "027"', umask, str.strip)
 QUEUES = Kind('a list of names, or "a,b:2"', queue_names)
 WEIGHTS = Kind("a table of queue = weight", queue_weights)
 TIME_ZONE = Kind("an IANA time zone", time_zone, str.strip)

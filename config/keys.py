@@ -49,6 +49,22 @@ _KEYS = (
     Key("burst", switch(), "End when every queue is empty.", "--burst"),
     Key("reload", switch(), "Watch source files and reload (development).", "--reload"),
     Key(
+        "process.user",
+        forms.ACCOUNT,
+        "Become this user before anything is opened; needs root. Default: who has started it.",
+        "--user",
+    ),
+    Key("process.group", forms.ACCOUNT, "Become this group. Default: the user's.", "--group"),
+    Key(
+        "process.umask", forms.UMASK, "Mode bits that files made by jobs shall not have.", "--umask"
+    ),
+    Key(
+        "process.pidfile",
+        text("a path"),
+        "Hold this file, locked and with the master's pid in it, while the daemon runs.",
+        "--pidfile",
+    ),
+    Key(
         "storage.url",
         forms.URL,
         "Where jobs are kept. Default: the storage that the app names.",
@@ -138,7 +154,13 @@ _KEYS = (
         choice("skip", "once", "all"),
         "Ticks missed while no daemon ran: none, one, or all of them are fired.",
     ),
-    Key("health.bind", forms.ADDRESS, "Address of the health and metrics endpoint.", "--health"),
+    Key(
+        "health.bind",
+        forms.ADDRESS,
+        "Address of the health and metrics endpoint. Where nobody has set it and it is taken, a free "
+        "port serves, which `status` shows.",
+        "--health",
+    ),
     Key(
         "admin.socket",
         forms.SOCKET,

@@ -20,11 +20,13 @@ import msgspec
 from taskqd import __version__, events
 from taskqd.config import ConfigErrors, Loaded, load
 from taskqd.config.cpus import worker_count
+from taskqd.config.load import DEFAULT
 from taskqd.errors import ConfigError
 from taskqd.log import Log, configure
 from taskqd.settings import Settings
 
 from . import process, signals, usage
+from .identity import Identity, assume, pid_file, resolve
 from .usage import Fail
 
 NO_APP = (
@@ -47,6 +49,10 @@ KEY_OF_FLAG = {
     "log_format": "log.format",
     "log_level": "log.level",
     "health": "health.bind",
+    "pidfile": "process.pidfile",
+    "user": "process.user",
+    "group": "process.group",
+    "umask": "process.umask",
     "scheduler": "scheduler.enabled",
     "reload": "reload",
     "burst": "burst",
@@ -66,6 +72,10 @@ KEY_OF_FLAG = {
 @click.option("--log-format", metavar="FORMAT", help="auto, console or json.")
 @click.option("--log-level", metavar="LEVEL", help="debug, info, warning, error or critical.")
 @click.option("--health", metavar="HOST:PORT|off", help="Address of the health endpoint.")
+@click.option("--pidfile", metavar="FILE", help="Write the master's pid, locked, into this file.")
+@click.option("--user", metavar="NAME", help="Become this user before anything is opened (root).")
+@click.option("--group", metavar="NAME", help="Become this group.")
+@click.option("--umask", metavar="OCTAL", help="Mode bits that new files shall not have.")
 @click.option("--no-scheduler", "scheduler", flag_value="off", help="Fire no periodic ticks.")
 @click.option("--reload", flag_value="on", help="Reload when source files change.")
 @click.option("--burst", flag_value="on", help="End when all queues are empty.")
@@ -92,9 +102,10 @@ def run(argv: Sequence[str], env: Mapping[str, str]) -> int:
     try:
         flags = usage.read_flags(_flags, "taskqd", argv)
         loaded = load_settings(flags, env)
+        identity = _resolve(loaded.settings)
         if flags["check"]:
             return _check(loaded)
-        return _serve(loaded, lambda: _read_again(flags, env))
+        return _serve(loaded, identity, lambda: _read_again(flags, env))
     except Fail as failure:
         usage.complain([str(failure)])
         return failure.code
@@ -143,7 +154,23 @@ def _read_again(flags: Mapping[str, Any], env: Mapping[str, str]) -> Settings:
         raise ConfigError(str(failure)) from None
 
 
-def _serve(loaded: Loaded, reload_settings: Callable[[], Settings]) -> int:
+def _resolve(settings: Settings) -> Identity:
+    try:
+        return resolve(settings.process)
+    except ConfigError as error:
+        raise Fail(usage.CONFIG, str(error)) from None
+
+
+def _serve(loaded: Loaded, identity: Identity, reload_settings: Callable[[], Settings]) -> int:
+    try:
+        assume(identity)
+        with pid_file(loaded.settings.process.pidfile):
+            return _run(loaded, reload_settings)
+    except ConfigError as error:
+        raise Fail(usage.CONFIG, str(error)) from None
+
+
+def _run(loaded: Loaded, reload_settings: Callable[[], Settings]) -> int:
     from .master import Master
 
     settings = loaded.settings
@@ -151,7 +178,13 @@ def _serve(loaded: Loaded, reload_settings: Callable[[], Settings]) -> int:
     for warning in loaded.warnings:
         log.emit(events.CONFIG_WARNED, text=warning)
     zygote_argv = [sys.executable, "-m", "taskqd.worker.zygote"]
-    master = Master(settings, log=log, zygote_argv=zygote_argv, reload_settings=reload_settings)
+    master = Master(
+        settings,
+        log=log,
+        zygote_argv=zygote_argv,
+        reload_settings=reload_settings,
+        health_may_move=loaded.origins["health.bind"] == DEFAULT,
+    )
     return master.run()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable, Mapping
+from errno import EADDRINUSE
 from typing import Any, NamedTuple
 
 import h11
@@ -33,6 +34,22 @@ def probe_page(answer: dict[str, Any]) -> Page:
 
 def metrics_page(text: str) -> Page:
     return Page(200, text, _METRICS)
+
+
+def listen_near(bind: str) -> socket.socket:
+    """Listen on HOST:PORT or, where another process does, on a free port.  Raises ConfigError."""
+    try:
+        return listen(bind)
+    except ConfigError as error:
+        if not isinstance(error.__cause__, OSError) or error.__cause__.errno != EADDRINUSE:
+            raise
+        return listen(f"{bind.rpartition(':')[0]}:0")
+
+
+def address_of(sock: socket.socket) -> str:
+    """Return the HOST:PORT of a listening socket."""
+    host, port = sock.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def listen(bind: str) -> socket.socket:

@@ -156,6 +156,8 @@ class House:
     queues: tuple[str, ...] = ()
     storage_url: str = ""
     admin_path: str = ""
+    health_address: str = ""
+    """HOST:PORT where it is served, "" if it is not."""
     stacks: dict[str, str] = field(default_factory=dict)
     """The stacks read last, by the child's name."""
     strays: dict[int, tuple[process.Death, float]] = field(default_factory=dict)

@@ -12,7 +12,6 @@ import selectors
 import socket
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
 from taskqd import events
 from taskqd.clock import monotonic_ns, monotonic_s
@@ -21,17 +20,17 @@ from taskqd.ids import new_id
 from taskqd.log import Log
 from taskqd.settings import Settings, slots_per_worker
 
-from . import admin, health, metrics, notify, process, signals, status, watch
+from . import notify, process, signals, watch
 from .births import Births
 from .board_memory import BoardMemory
 from .commands import Commands
 from .coroner import Coroner
 from .display import Display
+from .doors import Doors
 from .ears import Ears
 from .fleet import Fleet, Post, limits_of
 from .hands import Hands
 from .house import House, Line, Lines
-from .listener import Conversation, Listener
 from .oom import OomCounter
 from .plan import plan, wake_in_s
 from .reloader import ReadSettings, Reloader
@@ -56,15 +55,17 @@ class Master:
         zygote_argv: Sequence[str],
         clock: Callable[[], float] = monotonic_s,
         reload_settings: ReadSettings | None = None,
+        health_may_move: bool = False,
     ) -> None:
-        """`reload_settings` reads the configuration again; None: a reload keeps the present one."""
+        """`reload_settings` reads the configuration again; None: a reload keeps the present one.
+
+        `health_may_move`: where its address is taken, a free port serves.
+        """
         self._signals = signals.install()
         self._settings = settings
         self._log = log
         self._clock = clock
         self._selector = selectors.DefaultSelector()
-        self._listeners: list[Listener] = []
-        self._admin_path = ""
         self._woke_s = 0.0
         self._trusts_s = 0.0
         """Beats are judged from then on."""
@@ -75,7 +76,6 @@ class Master:
         self._hands = Hands(self._house, births, reloader)
         self._coroner = Coroner(self._house, self._hands)
         self._ears = Ears(self._house, births, self._hands, self._coroner, reloader)
-        self._ears.on_loaded = self._open_admin
         self._display = Display(self._house, notify.Notifier(os.environ))
         self._ears.on_ready = self._display.worker_ready
         self._display.on_silent = self._hands.insist_on_stacks
@@ -84,6 +84,10 @@ class Master:
         reloader.on_begin = self._display.reload_begun
         reloader.on_end = self._display.reload_ended
         self._commands = Commands(self._house, self._hands, reloader)
+        self._doors = Doors(
+            self._house, self._selector, self._commands.answer, may_move=health_may_move
+        )
+        self._ears.on_loaded = self._doors.open_admin
 
     def _build(self, zygote_argv: list[str]) -> tuple[BoardMemory, House]:
         settings = self._settings
@@ -131,7 +135,7 @@ class Master:
         except Exception as error:
             # The children hear of our end by the kernel, drain, and give back what they hold.
             self._log.emit(events.MASTER_FAILED, error=repr(error), traceback=_traceback(error))
-            self._unlink_admin()
+            self._doors.unlink()
             return 1
         self._end(self._hands.finished)
         return self._hands.finished
@@ -147,44 +151,13 @@ class Master:
             worker_type=settings.workers.type,
             node=self._house.node_id,
         )
-        if settings.health.bind:
-            self._serve(health.listen(settings.health.bind), self._http())
+        self._doors.open_health()
         if settings.name or settings.admin.socket:
-            self._open_admin()
+            self._doors.open_admin()
         self._woke_s = self._clock()
-
-    def _http(self) -> Callable[[socket.socket], health.Conversation]:
-        house = self._house
-        pages: health.Pages = {
-            "/livez": lambda: health.probe_page(status.live(house)),
-            "/readyz": lambda: health.probe_page(status.ready(house)),
-            "/startupz": lambda: health.probe_page(status.startup(house)),
-            "/metrics": lambda: health.metrics_page(metrics.text(house)),
-        }
-        return lambda _sock: health.Conversation(pages)
 
     def _listen(self, line: Line) -> None:
         self._ears.listen(line)
-
-    def _open_admin(self) -> None:
-        if self._admin_path:
-            return
-        path = admin.choose_path(self._settings.admin.socket, self._house.instance)
-        sock = admin.listen(path)
-        self._admin_path = self._house.admin_path = path
-        self._serve(sock, admin.converse(self._commands.answer))
-
-    def _serve(
-        self,
-        sock: socket.socket,
-        begin: Callable[[socket.socket], Conversation | None],
-    ) -> None:
-        listener = Listener(self._selector, sock, begin, self._clock, self._report)
-        self._listeners.append(listener)
-
-    def _report(self, error: Exception) -> None:
-        """A defect of ours in an answer is told, and costs no more than that answer."""
-        self._log.emit(events.MASTER_FAILED, error=repr(error), traceback=_traceback(error))
 
     def _turn(self) -> None:
         """Act on what is, then sleep until something changes or is due."""
@@ -198,8 +171,7 @@ class Master:
         self._mind_the_gap(sleep_s)
         for key, _ in ready:
             key.data()
-        for listener in self._listeners:
-            listener.drop_slow()
+        self._doors.look()
         for name in self._signals.take():
             self._log.emit(events.SIGNAL_RECEIVED, signal=name)
             self._commands.signal(name)
@@ -244,9 +216,7 @@ class Master:
         for key in house.lines.names():
             house.lines.signal(key, "SIGKILL")
         self._reap_the_rest()
-        for listener in self._listeners:
-            listener.close()
-        self._unlink_admin()
+        self._doors.close()
         stop = house.fleet.stop
         self._log.emit(
             events.MASTER_STOPPED,
@@ -261,11 +231,6 @@ class Master:
         self._display.close()
         self._selector.close()
         self._memory.close()
-
-    def _unlink_admin(self) -> None:
-        if self._admin_path:
-            with suppress(FileNotFoundError):
-                os.unlink(self._admin_path)
 
     def _reap_the_rest(self) -> None:
         """Collect what was just killed; a process that the kernel cannot end is left to it."""

@@ -98,7 +98,7 @@ def fixed_changes(old: Settings, new: Settings) -> list[str]:
 def _fixed(settings: Settings) -> Mapping[str, object]:
     sections = {
         f"{section}.{key}": value
-        for section in ("storage", "health", "admin", "log")
+        for section in ("process", "storage", "health", "admin", "log")
         for key, value in msgspec.structs.asdict(getattr(settings, section)).items()
     }
     return {

@@ -94,6 +94,7 @@ def everything(house: House, pid: int) -> dict[str, Any]:
         "uptime_s": round(now_s - house.started_s, 3),
         "generation": generation(fleet),
         "queues": list(house.queues),
+        "health": house.health_address,
         "storage": {"url": house.storage_url, "error": storage_error(fleet)},
         "wanted": fleet.wanted(),
         "ready": fleet.ready(),

@@ -20,6 +20,16 @@ LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 MIB = 1024 * 1024
 
 
+class ProcessSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """As whom the daemon runs; None: as who has started it."""
+
+    user: str | None = None
+    group: str | None = None
+    """None: that of the user."""
+    umask: int | None = None
+    pidfile: str | None = None
+
+
 class StorageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     url: str | None = None
     """None: the app's own storage decides."""
@@ -94,6 +104,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """End when every queue is empty."""
     reload: bool = False
     """Watch source files and reload (development)."""
+    process: ProcessSettings = ProcessSettings()
     storage: StorageSettings = StorageSettings()
     workers: WorkerSettings = WorkerSettings()
     queues: QueueSettings = QueueSettings()

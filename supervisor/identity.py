@@ -1,0 +1,172 @@
+"""As whom the daemon runs: user, groups, file mode mask and pid file.
+
+law: privileges are given up before anything is opened, so that nothing is held that the user could
+not have opened itself.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import grp
+import os
+import pwd
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import NamedTuple
+
+from taskqd.errors import ConfigError
+from taskqd.settings import ProcessSettings
+
+_TRIES = 100
+
+
+class Identity(NamedTuple):
+    """Whom to become; None: stay."""
+
+    uid: int | None
+    gid: int | None
+    groups: tuple[int, ...]
+    """Supplementary groups."""
+    account: pwd.struct_passwd | None
+    umask: int | None
+
+
+def resolve(wanted: ProcessSettings) -> Identity:
+    """Look user and group up.  Raises ConfigError, also where this process may not become them."""
+    account = _account(wanted.user) if wanted.user else None
+    uid = account.pw_uid if account else None
+    gid = _gid(wanted.group) if wanted.group else account.pw_gid if account else None
+    _refuse_forbidden(wanted, uid, gid)
+    groups: tuple[int, ...] = ()
+    if gid is not None:
+        groups = tuple(os.getgrouplist(account.pw_name, gid)) if account else (gid,)
+    return Identity(uid, gid, groups, account, wanted.umask)
+
+
+def assume(identity: Identity) -> None:
+    """Become it, for good.  Raises ConfigError where the system refuses."""
+    if identity.umask is not None:
+        os.umask(identity.umask)
+    try:
+        # law: groups first; without the user's rights they cannot be changed any more.
+        if identity.gid is not None and os.geteuid() == 0:
+            os.setgroups(identity.groups)
+            os.setresgid(identity.gid, identity.gid, identity.gid)
+        if identity.uid is not None and identity.uid != os.geteuid():
+            os.setresuid(identity.uid, identity.uid, identity.uid)
+            _at_home(identity)
+    except OSError as error:
+        raise ConfigError(f"process.user: the system refuses: {error.strerror}") from error
+
+
+def _at_home(identity: Identity) -> None:
+    """What the environment says of the user is true again, for the daemon and its jobs."""
+    account = identity.account
+    assert account is not None
+    os.environ.update(HOME=account.pw_dir, USER=account.pw_name, LOGNAME=account.pw_name)
+    # It belongs to who has started the daemon.
+    os.environ.pop("XDG_RUNTIME_DIR", None)
+
+
+def _account(name: str) -> pwd.struct_passwd:
+    try:
+        return pwd.getpwuid(int(name)) if name.isdecimal() else pwd.getpwnam(name)
+    except (KeyError, OverflowError):
+        raise ConfigError(f'process.user: "{name}": there is no such user on this host') from None
+
+
+def _gid(name: str) -> int:
+    try:
+        return (grp.getgrgid(int(name)) if name.isdecimal() else grp.getgrnam(name)).gr_gid
+    except (KeyError, OverflowError):
+        raise ConfigError(f'process.group: "{name}": there is no such group on this host') from None
+
+
+def _refuse_forbidden(wanted: ProcessSettings, uid: int | None, gid: int | None) -> None:
+    now = os.geteuid()
+    if now == 0:
+        return
+    remedy = "start it as root, or leave the key out"
+    if uid not in (None, now):
+        raise ConfigError(
+            f'process.user: "{wanted.user}": only root can become another user, this is {now}; {remedy}'
+        )
+    if gid not in (None, os.getegid()):
+        raise ConfigError(
+            f'process.group: "{wanted.group}": only root can change the group; {remedy}'
+        )
+
+
+# -- the pid file ------------------------------------------------------------------------------
+
+
+@contextmanager
+def pid_file(path: str | None) -> Iterator[None]:
+    """Hold the pid file while inside; its lock is the proof that its daemon lives.
+
+    Raises ConfigError where another daemon holds it.
+    """
+    if path is None:
+        yield
+        return
+    try:
+        fd = _take(path)
+    except OSError as error:
+        raise ConfigError(
+            f"process.pidfile: {path}: cannot be written: {error.strerror}"
+        ) from error
+    try:
+        yield
+    finally:
+        # Nobody else can have replaced it while it was locked.
+        with suppress(OSError):
+            os.unlink(path)
+        os.close(fd)
+
+
+def _take(path: str) -> int:
+    """Return a locked descriptor of the file, which holds our pid whenever it can be seen."""
+    for _ in range(_TRIES):
+        old = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        try:
+            _lock(old, path)
+            if _is_at(old, path):
+                return _replace(path)
+        finally:
+            os.close(old)
+    raise ConfigError(f"process.pidfile: {path}: other daemons keep replacing it")
+
+
+def _lock(fd: int, path: str) -> None:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pid = os.pread(fd, 20, 0).decode(errors="replace").strip()
+        raise ConfigError(
+            f"process.pidfile: {path}: held by a daemon that runs (pid {pid or 'not written yet'}); "
+            "stop it, or give this one another file"
+        ) from None
+
+
+def _is_at(fd: int, path: str) -> bool:
+    """Return whether the file is still the one at `path`: a daemon that ends takes it away."""
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path, follow_symlinks=False))
+    except FileNotFoundError:
+        return False
+
+
+def _replace(path: str) -> int:
+    """Put our file in the place of an old one that we have locked; a reader sees one or the other."""
+    fresh = f"{path}.{os.getpid()}"
+    fd = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.write(fd, f"{os.getpid()}\n".encode())
+        os.rename(fresh, path)
+    except OSError:
+        os.close(fd)
+        with suppress(OSError):
+            os.unlink(fresh)
+        raise
+    return fd
