@@ -92,9 +92,12 @@ def body(rounds: int, calm_s: float, write: bool) -> None:
 @click.option("--jobs", default=200_000, show_default=True)
 @click.option("--storage", type=click.Choice(["redis", "sqlite"]), default="redis")
 @click.option("--worker-type", type=click.Choice(["process", "thread"]), default="process")
-def drain(jobs: int, storage: str, worker_type: str) -> None:
+@click.option(
+    "--log-level", default="warning", show_default=True, help="info: a line for each job."
+)
+def drain(jobs: int, storage: str, worker_type: str, log_level: str) -> None:
     """Drain many jobs: the cost of each slice of 10,000, the memory, and what is left."""
-    click.echo(draining.run(jobs, storage, worker_type))
+    click.echo(draining.run(jobs, storage, worker_type, log_level))
 
 
 @main.command()

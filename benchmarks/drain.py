@@ -30,7 +30,7 @@ def storage_url(storage: str, folder: Path) -> Iterator[tuple[str, RedisServer |
         yield server.url, server
 
 
-def run(jobs: int, storage: str, worker_type: str) -> str:
+def run(jobs: int, storage: str, worker_type: str, log_level: str = "warning") -> str:
     """Return the Markdown report."""
     with (
         tempfile.TemporaryDirectory(prefix="bench-") as folder,
@@ -43,7 +43,7 @@ def run(jobs: int, storage: str, worker_type: str) -> str:
 
         enqueued = [_enqueue(noop, min(SLICE, jobs - at)) for at in range(0, jobs, SLICE)]
         size = _size(storage, url, server)
-        side = taskqd_side(worker_type)
+        side = taskqd_side(worker_type, log_level)
         with side.workers(2, dict(os.environ), Path(folder, "daemon.log")) as pid:
             rows = list(_slices(meter, pid, server, jobs))
             observe.wait_for("settlement", lambda: _waiting(app) == 0, 60, every_s=0.1)

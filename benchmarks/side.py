@@ -75,7 +75,7 @@ def environment(url: str, meter: Path, **more: str) -> dict[str, str]:
     return {**os.environ, **own, "XDG_RUNTIME_DIR": str(meter.parent), **more}
 
 
-def taskqd_side(worker_type: str = "process") -> Side:
+def taskqd_side(worker_type: str = "process", log_level: str = "warning") -> Side:
     python = Path(sys.executable)
     beside = python.with_name("taskqd")
     start = (
@@ -85,7 +85,7 @@ def taskqd_side(worker_type: str = "process") -> Side:
     )
     options = ("--workers", "{workers}", "--worker-type", worker_type, "--health", "off")
     app = "benchmarks.sides.taskqd_app:app"
-    return Side("taskqd", python, (*start, app, *options, "--log-level", "warning"))
+    return Side("taskqd", python, (*start, app, *options, "--log-level", log_level))
 
 
 def huey_side(folder: Path) -> Side:

@@ -64,7 +64,7 @@ class Endings:
             except StorageError:
                 return self.come_back(lease, opened.marks, Reason.INTERRUPTED, _AWAY_MS)
         if self._tells_done:
-            self._log.emit(events.JOB_DONE, **facts_of(job), **_times(job, run_ms))
+            self._log.emit_soon(events.JOB_DONE, facts_of(job) | _times(job, run_ms))
         if "complete" in self._handlers:
             self._app.listeners.tell("complete", job)
         return Outcome(lease.id, lease.queue, lease.token, "ack", encode_answer(answer), ttl_s)
@@ -108,13 +108,8 @@ class Endings:
     ) -> Outcome:
         run_ms = (monotonic_s() - started) * 1000
         text = clip(describe(error))
-        self._log.emit(
-            events.JOB_RETRIED,
-            **facts_of(job),
-            **_times(job, run_ms),
-            error=text,
-            delay_s=round(delay_s, 3),
-        )
+        more = {"error": text, "delay_s": round(delay_s, 3)}
+        self._log.emit_soon(events.JOB_RETRIED, facts_of(job) | _times(job, run_ms) | more)
         if "retrying" in self._handlers:
             self._app.listeners.tell("retrying", job, error)
         marks = msgspec.structs.replace(
@@ -134,9 +129,8 @@ class Endings:
         run_ms = (monotonic_s() - started) * 1000
         text = clip(describe(error))
         trace = trace_of(error)
-        self._log.emit(
-            events.JOB_FAILED, **facts_of(job), **_times(job, run_ms), error=text, traceback=trace
-        )
+        more = {"error": text, "traceback": trace}
+        self._log.emit_soon(events.JOB_FAILED, facts_of(job) | _times(job, run_ms) | more)
         if reason is Reason.TIMEOUT and "timeout" in self._handlers:
             self._app.listeners.tell("timeout", job, error)
         if "error" in self._handlers:
@@ -182,14 +176,16 @@ class Endings:
         )
         if not self._followed(envelope, answer):
             return self.come_back(lease, marks, Reason.INTERRUPTED, _AWAY_MS)
-        self._log.emit(
+        self._log.emit_soon(
             events.JOB_DEAD,
-            job_id=lease.id,
-            task=name,
-            queue=lease.queue,
-            attempt=marks.attempts,
-            reason=reason.value,
-            error=marks.error,
+            {
+                "job_id": lease.id,
+                "task": name,
+                "queue": lease.queue,
+                "attempt": marks.attempts,
+                "reason": reason.value,
+                "error": marks.error,
+            },
         )
         if "dead" in self._handlers:
             self._app.listeners.tell("dead", JobView(lease.id, name, lease.queue, marks))
@@ -212,13 +208,15 @@ class Endings:
         if not self._followed(envelope, answer):
             return self.come_back(lease, marks, Reason.INTERRUPTED, _AWAY_MS)
         event = events.JOB_CANCELLED if started else events.JOB_SKIPPED
-        self._log.emit(
+        self._log.emit_soon(
             event,
-            job_id=lease.id,
-            task=envelope.t,
-            queue=lease.queue,
-            attempt=answer.attempts,
-            reason=reason,
+            {
+                "job_id": lease.id,
+                "task": envelope.t,
+                "queue": lease.queue,
+                "attempt": answer.attempts,
+                "reason": reason,
+            },
         )
         signal = _SIGNAL_OF.get(reason, "canceled")
         if signal in self._handlers:
@@ -240,13 +238,15 @@ class Endings:
         marks = msgspec.structs.replace(
             marks, attempts=marks.attempts + 1, interruptions=marks.interruptions + 1
         )
-        self._log.emit(
+        self._log.emit_soon(
             events.JOB_INTERRUPTED,
-            job_id=lease.id,
-            task=task,
-            queue=lease.queue,
-            attempt=marks.attempts,
-            interruptions=marks.interruptions,
+            {
+                "job_id": lease.id,
+                "task": task,
+                "queue": lease.queue,
+                "attempt": marks.attempts,
+                "interruptions": marks.interruptions,
+            },
         )
         view = JobView(lease.id, task, lease.queue, marks, Reason.INTERRUPTED)
         for signal in ("interrupted", "requeued"):

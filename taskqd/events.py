@@ -109,6 +109,8 @@ STORAGE_RESTORED = _event("storage.restored", "info", "down_s")
 STORAGE_RESET = _event("storage.reset", "error", "epoch")
 STORAGE_WARNING = _event("storage.warning", "warning", "text")
 
+LOG_DROPPED = _event("log.dropped", "warning", "lines")
+
 HOOK_FAILED = _event("hook.failed", "error", "hook", "error", "traceback")
 SIGNAL_HANDLER_FAILED = _event("handler.failed", "error", "signal", "handler", "error", "traceback")
 
@@ -129,6 +131,10 @@ Made from `taskqd/events.py` by `python -m taskqd.events > docs/events.md`.
 One JSON object a line where standard error is not a terminal. Each has `timestamp`, `level`,
 `event`, `role` and `pid`; lines of workers add `worker` and `generation`. Arguments of jobs are
 not logged.
+
+How a job ended is in the log before the storage hears of it; a worker that is killed may leave the
+line of a job that will run again. Should whatever reads the log stop reading, a process waits for it
+half a second; then lines are dropped until it reads again, and `log.dropped` says how many.
 
 | event | level | keys |
 |---|---|---|"""

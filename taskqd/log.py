@@ -1,8 +1,7 @@
-"""Set-up of the logs: structlog, one line an event, each line one write.
+"""Set-up of the logs: structlog, one line an event, written by a sink of our own.
 
-law: no lock and no buffer.  structlog's own loggers and the standard library's hold a lock that a
-forked child can inherit locked; one `os.write` of a whole line cannot deadlock, and the kernel
-keeps lines of up to PIPE_BUF whole between processes.
+law: no lock that anybody waits for.  structlog's own loggers and the standard library's hold one
+that a forked child can inherit locked.
 """
 
 from __future__ import annotations
@@ -10,12 +9,14 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import time
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-from taskqd.events import CATALOGUE
+from taskqd.events import CATALOGUE, LOG_DROPPED
+from taskqd.log_sink import Sink, open_file
 
 
 class _Later(ModuleType):
@@ -54,48 +55,37 @@ _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 _TEXT_CHARS_MAX = 16_000
 
 
-class FdLogger:
-    """Writes each line whole to a file descriptor; what cannot be written is counted, not raised."""
+class _Line:
+    """What structlog takes for a logger: hands each line to the sink."""
 
-    def __init__(self, fd: int, path: str | None = None) -> None:
-        self.fd = fd
-        self._path = path
-        self.dropped = 0
-
-    def reopen(self) -> None:
-        """Open the file again, which was renamed; lines that threads write meanwhile go to either.
-
-        Where it cannot be opened, the old one stays.  Lines to a bare descriptor have no file.
-        """
-        if self._path is None:
-            return
-        try:
-            fresh = _open(self._path)
-        except OSError:
-            self.dropped += 1
-            return
-        os.dup2(fresh, self.fd, inheritable=False)
-        os.close(fresh)
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
 
     def msg(self, line: str) -> None:
-        data = (line + "\n").encode(errors="backslashreplace")
-        try:
-            while data:
-                data = data[os.write(self.fd, data) :]
-        except OSError:
-            # A closed pipe or a full disk must not stop the work that the line tells of.
-            self.dropped += 1
+        self._sink.add((line + "\n").encode(errors="backslashreplace"))
+        self._sink.flush()
 
     debug = info = warning = error = critical = msg
+
+
+class Form(NamedTuple):
+    json: bool
+    """Else for people at a terminal."""
+    journal: bool
+    """Lines are marked with their priority."""
 
 
 class Log:
     """Emits events of the catalogue.  `bind` returns a log that adds facts to each line."""
 
-    def __init__(self, logger: Any, threshold: int, sink: FdLogger) -> None:
+    def __init__(self, logger: Any, threshold: int, sink: Sink, form: Form) -> None:
         self._logger = logger
         self._threshold = threshold
         self._sink = sink
+        self._form = form
+        self._heads: dict[str, tuple[bytes, bytes]] = {}
+        self.holds = False
+        """Somebody calls `flush` before it matters whether a line of `emit_soon` is out."""
 
     def enabled(self, event: str) -> bool:
         """Return whether the event would be written: ask before gathering costly facts."""
@@ -106,12 +96,55 @@ class Log:
         if _LEVELS[level] >= self._threshold:
             getattr(self._logger, level)(event, **facts)
 
+    def emit_soon(self, event: str, facts: dict[str, Any]) -> None:
+        """Like `emit`, for events that come with every job: the same line at a tenth of the cost.
+
+        A log that `holds` writes it at the next `flush` or `emit`.
+        """
+        if not self._form.json:
+            self.emit(event, **facts)
+            return
+        if not self.enabled(event):
+            return
+        head, tail = self._heads.get(event) or self._head(event)
+        data = _encode(facts)
+        if len(data) > _TEXT_CHARS_MAX:
+            data = _encode(_clip(None, "", facts))
+        full = self._sink.add(b"%b%b%b%b\n" % (head, stamp(time.time()), tail, data[1:]))
+        if full or not self.holds:
+            self._sink.flush()
+
+    def flush(self) -> None:
+        self._sink.flush()
+
+    def _head(self, event: str) -> tuple[bytes, bytes]:
+        """Return what is the same in each line of this event: before its timestamp, and after."""
+        fixed = {"level": CATALOGUE[event].level, "event": event}
+        tail = _encode({**fixed, **structlog.get_context(self._logger)})
+        mark = _mark(CATALOGUE[event].level).encode() if self._form.journal else b""
+        self._heads[event] = (mark + b'{"timestamp":"', b'",' + tail[1:-1] + b",")
+        return self._heads[event]
+
     def bind(self, **facts: Any) -> Log:
-        return Log(self._logger.bind(**facts), self._threshold, self._sink)
+        log = Log(self._logger.bind(**facts), self._threshold, self._sink, self._form)
+        log.holds = self.holds
+        return log
 
     def reopen(self) -> None:
         """Go on in a new file of the old name, after a rotation."""
         self._sink.reopen()
+
+
+_second: tuple[int, bytes] = (0, b"")
+
+
+def stamp(time_s: float) -> bytes:
+    """Return the time as structlog's TimeStamper writes it: ISO 8601, UTC, microseconds."""
+    global _second
+    second = int(time_s)
+    if _second[0] != second:
+        _second = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)).encode()
+    return b"%b.%06dZ" % (_second[1], int((time_s - second) * 1e6))
 
 
 def configure(
@@ -129,27 +162,26 @@ def configure(
     0640); without it, lines go to `fd`, by default standard error.  The journal of systemd is told
     each line's priority.
     """
-    target = _open(file) if file else (2 if fd is None else fd)
+    target = open_file(file) if file else (2 if fd is None else fd)
     if format == "auto":
         format = "console" if os.isatty(target) else "json"
-    sink = FdLogger(target, file)
-    render = _console() if format == "console" else _render_json
+    sink = Sink(target, file)
+    form = Form(json=format != "console", journal=_is_journal(target))
+    render = _render_json if form.json else _console()
     logger = structlog.wrap_logger(
-        sink,
+        _Line(sink),
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _clip,
-            _with_priority(render) if _is_journal(target) else render,
+            _with_priority(render) if form.journal else render,
         ],
         wrapper_class=structlog.BoundLogger,
         cache_logger_on_first_use=True,
     ).bind(role=role, pid=os.getpid(), **facts)
-    return Log(logger, _LEVELS[level], sink)
-
-
-def _open(path: str) -> int:
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+    log = Log(logger, _LEVELS[level], sink, form)
+    sink.on_dropped = lambda count: log.emit(LOG_DROPPED, lines=count)
+    return log
 
 
 def _console() -> Any:
@@ -169,11 +201,14 @@ def _with_priority(render: Any) -> Any:
     """Return a renderer that marks each line as the journal expects it, which takes the mark off."""
 
     def mark(logger: Any, method: str, facts: EventDict) -> str:
-        priority = _PRIORITIES[method]
         text: str = render(logger, method, facts)
-        return "\n".join(f"<{priority}>{line}" for line in text.split("\n"))
+        return "\n".join(_mark(method) + line for line in text.split("\n"))
 
     return mark
+
+
+def _mark(level: str) -> str:
+    return f"<{_PRIORITIES[level]}>"
 
 
 def _clip(_logger: Any, _method: str, facts: EventDict) -> EventDict:

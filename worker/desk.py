@@ -86,6 +86,8 @@ class Desk:
         With a limit of 0 it only hears what the storage has to say of the jobs that run.
         """
         outcomes = self.stock.sending()
+        # law: an outcome that the storage knows has its line in the log; before, not after.
+        self._log.flush()
         leased = self._storage.turn(
             self._worker,
             outcomes,
@@ -111,6 +113,7 @@ class Desk:
 
     def settle(self) -> None:
         """Settle what is finished."""
+        self._log.flush()
         while outcomes := self.stock.sending():
             self._settled(outcomes, self._storage.settle(self._worker, outcomes))
 
@@ -206,6 +209,7 @@ class Desk:
         """Settle what is finished, and the running jobs with these outcomes of theirs."""
         self.settle()
         if outcomes:
+            self._log.flush()
             settled = self._storage.settle(self._worker, outcomes)
             self._count(self._without_fenced(outcomes, settled))
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from taskqd import board
 from taskqd.errors import ConfigError, StorageCorrupt, StorageRefused
 from taskqd.execute import Runner
+from taskqd.log import Log
 from taskqd.messages import Booted, BootFailed, Drained
 
 from . import process, scheduler
@@ -71,6 +72,7 @@ class Worker:
         log = open_log(
             "worker", self._settings, worker=born.spawn.number, generation=context.generation
         )
+        log.holds = True
         row = shared.row(born.spawn.number)
         row.set(board.PID, os.getpid())
         self._post = Post(
@@ -95,7 +97,9 @@ class Worker:
         post = self._post
         slots = make_slots(self._settings.workers, post.row, post.stopping, self._runner)
         pump = Pump(post, self._orders(), self._storage, slots, self._runner)
-        threading.Thread(target=_pump, args=(pump, slots), name="pump", daemon=True).start()
+        threading.Thread(
+            target=_pump, args=(pump, slots, post.log), name="pump", daemon=True
+        ).start()
         slots.run()
         return self._end(pump)
 
@@ -110,6 +114,7 @@ class Worker:
         )
 
     def _end(self, pump: Pump) -> int:
+        self._post.log.flush()
         if pump.interrupted:
             return pump.exit_code
         self._app.run_hooks("on_shutdown")
@@ -118,10 +123,11 @@ class Worker:
         return pump.exit_code
 
 
-def _pump(pump: Pump, slots: Slots) -> None:
+def _pump(pump: Pump, slots: Slots, log: Log) -> None:
     """The pump's thread.  Its end is the worker's: either the slots return, or they are left."""
     process.vital(pump.run)
     slots.close()
     if pump.interrupted:
         time.sleep(LEAVE_WAIT_S)
+        log.flush()
         process.leave(pump.exit_code)

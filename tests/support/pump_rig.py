@@ -114,6 +114,7 @@ class PumpRig:
         burst: bool = False,
         serial: int = 1,
         register: bool = True,
+        out: log.Log | None = None,
     ) -> None:
         self.storage = storage
         self.jobs = jobs if jobs is not None else Jobs()
@@ -141,7 +142,7 @@ class PumpRig:
             self._signals,
             self.stopping,
             Silent("test"),
-            log.configure(role="test", level="critical"),
+            out or log.configure(role="test", level="critical"),
         )
         orders = Orders(queues, QueueOrder(queues, {}, lambda: 0.5), 20.0, burst)
         self.pump = Pump(post, orders, storage, self.slots, self.jobs)

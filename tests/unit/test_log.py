@@ -1,12 +1,26 @@
-"""The log's set-up: what it costs to import it, and what it leaves of that."""
+"""The log: what it costs to import it, what it writes, and what it does when nobody reads."""
 
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
+import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import pytest
+
+from taskqd import events, log_sink
+from taskqd.current import Place
+from taskqd.job import Lease, Outcome
+from taskqd.log import Log, configure
+from taskqd.log_sink import Sink
+from taskqd.storage.memory import MemoryStorage
+from tests.support.pump_rig import Jobs, PumpRig, entries, wait_for
 
 ROOT = Path(__file__).parents[2]
 
@@ -64,3 +78,219 @@ get = structlog.stdlib.asyncio.get_running_loop
 print(json.dumps([get.__name__, "asyncio" in sys.modules]))
 """
     assert in_fresh_interpreter(code) == ["get_running_loop", True]
+
+
+FACTS = {
+    "job_id": "j1",
+    "task": "shop.pay",
+    "queue": "q",
+    "attempt": 1,
+    "run_ms": 0.5,
+    "wait_ms": 3,
+}
+
+
+def log_to(path: Path, **options: Any) -> Log:
+    return configure(role="worker", file=str(path), **{"format": "json", **options}, worker=7)
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def blur(line: str) -> str:
+    return re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", "<time>", line)
+
+
+@pytest.mark.parametrize("error", ["plain", "tab\t\x1b[31m \x00 \ud800", "é" * 20_000])
+def test_the_quick_line_is_the_slow_line(tmp_path: Path, error: str) -> None:
+    out = log_to(tmp_path / "log")
+    facts = {**FACTS, "error": error.encode(errors="replace").decode(), "odd": {1, 2}}
+    out.emit(events.JOB_RETRIED, **facts)
+    out.emit_soon(events.JOB_RETRIED, facts)
+    out.bind(generation=3).emit_soon(events.JOB_DONE, facts)
+    slow, quick, bound = (tmp_path / "log").read_text().splitlines()
+    assert blur(quick) == blur(slow) != slow
+    assert list(json.loads(bound))[:7] == [
+        *("timestamp", "level", "event", "role", "pid", "worker", "generation")
+    ]
+
+
+def test_a_quick_line_to_the_journal_has_its_priority(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, writer = os.pipe()
+    info = os.fstat(writer)
+    monkeypatch.setenv("JOURNAL_STREAM", f"{info.st_dev}:{info.st_ino}")
+    out = configure(role="worker", fd=writer, format="json")
+    out.emit(events.JOB_RETRIED, **FACTS)
+    out.emit_soon(events.JOB_RETRIED, FACTS)
+    slow, quick = os.read(reader, 65536).decode().splitlines()
+    assert blur(quick) == blur(slow)
+    assert quick.startswith("<4>{")
+
+
+def test_lines_that_are_held_come_out_before_the_next_event(tmp_path: Path) -> None:
+    out = log_to(tmp_path / "log")
+    out.holds = True
+    out.emit_soon(events.JOB_DONE, FACTS)
+    assert lines_of(tmp_path / "log") == []
+    out.emit(events.STORAGE_LOST, error="x")
+    out.emit_soon(events.JOB_DONE, FACTS)
+    out.flush()
+    assert [line["event"] for line in lines_of(tmp_path / "log")] == [
+        *("job.done", "storage.lost", "job.done")
+    ]
+
+
+def test_the_level_holds_for_quick_lines_too(tmp_path: Path) -> None:
+    out = log_to(tmp_path / "log", level="warning")
+    out.emit_soon(events.JOB_DONE, FACTS)
+    out.emit_soon(events.JOB_RETRIED, FACTS)
+    assert [line["event"] for line in lines_of(tmp_path / "log")] == ["job.retried"]
+
+
+class Told(Jobs):
+    """Jobs that leave a line, as real ones do."""
+
+    def __init__(self, out: Log) -> None:
+        super().__init__()
+        self.out = out
+
+    def run(self, lease: Lease, place: Place) -> Outcome:
+        outcome = super().run(lease, place)
+        self.out.emit_soon(events.JOB_DONE, {**FACTS, "job_id": lease.id})
+        return outcome
+
+
+class Auditor(MemoryStorage):
+    """Looks into the log whenever it is told of an outcome."""
+
+    def __init__(self, log: Path) -> None:
+        super().__init__("test", world=uuid.uuid4().hex)
+        self.log = log
+        self.settled: set[str] = set()
+        self.unlogged: set[str] = set()
+
+    def _look(self, outcomes: Sequence[Outcome]) -> None:
+        ids = {outcome.id for outcome in outcomes}
+        self.settled |= ids
+        self.unlogged |= ids - {line["job_id"] for line in lines_of(self.log)}
+
+    def turn(self, worker: str, outcomes: Sequence[Outcome], *rest: Any, **more: Any) -> Any:
+        self._look(outcomes)
+        return super().turn(worker, outcomes, *rest, **more)
+
+    def settle(self, worker: str, outcomes: Sequence[Outcome]) -> Any:
+        self._look(outcomes)
+        return super().settle(worker, outcomes)
+
+
+@pytest.mark.parametrize("threads", [0, 3])
+def test_a_job_is_in_the_log_before_the_storage_hears_that_it_is_done(
+    tmp_path: Path, threads: int
+) -> None:
+    out = log_to(tmp_path / "log")
+    out.holds = True
+    storage = Auditor(tmp_path / "log")
+    storage.enqueue(entries(300))
+    with PumpRig(storage, jobs=Told(out), threads=threads, out=out):
+        wait_for(lambda: len(storage.settled) == 300, "300 jobs settled")
+    assert storage.unlogged == set()
+    assert len(lines_of(tmp_path / "log")) == 300
+
+
+def test_lines_of_processes_that_share_a_pipe_stay_whole() -> None:
+    reader, writer = os.pipe()
+    code = (
+        "import sys; from taskqd import events, log;"
+        f"facts = {FACTS!r}; out = log.configure(role='worker', fd={writer}, format='json');"
+        "out.holds = True;"
+        "[(out.emit_soon(events.JOB_DONE, {'n': n, **facts}), n % 64 or out.flush())"
+        " for n in range(3000)]; out.flush()"
+    )
+    writers = [
+        subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, pass_fds=[writer]) for _ in "123"
+    ]
+    os.close(writer)
+    with os.fdopen(reader) as pipe:
+        seen = [json.loads(line)["n"] for line in pipe]
+    assert [process.wait(60) for process in writers] == [0, 0, 0]
+    assert sorted(seen) == sorted([*range(3000)] * 3)
+
+
+def test_a_reader_that_has_stopped_costs_lines_and_no_wait_without_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(log_sink, "WAIT_S", 0.05)
+    reader, writer = os.pipe()
+    out = configure(role="worker", fd=writer, format="json")
+    for _ in range(2000):
+        out.emit_soon(events.JOB_DONE, FACTS)
+    os.set_blocking(reader, False)
+    early = read_all(reader)
+    out.emit_soon(events.JOB_DONE, FACTS)
+    first, told = map(json.loads, read_all(reader).splitlines())
+    assert (first["event"], told["event"]) == ("job.done", "log.dropped")
+    assert told["lines"] == 2000 - len(early.splitlines()) > 0
+    assert all(json.loads(line)["event"] == "job.done" for line in early.splitlines())
+
+
+def test_the_descriptor_that_others_share_stays_as_it_was() -> None:
+    _, writer = os.pipe()
+    configure(role="worker", fd=writer, format="json").emit(events.STORAGE_LOST, error="x")
+    assert os.get_blocking(writer)
+
+
+def test_a_line_that_was_cut_short_spoils_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_sink, "WAIT_S", 0.05)
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    out = Sink(writer)
+    for line in (b"x" * 100_000 + b"\n", b"after\n"):
+        out.add(line)
+        out.flush()
+    assert out.dropped == 2
+    cut = read_all(reader)
+    out.add(b"whole\n")
+    out.flush()
+    assert (cut + read_all(reader)).split(b"\n")[1:] == [b"whole", b""]
+    assert len(cut) < 100_000
+
+
+def read_all(fd: int) -> bytes:
+    data = b""
+    try:
+        while chunk := os.read(fd, 65536):
+            data += chunk
+    except BlockingIOError:
+        return data
+    return data
+
+
+def test_a_forked_child_writes_its_own_lines_only(tmp_path: Path) -> None:
+    code = f"""
+import os
+from taskqd.log_sink import Sink, open_file
+out = Sink(open_file({str(tmp_path / "log")!r}))
+out.add(b"parent\\n")
+out._writing.acquire()
+if (pid := os.fork()) == 0:
+    out.add(b"child\\n")
+    out.flush()
+    os._exit(0)
+os.waitpid(pid, 0)
+out._writing.release()
+out.flush()
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, timeout=60, check=True)
+    assert (tmp_path / "log").read_text() == "child\nparent\n"
+
+
+def test_a_log_that_nobody_reads_any_more_is_no_error() -> None:
+    reader, writer = os.pipe()
+    out = Sink(writer)
+    os.close(reader)
+    out.add(b"x\n")
+    out.flush()
+    assert out.dropped == 1
