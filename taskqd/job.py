@@ -244,6 +244,8 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     """requeue, bury, cancel: a `Reason`."""
     resume: bytes | None = None
     """retry, requeue: replaces the payload line (None: unchanged)."""
+    parked: str = ""
+    """bury: the letter waits under this label; see `Features.parked`."""
 
 
 class Failure(msgspec.Struct, array_like=True, frozen=True):

@@ -41,6 +41,24 @@ class LockRow(NamedTuple):
     """None: lives as long as its owner's node."""
 
 
+class Parked(NamedTuple):
+    """Dead letters of one queue that wait under one label."""
+
+    queue: str
+    label: str
+    count: int
+    oldest_s: float
+    """How long the one that waits longest has waited."""
+
+
+class Letter(NamedTuple):
+    """One parked dead letter."""
+
+    id: str
+    record: bytes
+    waited_s: float
+
+
 Noted = Literal["kept", "present", "fenced"]
 
 
@@ -167,6 +185,29 @@ class Features(Protocol):
     def conclude(self, job_id: str, queue: str, answer: bytes, ttl_s: int) -> bool:
         """Keep an answer for a job that never came to be (a later stage of a failed pipeline) and
         wake its waiters.  False: the id is known."""
+        ...
+
+    # -- parked letters ----------------------------------------------------------------------
+
+    def parked(self, queues: Sequence[str]) -> list[Parked]:
+        """Return what waits in these queues; with nothing parked it costs one look at each.
+
+        A letter is parked by an outcome "bury" with `Outcome.parked`; it is a dead letter like
+        others, and parked no more once it is revived or dropped.
+        """
+        ...
+
+    def parked_letters(self, queue: str, label: str, limit: int) -> list[Letter]:
+        """Return the letters under a label, longest parked first."""
+        ...
+
+    def unpark(self, queue: str, label: str, limit: int) -> list[str]:
+        """Put the letters under a label back to the head of their queue, longest parked first, with
+        their marks; their answers are dropped.  Returns their ids."""
+        ...
+
+    def let_lie(self, queue: str, job_ids: Sequence[str]) -> int:
+        """Leave these letters dead: parked no more.  Returns how many were."""
         ...
 
     # -- schedules ---------------------------------------------------------------------------

@@ -13,7 +13,7 @@ class Job:
     """One row.  What it says of `state` is always where its `Line` keeps it."""
 
     __slots__ = (
-        "answer", "answer_until_ms", "at_ms", "id", "notes", "priority", "queue", "reason",
+        "answer", "answer_until_ms", "at_ms", "id", "notes", "parked", "priority", "queue", "reason",
         "record", "state", "stop", "suspect", "token", "unique", "unique_until", "worker",
     )  # fmt: skip
 
@@ -36,6 +36,8 @@ class Job:
         """Asked to stop: its answer and the answer's lifetime in seconds."""
         self.unique = ""
         self.unique_until = "done"
+        self.parked = ""
+        """dead: the label under which it waits."""
 
 
 class Line:
@@ -118,6 +120,7 @@ class Line:
             self._let_go(job)
         elif job.state is State.DEAD:
             del self.dead[job.id]
+            job.parked = ""
         else:
             del self.ended[job.id]
 

@@ -7,6 +7,7 @@ import threading
 from taskqd.storage.memory.features import Kept
 from taskqd.storage.memory.groups import Groups
 from taskqd.storage.memory.keep import Keep
+from taskqd.storage.memory.parking import Parking
 from taskqd.storage.memory.space import Space
 from taskqd.storage.memory.view import View
 from taskqd.storage.memory.work import Work
@@ -15,7 +16,7 @@ _spaces: dict[tuple[str, str], Space] = {}
 _guard = threading.Lock()
 
 
-class MemoryStorage(Work, Keep, View, Kept, Groups):
+class MemoryStorage(Work, Keep, View, Kept, Groups, Parking):
     """The readable reference of the contract.  May be used by several threads at once.
 
     `world`: handles of one world and namespace share their jobs (``memory://world``).  `space`

@@ -159,6 +159,7 @@ class Work:
         if outcome.kind == "bury":
             job.record = rewrite(job.record, outcome.marks, None)
             line.to_dead(job, outcome.reason, now)
+            job.parked = outcome.parked
         elif outcome.kind in ("ack", "cancel"):
             line.to_ended(job, now)
         else:

@@ -30,6 +30,9 @@ one slot of a cluster.  What belongs to no queue carries ``{namespace}:``.
     mail:<waiter>   LIST  ids that have ended; expires
     dead            ZSET  id -> died at, ms
     tomb            HASH  id -> reason LF record
+    parked          HASH  id -> label under which its letter is parked
+    parked:<label>  ZSET  id -> parked at, ms
+    labels          SET   every such label
     ticks           ZSET  tick -> kept until, ms
     last            HASH  name -> newest tick, ms
     timers          ZSET  sleeping schedulers -> kept until, ms

@@ -69,7 +69,7 @@ class Audit:
     KINDS = (
         "jobs", "ready", "later", "suspects", "ghosts", "nodes", "info", "idle", "waiters",
         "dead", "tomb", "ticks", "last", "timers", "noted", "stops", "unique", "udone", "ustart",
-        "strangers",
+        "strangers", "parked", "labels",
     )  # fmt: skip
 
     def __init__(self, view: View, keys: Keys) -> None:
@@ -112,6 +112,10 @@ class Audit:
             yield self._say("waiters", job, "it has ended")
         for job in self._set("SMEMBERS", "noted") - jobs:
             yield self._say("noted", job, "it has ended")
+        for job in self._set("HKEYS", "parked") - self._set("ZRANGE", "dead"):
+            yield self._say("parked", job, "it is no dead letter")
+        for label in self._set("SMEMBERS", "labels") - self._set("HVALS", "parked"):
+            yield self._say("labels", label, "no letter is parked under it")
         holders = self._set("HVALS", "udone") | self._set("HVALS", "ustart")
         for key in self._set("HKEYS", "unique") - holders:
             yield self._say("unique", key, "no job holds it")

@@ -1,4 +1,4 @@
--- uses: common answers
+-- uses: common answers parking
 -- Drops ticks and dead letters past their lifetime, and the oldest dead letters over their bound.
 --
 -- KEYS[1]  jobs
@@ -24,4 +24,5 @@ local over = math.min(limit, call('ZCARD', P .. 'dead') - tonumber(ARGV[2]))
 if over > #dead then dead = call('ZRANGE', P .. 'dead', 0, over - 1) end
 bulk('ZREM', P .. 'dead', dead)
 bulk('HDEL', P .. 'tomb', dead)
+unpark(dead)
 return #ticks + #dead

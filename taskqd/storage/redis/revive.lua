@@ -1,4 +1,4 @@
--- uses: common record ready
+-- uses: common record ready parking
 -- Puts dead letters back at the tail of their queue, marks cleared, their answers forgotten.
 --
 -- KEYS[1]  jobs
@@ -17,6 +17,7 @@ for _, id in ipairs(ARGV) do
     call('HDEL', P .. 'r:' .. sub(id, 1, -2), sub(id, -1))
     call('HSET', P .. 'jobs', id, record)
     call('RPUSH', list_of(record), id)
+    unpark({id})
     n = n + 1
   end
 end

@@ -13,7 +13,8 @@ local function rewrite(record, marks, resume)
 end
 
 -- ARGV from `at`: a count and the acks, a count and the others.  Returns the verdicts ('': all 1).
--- Others: id, token, kind, answer, ttl, delay_ms, marks line, reason, resume.
+-- Others: id, token, kind, answer, ttl, delay_ms, marks line, reason, resume (bury: the label under
+-- which the letter is parked).
 local function settle(worker, at)
   local held_key = P .. 'held:' .. worker
   local receipt, receipts, ended, gone, verdicts, refused = nil, {}, {}, {}, {}, false
@@ -103,6 +104,11 @@ local function settle(worker, at)
         if kind == 'bury' then
           call('HSET', P .. 'tomb', id, reason .. '\n' .. rewrite(record or '', marks, ''))
           call('ZADD', P .. 'dead', now, id)
+          if resume ~= '' then
+            call('HSET', P .. 'parked', id, resume)
+            call('ZADD', P .. 'parked:' .. resume, now, id)
+            call('SADD', P .. 'labels', resume)
+          end
         end
         call('HDEL', P .. 'jobs', id)
         keep_one(id, answer, ttl)

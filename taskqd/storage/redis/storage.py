@@ -14,13 +14,14 @@ from taskqd.storage.redis.doctor import Doctor
 from taskqd.storage.redis.features import Kept
 from taskqd.storage.redis.keep import ClockGuard, Keep
 from taskqd.storage.redis.leftovers import leftovers
+from taskqd.storage.redis.parking import Parking
 from taskqd.storage.redis.produce import Produce
 from taskqd.storage.redis.view import View
 from taskqd.storage.redis.work import Work
 from taskqd.storage.rules import node_of
 
 
-class RedisStorage(Produce, Work, Keep, Answers, Control, View, Kept):
+class RedisStorage(Produce, Work, Keep, Answers, Control, View, Kept, Parking):
     """`Storage` and `Features` on one server: ``redis://``, ``rediss://`` or ``unix://``.
 
     `durability`: "memory" (None: the same), "local" (on the server's disk) or "replica", for

@@ -24,7 +24,7 @@ from taskqd.storage.sqlite import disk
 T = TypeVar("T")
 APPLICATION_ID = 0x74617371
 """Marks the file as taskqd's ("tasq")."""
-VERSION = 1
+VERSION = 2
 BUSY_S = 30.0
 WAL_PAGES = 1000
 WAL_BYTES_MAX = 64 * 1024 * 1024

@@ -53,6 +53,10 @@ _LEAKS = (
     ("places past their time", "SELECT count(*) FROM place WHERE space=? AND until_ms<=?"),
     ("notes without a job", f"SELECT count(*) FROM note {_ORPHAN}"),  # noqa: S608 - constants
     ("keys without a job", f"SELECT count(*) FROM uniq {_ORPHAN}"),  # noqa: S608 - constants
+    (
+        "parked letters that are none",
+        "SELECT count(*) FROM parked WHERE job NOT IN (SELECT n FROM job WHERE state=5) AND ?1 AND ?2",
+    ),
     ("stops without a job", f"SELECT count(*) FROM stop {_ORPHAN}"),  # noqa: S608 - constants
 )
 _SCHEDULE = """

@@ -113,6 +113,14 @@ CREATE TRIGGER job_started AFTER UPDATE OF state ON job WHEN OLD.extras AND NEW.
   DELETE FROM uniq WHERE job = OLD.n AND until_start;
 END;
 
+CREATE TABLE parked (              -- dead letters that wait under a label
+  job   INTEGER PRIMARY KEY,
+  queue INTEGER NOT NULL,
+  label TEXT NOT NULL,
+  ms    INTEGER NOT NULL           -- since when
+);
+CREATE INDEX parked_label ON parked (queue, label, ms);
+
 CREATE TABLE standing (            -- orders not to run a job or a task
   space    INTEGER NOT NULL,
   subject  TEXT NOT NULL,

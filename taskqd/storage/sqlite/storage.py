@@ -6,12 +6,13 @@ from taskqd.storage.sqlite.answers import Answers
 from taskqd.storage.sqlite.features import Kept
 from taskqd.storage.sqlite.groups import Groups
 from taskqd.storage.sqlite.nodes import Nodes
+from taskqd.storage.sqlite.parking import Parking
 from taskqd.storage.sqlite.times import Times
 from taskqd.storage.sqlite.view import View
 from taskqd.storage.sqlite.work import Work
 
 
-class SqliteStorage(Work, Nodes, Times, Answers, View, Kept, Groups):
+class SqliteStorage(Work, Nodes, Times, Answers, View, Kept, Groups, Parking):
     """Jobs in the file `path`, which is made where it is missing.
 
     `synchronous`: "full" survives a power cut; "normal" may lose the last commits in one, never

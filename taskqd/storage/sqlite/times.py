@@ -123,6 +123,7 @@ class Times(Base):
 def end_dead(unit: Unit, rows: Sequence[tuple[int]]) -> int:
     """Drop dead letters; an answer within its lifetime stays until its end."""
     now = now_ms()
+    unit.db.many("DELETE FROM parked WHERE job=?", rows)
     unit.db.many(_DROP_DEAD, [(n, now) for (n,) in rows])
     unit.db.many(_END_DEAD, rows)
     return len(rows)

@@ -86,6 +86,7 @@ class View(Base):
             found = list(_dead(unit, job_ids))
             for line, n, priority, record in found:
                 unit.db.rows("UPDATE job SET reason='', answer=x'' WHERE n=?", (n,))
+                unit.db.rows("DELETE FROM parked WHERE job=?", (n,))
                 unit.to_tail(line, n, priority, strip_marks(record))
             return len(found)
 

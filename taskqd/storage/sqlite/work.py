@@ -30,6 +30,7 @@ SELECT n, priority, suspect, record FROM job
 WHERE queue=? AND id=? AND state=4 AND rank=? AND pos=?"""
 _BURY = """
 UPDATE job SET state=5, rank=?, pos=?, suspect=0, reason=?, answer=?, record=? WHERE n=?"""
+_PARK = "INSERT INTO parked (job, queue, label, ms) VALUES (?, ?, ?, ?)"
 _FIRST = """
 SELECT n, id, record FROM job WHERE queue=? AND state=? ORDER BY rank, pos LIMIT ?"""
 _HOLD = "UPDATE job SET state=4, rank=?, pos=? WHERE n=?"
@@ -197,6 +198,8 @@ def _end_lease(
     elif outcome.kind == "bury":
         until = now + outcome.answer_ttl_s * 1000 if outcome.answer else 0
         unit.db.rows(_BURY, (now, until, outcome.reason, outcome.answer, record, n))
+        if outcome.parked:
+            unit.db.rows(_PARK, (n, line.id, outcome.parked, now))
         unit.ended.append(outcome.id)
     else:
         raise ValueError(f"outcome of job {outcome.id!r}: unknown kind {outcome.kind!r}")

@@ -1,0 +1,62 @@
+"""Parked dead letters on SQLite."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from taskqd.clock import now_ms
+from taskqd.storage.features import Letter, Parked
+from taskqd.storage.sqlite.base import Base
+from taskqd.storage.sqlite.unit import Unit
+
+_ANY = "SELECT EXISTS (SELECT 1 FROM parked)"
+_LABELS = "SELECT label, count(*), min(ms) FROM parked WHERE queue=? GROUP BY label"
+_LETTERS = """
+SELECT job.n, job.id, job.priority, job.record, parked.ms
+FROM parked JOIN job ON job.n = parked.job
+WHERE parked.queue=? AND parked.label=? ORDER BY parked.ms, job.pos, job.n LIMIT ?"""
+_LET_LIE = """
+DELETE FROM parked WHERE job IN (SELECT n FROM job WHERE queue=? AND id=? AND state=5)"""
+
+
+class Parking(Base):
+    def parked(self, queues: Sequence[str]) -> list[Parked]:
+        if not self._only(_ANY)[0]:
+            return []
+        now = now_ms()
+        return [
+            Parked(line.name, label, count, (now - oldest) / 1000)
+            for line in self._db_unit().some(queues)
+            for label, count, oldest in self._db.rows(_LABELS, (line.id,))
+        ]
+
+    def parked_letters(self, queue: str, label: str, limit: int) -> list[Letter]:
+        now = now_ms()
+        return [
+            Letter(job_id, record, (now - ms) / 1000)
+            for line in self._db_unit().some([queue])
+            for _, job_id, _, record, ms in self._db.rows(_LETTERS, (line.id, label, limit))
+        ]
+
+    def unpark(self, queue: str, label: str, limit: int) -> list[str]:
+        def body(unit: Unit) -> list[str]:
+            for line in unit.some([queue]):
+                found = unit.db.rows(_LETTERS, (line.id, label, limit))
+                for n, _, priority, _, _ in reversed(found):
+                    unit.db.rows("UPDATE job SET reason='', answer=x'' WHERE n=?", (n,))
+                    unit.db.rows("DELETE FROM parked WHERE job=?", (n,))
+                    unit.to_head(line, n, priority, None)
+                return [row[1] for row in found]
+            return []
+
+        return self._write(body)
+
+    def let_lie(self, queue: str, job_ids: Sequence[str]) -> int:
+        def body(unit: Unit) -> int:
+            return sum(
+                unit.db.count(_LET_LIE, (line.id, job_id))
+                for line in unit.some([queue])
+                for job_id in job_ids
+            )
+
+        return self._write(body)
