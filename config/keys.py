@@ -189,6 +189,11 @@ _KEYS = (
     Key("limits.result_bytes_max", size(1024, 512 * MIB), "The largest encoded result."),
     Key("limits.dead_ttl_s", whole_duration(1), "How long dead letters are kept."),
     Key("limits.dead_max", whole(0), "How many dead letters are kept."),
+    Key(
+        "limits.unknown_patience_s",
+        duration(0, DAY_S),
+        "How long the callers of a job whose task no worker knows wait on, in case one appears.",
+    ),
 )
 
 KEYS: dict[str, Key] = {key.path: key for key in _KEYS}

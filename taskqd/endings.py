@@ -10,13 +10,14 @@ from typing import Any
 import msgspec
 
 from taskqd import events
+from taskqd.burials import AWAY_MS, SKIPPED_TTL_S, Burials, ended
 from taskqd.clock import monotonic_s, now_ms
 from taskqd.codec import encode_checked
 from taskqd.current import CurrentJob
-from taskqd.envelope import call_options, moment_ms
+from taskqd.envelope import moment_ms
 from taskqd.errors import ConfigError, PayloadTooLarge, RetryTask, StorageError
 from taskqd.failures import describe, message_of, trace_of, type_name_of
-from taskqd.followup import after_failure, after_value, follows
+from taskqd.followup import after_value, follows
 from taskqd.job import (
     NO_MARKS,
     Answer,
@@ -34,20 +35,13 @@ from taskqd.options import TaskOptions
 from taskqd.registry import AppLike, JobView, Opened
 from taskqd.settings import LimitSettings
 
-_SKIPPED_TTL_S = 300
-"""An outcome without a value (skipped, or `store_result=False`) is kept this long: enough to answer
-who waits, and to recognise a repeated enqueue."""
 
-
-class Endings:
+class Endings(Burials):
     """Builds outcomes for the jobs of one app.  Keeps no state between jobs."""
 
     def __init__(self, app: AppLike, limits: LimitSettings, log: Log) -> None:
-        self._app = app
-        self._limits = limits
-        self._log = log
+        super().__init__(app, limits, log)
         self._tells_done = log.enabled(events.JOB_DONE)
-        self._handlers = app.listeners.handlers
 
     def done(
         self, opened: Opened, job: CurrentJob, value: Any, data: msgspec.Raw, started: float
@@ -62,7 +56,7 @@ class Endings:
             try:
                 after_value(self._app, envelope, answer, value)
             except StorageError:
-                return self.come_back(lease, opened.marks, Reason.INTERRUPTED, _AWAY_MS)
+                return self.come_back(lease, opened.marks, Reason.INTERRUPTED, AWAY_MS)
         if self._tells_done:
             self._log.emit_soon(events.JOB_DONE, facts_of(job) | _times(job, run_ms))
         if "complete" in self._handlers:
@@ -144,53 +138,6 @@ class Endings:
         failure = Failure(type_name_of(error), message_of(error), trace)
         return self.bury(opened.lease, opened.envelope, marks, opened.options, reason, failure)
 
-    def refuse(
-        self,
-        lease: Lease,
-        reason: Reason,
-        message: str,
-        envelope: Envelope | None = None,
-        marks: Marks = NO_MARKS,
-    ) -> Outcome:
-        """Bury a job that must not or cannot run."""
-        text = clip(message)
-        marks = msgspec.structs.replace(marks, error=text)
-        options = None
-        if envelope is not None and (task := self._app.registry.get(envelope.t)) is not None:
-            options = call_options(task.settings, envelope)
-        return self.bury(lease, envelope, marks, options, reason, Failure("", text))
-
-    def bury(
-        self,
-        lease: Lease,
-        envelope: Envelope | None,
-        marks: Marks,
-        options: TaskOptions | None,
-        reason: Reason,
-        failure: Failure,
-    ) -> Outcome:
-        name = envelope.t if envelope is not None else ""
-        ttl_s = self.ttl_s(options) if options is not None else self._app.result_ttl
-        answer = Answer(
-            "dead", lease.token, now_ms(), ttl_s, marks.attempts, reason=reason, failure=failure
-        )
-        if not self._followed(envelope, answer):
-            return self.come_back(lease, marks, Reason.INTERRUPTED, _AWAY_MS)
-        self._log.emit_soon(
-            events.JOB_DEAD,
-            {
-                "job_id": lease.id,
-                "task": name,
-                "queue": lease.queue,
-                "attempt": marks.attempts,
-                "reason": reason.value,
-                "error": marks.error,
-            },
-        )
-        if "dead" in self._handlers:
-            self._app.listeners.tell("dead", JobView(lease.id, name, lease.queue, marks))
-        return _ended(lease, "bury", answer, reason.value, marks)
-
     def cancel(
         self,
         lease: Lease,
@@ -201,12 +148,12 @@ class Endings:
         job: CurrentJob | None = None,
     ) -> Outcome:
         started = job is not None
-        ttl_s = min(self.ttl_s(options), _SKIPPED_TTL_S)
+        ttl_s = min(self.ttl_s(options), SKIPPED_TTL_S)
         answer = Answer(
             "cancelled", lease.token, now_ms(), ttl_s, marks.attempts + started, reason=str(reason)
         )
-        if not self._followed(envelope, answer):
-            return self.come_back(lease, marks, Reason.INTERRUPTED, _AWAY_MS)
+        if not self.followed(envelope, answer):
+            return self.come_back(lease, marks, Reason.INTERRUPTED, AWAY_MS)
         event = events.JOB_CANCELLED if started else events.JOB_SKIPPED
         self._log.emit_soon(
             event,
@@ -222,17 +169,7 @@ class Endings:
         if signal in self._handlers:
             view = job or JobView(lease.id, envelope.t, lease.queue, marks)
             self._app.listeners.tell(signal, view)
-        return _ended(lease, "cancel", answer, str(reason), NO_MARKS)
-
-    def _followed(self, envelope: Envelope | None, answer: Answer) -> bool:
-        """Set off what follows a job without a value.  False: the storage is away."""
-        if envelope is None or not follows(envelope):
-            return True
-        try:
-            after_failure(self._app, envelope, answer)
-        except StorageError:
-            return False
-        return True
+        return ended(lease, "cancel", answer, str(reason), NO_MARKS)
 
     def interrupt(self, lease: Lease, marks: Marks, options: TaskOptions, task: str) -> Outcome:
         marks = msgspec.structs.replace(
@@ -255,32 +192,7 @@ class Endings:
             lease.id, lease.queue, lease.token, "requeue", marks=marks, reason=Reason.INTERRUPTED
         )
 
-    def come_back(self, lease: Lease, marks: Marks, reason: Reason, delay_ms: int) -> Outcome:
-        """A gate is closed: back, not before `delay_ms`; no retry and no attempt is counted."""
-        self._app.listeners.tell("requeued", JobView(lease.id, "", lease.queue, marks, reason))
-        end = (lease.id, lease.queue, lease.token, "retry")
-        return Outcome(*end, delay_ms=delay_ms, marks=marks, reason=reason)
 
-    def ttl_s(self, options: TaskOptions) -> int:
-        if not options.store_result:
-            return _SKIPPED_TTL_S
-        return self._app.result_ttl if options.result_ttl is None else options.result_ttl
-
-
-def _ended(lease: Lease, kind: str, answer: Answer, reason: str, marks: Marks) -> Outcome:
-    return Outcome(
-        lease.id,
-        lease.queue,
-        lease.token,
-        kind,
-        encode_answer(answer),
-        answer.ttl_s,
-        marks=marks,
-        reason=reason,
-    )
-
-
-_AWAY_MS = 1000
 _SIGNAL_OF: dict[str, str] = {Reason.EXPIRED: "expired", Reason.REVOKED: "revoked"}
 
 

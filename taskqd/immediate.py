@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
+import msgspec
+
 from taskqd.execute import Runner
 from taskqd.log import configure
 from taskqd.registry import AppLike
@@ -61,7 +63,9 @@ def run_queued(app: ImmediateApp) -> int:
     storage = app.storage
     queues = [row.name for row in storage.queues()]
     storage.register(_NODE, queues, _LEASE_S)
-    runner = Runner(app, app.limits, configure(role="immediate", level="critical"))
+    # No other worker will ever come: callers of an unknown task are told at once.
+    limits = msgspec.structs.replace(app.limits, unknown_patience_s=0.0)
+    runner = Runner(app, limits, configure(role="immediate", level="critical"))
     place = CallersPlace()
     count = 0
     try:

@@ -52,7 +52,7 @@ class Opener:
         task = self._app.registry.get(envelope.t)
         if task is None:
             message = f"no task named {envelope.t!r} is declared in app {self._app.name!r}"
-            return self._ends.refuse(lease, Reason.UNKNOWN_TASK, message, envelope, marks)
+            return self._ends.park(lease, envelope, marks, message)
         options = call_options(task.settings, envelope)
         refusal = self._over_budget(lease, envelope, marks, options)
         if refusal is not None:

@@ -9,6 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar, overload
 
 import msgspec
 
+from taskqd import parking
 from taskqd.clock import monotonic_s, now_ms
 from taskqd.errors import (
     DecodeError,
@@ -19,7 +20,8 @@ from taskqd.errors import (
     StorageUnavailable,
     TaskFailed,
 )
-from taskqd.job import Answer, Reason, State, decode_answer
+from taskqd.inspect import open_record
+from taskqd.job import Answer, Failure, Reason, State, decode_answer
 from taskqd.storage.base import JobRow, Storage
 
 R = TypeVar("R", covariant=True)
@@ -46,7 +48,7 @@ class Desk(Protocol):
 class Result(Generic[R]):
     """One job's result, by its id."""
 
-    __slots__ = ("_answer", "_decode", "_desk", "_pending", "id", "queue")
+    __slots__ = ("_answer", "_decode", "_desk", "_parked", "_pending", "id", "queue")
 
     def __init__(
         self,
@@ -61,6 +63,8 @@ class Result(Generic[R]):
         self._desk = desk
         self._decode = decode
         self._answer: Answer | None = None
+        self._parked = False
+        """It has an answer that need not be the last: its task is not known to the workers."""
         self.id = job_id
         self.queue = queue
 
@@ -81,20 +85,32 @@ class Result(Generic[R]):
 
     def goes_on(self) -> bool:
         """Return whether the job has not ended yet, enqueued or not."""
-        if self._peek() is not None:
-            return False
-        self._known()
-        return self._peek() is None
+        answer = self._peek()
+        if answer is None:
+            self._known()
+            answer = self._peek()
+        return answer is None or parking.holds(answer)
 
     def _known(self) -> bool:
         """Return whether the job is in the storage.  Raises ResultMissing where it never will be."""
-        if self._desk.storage.job(self.id, self.queue) is not None:
+        row = self._desk.storage.job(self.id, self.queue)
+        if row is not None:
+            self._read_letter(row)
             return True
         if self._pending is not None and self._pending():
             return False
         # What was on its way may have arrived between the two looks.
         self._row()
         return True
+
+    def _read_letter(self, row: JobRow) -> None:
+        """A dead letter outlives its answer, and tells why it is dead."""
+        if row.state is State.DEAD and not (self._keep(row.answer or None) or self._parked):
+            error = open_record(row.record).marks.error
+            kind, _, message = error.partition(": ")
+            raised = row.reason in (Reason.FAILED, Reason.TIMEOUT)
+            failure = Failure(kind, message) if raised else Failure("", error)
+            self._answer = Answer("dead", 0, row.run_at_ms, 0, reason=row.reason, failure=failure)
 
     def is_ready(self) -> bool:
         """Return whether the job has ended."""
@@ -115,11 +131,14 @@ class Result(Generic[R]):
         return row
 
     def _peek(self) -> Answer | None:
+        if self._answer is not None and parking.may_change(self._answer):
+            self._answer = None  # It may have come back since.
         if self._answer is None:
             self._keep(self._desk.storage.answer(self.id, self.queue))
         return self._answer
 
     def _keep(self, data: bytes | None) -> bool:
+        self._parked = False
         if data is None:
             return False
         try:
@@ -127,6 +146,9 @@ class Result(Generic[R]):
         except msgspec.DecodeError as error:
             raise DecodeError(f"job {self.id!r}: its answer is damaged: {error}") from None
         if answer.finished_ms + answer.ttl_s * 1000 < now_ms():
+            return False
+        if parking.waits_s(answer, now_ms()):
+            self._parked = True
             return False
         self._answer = answer
         return True
@@ -154,7 +176,10 @@ class Result(Generic[R]):
             if left <= 0:
                 return False
             self._known()
-            self._desk.storage.wait([(self.id, self.queue)], min(left, _LOOK_S_MAX))
+            if self._parked:
+                time.sleep(min(left, _AWAY_S))
+            else:
+                self._desk.storage.wait([(self.id, self.queue)], min(left, _LOOK_S_MAX))
         return True
 
     def get(self, timeout: float | None = None) -> R:
@@ -255,8 +280,11 @@ class ResultGroup(Sequence[Result[R]]):
         left = 1.0 if deadline is None else deadline - monotonic_s()
         if left <= 0:
             raise ResultTimeout(f"{len(waiting)} of {len(self)} jobs have not ended; they go on")
-        jobs = [(r.id, r.queue) for r in waiting[:_WAIT_FOR_MAX]]
-        waiting[0]._desk.storage.wait(jobs, min(left, 1.0))
+        jobs = [(r.id, r.queue) for r in waiting if not r._parked][:_WAIT_FOR_MAX]
+        if jobs:
+            waiting[0]._desk.storage.wait(jobs, min(left, 1.0))
+        else:
+            time.sleep(min(left, _AWAY_S))
 
     @staticmethod
     def _look(waiting: list[Result[R]]) -> None:

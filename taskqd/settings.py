@@ -93,6 +93,8 @@ class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     result_bytes_max: int = 1 * MIB
     dead_ttl_s: int = 90 * 86400
     dead_max: int = 10_000
+    unknown_patience_s: float = 60.0
+    """How long the callers of a job whose task no worker knows wait on, in case one appears."""
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

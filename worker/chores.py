@@ -25,6 +25,7 @@ from . import predecessors, procfs
 from .doorbell import Doorbell
 from .outage import Outage
 from .reports import Reports
+from .returns import Returns
 from .timetable import Timetable
 
 PROMOTE_MAX = 1000
@@ -47,6 +48,7 @@ class Duty(NamedTuple):
     timetable: Timetable
     tell: Callable[[str, JobView], None] = lambda signal, job: None
     """The handlers of "orphaned" and "requeued"."""
+    returns: Returns | None = None
 
 
 class Chore:
@@ -81,6 +83,7 @@ class Chores:
             self._ticks,
             Chore(self._recover),
             Chore(self._purge),
+            Chore(self._return_parked),
         ]
         self._over = False
         self.progress_s = monotonic_s()
@@ -191,6 +194,12 @@ class Chores:
             self._duty.queues, dead_ttl_s=limits.dead_ttl_s, dead_max=limits.dead_max
         )
         return PURGE_S * random.uniform(0.75, 1.25)
+
+    def _return_parked(self) -> float:
+        returns = self._duty.returns
+        if returns is None:
+            return NEVER_S
+        return returns.look(self._storage(), self._duty.queues, self._log)
 
     def _fire_ticks(self) -> float:
         return self._duty.timetable.fire(self._storage(), self._log)

@@ -37,6 +37,7 @@ from .chores import Chores, Duty
 from .keeper import Keeper
 from .reach import open_log, reach_storage
 from .reports import Reports
+from .returns import Returns
 from .timetable import Timetable
 from .title import Title
 
@@ -84,6 +85,7 @@ def duty_of(born: Newborn) -> Duty:
         settings.limits,
         Timetable(tasks, settings.scheduler.missed),
         app.listeners.tell,
+        Returns(app, settings.limits.unknown_patience_s, app.listeners.tell),
     )
 
 

@@ -46,7 +46,7 @@ class Parked(NamedTuple):
 
     queue: str
     label: str
-    count: int
+    letters: int
     oldest_s: float
     """How long the one that waits longest has waited."""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from taskqd import board
-from taskqd.job import Entry, State
+from taskqd.job import Entry, Outcome, State
 from taskqd.messages import (
     Drain,
     Drained,
@@ -151,6 +151,26 @@ def test_what_a_dead_worker_held_is_taken_back_at_the_masters_word(
         back = child.hear(TookBack)
         assert (back.worker_id, back.orphaned, back.released, back.interrupted) == ("n1.7", 1, 2, 0)
         assert storage.queues()[0].queued == 3
+
+
+def test_a_parked_job_of_a_task_that_the_scheduler_knows_is_queued_again(
+    server: RedisServer, folder: Path, storage: Storage
+) -> None:
+    storage.register(Node("old"), Q, 600)
+    storage.enqueue([job("early"), job("late")])
+
+    def park() -> None:
+        (lease,) = storage.lease("old.1", Q, 1).leases
+        end = Outcome(lease.id, "default", lease.token, "bury", reason="unknown", parked="=add")
+        assert storage.settle("old.1", [end]) == [True]
+
+    park()
+    with rig_of(server, folder) as rig:
+        scheduler(rig)
+        # `early`, which was parked before the new daemon came, is at the head again.
+        wait_for(lambda: storage.queues()[0].queued == 2)
+        park()
+        wait_for(lambda: storage.queues()[0].queued == 2)
 
 
 def test_ticks_fire_once_for_two_daemons(

@@ -1,0 +1,159 @@
+"""A rolling deploy: the old code and the new one side by side, on every storage."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from taskqd import App, JobDead, ResultTimeout, State, TaskFailed
+from taskqd.compose import Failed
+from tests.support.crew import Crew
+from tests.support.rig import until
+from tests.support.storages import NAMES, Backend, open_backend
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def backend(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Backend]:
+    with open_backend(request.param, tmp_path_factory.mktemp(request.param)) as opened:
+        yield opened
+
+
+class Deploy:
+    """The app of the callers, the old daemon's and the new one's; `new` is known to two of them."""
+
+    def __init__(self, backend: Backend) -> None:
+        name = backend.namespace()
+        self.errors: list[str] = []
+        self.caller, self.old, self.new = (App(name, backend.url) for _ in range(3))
+        for app in (self.caller, self.old, self.new):
+            app.task(name="add")(lambda a, b: a + b)
+            app.task(name="total")(lambda values: [str(value) for value in values])
+            app.task(name="handle")(self.errors.append)
+        for app in (self.caller, self.new):
+            app.task(name="new", retries=1)(lambda n=1: 10 * n)
+        self.task: Any = self.caller.registry
+
+    def close(self) -> None:
+        for app in (self.caller, self.old, self.new):
+            app.close()
+
+
+@pytest.fixture
+def deploy(backend: Backend) -> Iterator[Deploy]:
+    made = Deploy(backend)
+    yield made
+    made.close()
+
+
+def test_job_of_an_unknown_task_waits_for_the_daemon_that_knows_it(deploy: Deploy) -> None:
+    result = deploy.task["new"](4)
+    Crew(deploy.old, "old").drain()
+    [letter] = deploy.caller.dead
+    assert (letter.reason, letter.state) == ("unknown", State.DEAD)
+    assert b'"a":[4]' in letter.record
+    with pytest.raises(ResultTimeout):
+        result.get(timeout=0.05)
+    assert result.state is State.DEAD
+    new = Crew(deploy.new, "new")
+    new.look()
+    assert [(what, view.id, view.reason) for what, view in new.told] == [
+        ("requeued", result.id, "returned")
+    ]
+    [outcome] = new.drain()
+    assert (result.get(timeout=5), outcome.marks.failures) == (40, 0)
+    assert result.info()["attempts"] == 1, "being parked is no attempt"
+    assert list(deploy.caller.storage.leftovers()) == []
+
+
+def test_caller_that_waits_while_the_job_is_parked_gets_its_value(deploy: Deploy) -> None:
+    result, others = deploy.task["new"](2), deploy.task["new"].map([3, 4])
+    Crew(deploy.old, "old").drain()
+    got: list[Any] = []
+    waiters = [
+        threading.Thread(target=lambda: got.append(result.get(timeout=20))),
+        threading.Thread(target=lambda: got.extend(r.get() for r in others.as_completed(20))),
+    ]
+    for waiter in waiters:
+        waiter.start()
+    until(lambda: result._parked and all(r._parked for r in others))
+    new = Crew(deploy.new, "new")
+    new.look()
+    new.drain()
+    for waiter in waiters:
+        waiter.join(20)
+    assert sorted(got) == [20, 30, 40]
+
+
+def test_old_daemon_that_parks_the_job_again_burns_nothing_of_it(deploy: Deploy) -> None:
+    result = deploy.task["new"](1)
+    old, new = Crew(deploy.old, "old"), Crew(deploy.new, "new")
+    for _ in range(5):
+        [parked] = old.drain()
+        assert (parked.marks.attempts, parked.marks.failures) == (0, 0)
+        old.look()
+        assert old.drain() == [], "who does not know the name leaves it where it is"
+        new.look()
+    new.drain()
+    assert result.get(timeout=5) == 10
+
+
+def test_patience_has_an_end_and_the_job_comes_back_after_it_all_the_same(deploy: Deploy) -> None:
+    result = deploy.task["new"](1)
+    Crew(deploy.old, "old", unknown_patience_s=0.05).drain()
+    with pytest.raises(JobDead, match="no task named 'new'"):
+        result.get(timeout=20)
+    new = Crew(deploy.new, "new")
+    new.look()
+    new.drain()
+    assert result.get(timeout=5) == 10
+
+
+def test_unknown_later_stage_waits_and_the_stage_before_it_lives(deploy: Deploy) -> None:
+    add, new = deploy.task["add"], deploy.task["new"]
+    results = deploy.caller.enqueue(add.s(1, 2).then(new).then(add, 5).error(deploy.task["handle"]))
+    Crew(deploy.old, "old").drain()
+    assert results[0].get(timeout=5) == 3
+    for later in results[1:]:
+        with pytest.raises(ResultTimeout):
+            later.get(timeout=0.05)
+    crew = Crew(deploy.new, "new")
+    crew.look()
+    crew.drain()
+    assert (results.get(timeout=5), deploy.errors) == ([3, 30, 35], [])
+
+
+def test_chain_that_nobody_came_for_is_given_up_once_and_for_all(deploy: Deploy) -> None:
+    add, new = deploy.task["add"], deploy.task["new"]
+    results = deploy.caller.enqueue(add.s(1, 2).then(new).then(add, 5).error(deploy.task["handle"]))
+    chord = deploy.caller.enqueue(
+        deploy.caller.chord([new.s(1), add.s(1, 1)], deploy.task["total"])
+    )
+    old = Crew(deploy.old, "old", unknown_patience_s=0.05)
+    old.drain()
+    assert chord.callback.state is State.SCHEDULED, "it waits for its member"
+    until(lambda: old.look() or not deploy.caller.storage.parked(["default"]))
+    old.drain()
+    for later in results[1:]:
+        with pytest.raises(JobDead, match="unknown"):
+            later.get(timeout=20)
+    assert deploy.errors == ["no task named 'new' is declared in app " + repr(deploy.old.name)]
+    failed = str(Failed("unknown", ""))[:16]
+    assert chord.get(timeout=5)[0].startswith(failed)
+    late = Crew(deploy.new, "new")
+    late.look()
+    assert late.drain() == [], "what followed it has been told: it does not run any more"
+    assert len(list(deploy.caller.dead)) == 2
+
+
+def test_caller_of_a_dead_letter_whose_answer_is_gone_waited_for_ever(deploy: Deploy) -> None:
+    result = deploy.task["new"].options(result_ttl=1, retries=0)("no number")
+    deploy.new.registry["new"].function = lambda n: 1 / 0
+    Crew(deploy.new, "new").drain()
+    until(lambda: deploy.caller.storage.answer(result.id, "default") is None)
+    with pytest.raises(TaskFailed, match="ZeroDivisionError: division by zero"):
+        result.get(timeout=20)

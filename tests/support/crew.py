@@ -1,0 +1,56 @@
+"""One daemon's worker and scheduler without their processes: what a test lets them do, they do now."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from taskqd import App
+from taskqd.execute import Runner
+from taskqd.immediate import CallersPlace
+from taskqd.job import Lease, Outcome
+from taskqd.log import Log, configure
+from taskqd.registry import JobView
+from taskqd.storage.base import Node
+from taskqd.worker.returns import Returns
+
+
+class Crew:
+    def __init__(self, app: App, node: str = "n", **limits: Any) -> None:
+        self.app = app
+        self.node = node
+        self.limits = msgspec.structs.replace(app.limits, **limits)
+        self.told: list[tuple[str, JobView]] = []
+        log = configure(role="test", level="critical")
+        self._log: Log = log
+        self.runner = Runner(app, self.limits, log)
+        self._returns = Returns(
+            app, self.limits.unknown_patience_s, lambda *what: self.told.append(what)
+        )
+        self.place = CallersPlace()
+        self.queues: tuple[str, ...] = ("default",)
+
+    @property
+    def worker(self) -> str:
+        return f"{self.node}.1"
+
+    def lease(self, limit: int = 100) -> list[Lease]:
+        storage = self.app.storage
+        storage.register(Node(self.node), self.queues, 600)
+        leased = storage.lease(self.worker, self.queues, limit)
+        self.runner.heed(leased.revocations)
+        return leased.leases
+
+    def drain(self, limit: int = 100) -> list[Outcome]:
+        """Run all that is queued, in batches; return the outcomes."""
+        ended: list[Outcome] = []
+        while leases := self.lease(limit):
+            outcomes = [self.runner.run(lease, self.place) for lease in leases]
+            assert all(self.app.storage.settle(self.worker, outcomes))
+            ended += outcomes
+        return ended
+
+    def look(self) -> None:
+        """Do what the scheduler does for parked letters every few seconds."""
+        self._returns.look(self.app.storage, self.queues, self._log)
