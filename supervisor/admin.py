@@ -20,6 +20,9 @@ from taskqd.errors import ConfigError
 from .admin_client import REQUEST_BYTES_MAX, ask, socket_paths
 from .listener import Answer
 
+REQUESTS_MAX = 16
+"""From one caller, before it has read an answer: each costs the master time."""
+
 Handler = Callable[[dict[str, Any]], dict[str, Any]]
 
 
@@ -97,6 +100,8 @@ class Conversation:
         *lines, self._buffer = self._buffer.split(b"\n")
         if len(self._buffer) > REQUEST_BYTES_MAX:
             return Answer(_line(_refusal("request longer than 64 KiB")), close=True)
+        if len(lines) > REQUESTS_MAX:
+            return Answer(_line(_refusal(f"more than {REQUESTS_MAX} requests at once")), close=True)
         return Answer(b"".join(self._answer(line) for line in lines if line.strip()), not data)
 
     def _answer(self, line: bytes) -> bytes:

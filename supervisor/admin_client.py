@@ -6,6 +6,7 @@ TimeoutError where it does not answer, PermissionError where it belongs to someb
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -48,20 +49,26 @@ def find(instance: str) -> str:
 
 
 def only_instance() -> str:
-    """Return the name of the one daemon that runs.  Raises OSError where there are none or several."""
-    found = [name for name in instances() if _answers(find(name))]
+    """Return the name of the one daemon that runs here.  Raises OSError for none and for several.
+
+    The socket of a daemon that was killed stays behind and does not count.
+    """
+    found = [name for name in instances() if _is_taken(find(name))]
     if len(found) == 1:
         return found[0]
     if found:
-        raise OSError(f"several daemons run, say which with --name: {', '.join(found)}")
+        raise OSError(f"several daemons run here: {', '.join(found)}; say --name")
     folders = ", ".join(os.path.dirname(path) for path in socket_paths("*"))
-    raise FileNotFoundError(f"no daemon runs here: no socket in {folders}")
+    raise FileNotFoundError(
+        f"no daemon runs here, as far as sockets in {folders} tell; say --name or --socket"
+    )
 
 
-def _answers(path: str) -> bool:
+def _is_taken(path: str) -> bool:
+    """Return whether a process listens; one that is stopped, or has too many callers, does too."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        sock.settimeout(1.0)
-        return sock.connect_ex(path) == 0
+        sock.setblocking(False)
+        return sock.connect_ex(path) in (0, errno.EAGAIN)
 
 
 def instances() -> list[str]:

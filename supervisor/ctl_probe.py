@@ -65,29 +65,7 @@ def _read(argv: list[str]) -> tuple[str, dict[str, str], bool]:
 def _find(options: Mapping[str, str], env: Mapping[str, str]) -> str:
     """Return the path of the socket: the instance's, or the only one there is."""
     name = options.get("--name") or env.get("TASKQD_NAME")
-    return admin_client.find(name or only_instance())
-
-
-def only_instance() -> str:
-    """Return the name of the one daemon that runs here.  Raises OSError for none and for several."""
-    names = admin_client.instances()
-    if len(names) > 1:
-        # The socket of a daemon that was killed stays behind.
-        names = [name for name in names if _answers(name)]
-    if not names:
-        raise FileNotFoundError(
-            "no daemon runs here, as far as sockets tell; say --name or --socket"
-        )
-    if len(names) > 1:
-        raise OSError(f"several daemons run here: {', '.join(names)}; say --name")
-    return names[0]
-
-
-def _answers(name: str) -> bool:
-    try:
-        return bool(admin_client.ask(admin_client.find(name), {"cmd": "hello"}, timeout_s=1.0))
-    except (OSError, ValueError):
-        return False
+    return admin_client.find(name or admin_client.only_instance())
 
 
 def _say(answer: Mapping[str, object], as_json: bool) -> None:

@@ -14,7 +14,6 @@ from taskqd.urls import mask_url, scheme_of
 
 from . import admin_client, usage
 from .ctl_asked import Asked
-from .ctl_probe import only_instance
 from .usage import Fail
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ def socket_of(asked: Asked) -> str:
     if settings.admin.socket:
         return settings.admin.socket
     try:
-        return admin_client.find(settings.name or only_instance())
+        return admin_client.find(settings.name or admin_client.only_instance())
     except OSError as error:
         raise Fail(usage.UNAVAILABLE, str(error)) from None
 

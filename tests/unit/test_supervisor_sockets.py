@@ -244,6 +244,33 @@ def test_a_slow_caller_is_dropped_and_others_are_served(
     wait_until(lambda: not served.busy)
 
 
+def test_many_requests_at_once_are_refused_before_they_cost_anything() -> None:
+    asked: list[dict[str, Any]] = []
+    talk = admin.Conversation(lambda ask: asked.append(ask) or {"ok": True})
+    answer = talk.receive(b'{"cmd": "x"}\n' * 100)
+    assert answer.close
+    assert "requests at once" in json.loads(answer.data)["error"]
+    assert asked == []
+
+
+def test_a_caller_who_asks_on_and_reads_no_answer_is_dropped(
+    loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "CALL_S", 0.2)
+    path = str(tmp_path / "a.sock")
+    served = loop.serve(
+        admin.listen(path), admin.converse(lambda _ask: {"ok": True, "text": "x" * 60_000})
+    )
+    with socket.socket(socket.AF_UNIX) as greedy:
+        greedy.connect(path)
+        greedy.settimeout(10)
+        with pytest.raises(OSError, match="Broken pipe|reset"):
+            while True:
+                greedy.sendall(b'{"cmd": "x"}\n')
+        wait_until(lambda: not served.busy)
+    assert answers(path)
+
+
 def test_more_callers_than_allowed_are_turned_away(loop: Loop, tmp_path: Path) -> None:
     path = str(tmp_path / "a.sock")
     loop.serve(admin.listen(path), admin.converse(echo))
