@@ -105,7 +105,9 @@ def run(argv: Sequence[str], env: Mapping[str, str]) -> int:
         identity = _resolve(loaded.settings)
         if flags["check"]:
             return _check(loaded)
-        return _serve(loaded, identity, lambda: _read_again(flags, env))
+        return _serve(
+            loaded, identity, lambda: _read_again(flags, env), _watched(loaded, flags, env)
+        )
     except Fail as failure:
         usage.complain([str(failure)])
         return failure.code
@@ -133,9 +135,6 @@ def _refuse_unbuilt(loaded: Loaded) -> None:
         known = " and ".join(BUILT_TYPES)
         text = f'"{settings.workers.type}": not in this version, which has {known}'
         refused.append(f"{where['workers.type']}: workers.type: {text}")
-    if settings.reload:
-        text = "not in this version; restart the daemon, a stop loses nothing"
-        refused.append(f"{where['reload']}: reload: {text}")
     if refused:
         raise Fail(usage.CONFIG, *refused)
 
@@ -161,16 +160,26 @@ def _resolve(settings: Settings) -> Identity:
         raise Fail(usage.CONFIG, str(error)) from None
 
 
-def _serve(loaded: Loaded, identity: Identity, reload_settings: Callable[[], Settings]) -> int:
+def _watched(loaded: Loaded, flags: Mapping[str, Any], env: Mapping[str, str]) -> list[str]:
+    file = flags["config"] or env.get("TASKQD_CONFIG")
+    return [os.path.abspath(file)] if file and loaded.settings.reload else []
+
+
+def _serve(
+    loaded: Loaded,
+    identity: Identity,
+    reload_settings: Callable[[], Settings],
+    watched: Sequence[str],
+) -> int:
     try:
         assume(identity)
         with pid_file(loaded.settings.process.pidfile):
-            return _run(loaded, reload_settings)
+            return _run(loaded, reload_settings, watched)
     except ConfigError as error:
         raise Fail(usage.CONFIG, str(error)) from None
 
 
-def _run(loaded: Loaded, reload_settings: Callable[[], Settings]) -> int:
+def _run(loaded: Loaded, reload_settings: Callable[[], Settings], watched: Sequence[str]) -> int:
     from .master import Master
 
     settings = loaded.settings
@@ -183,6 +192,7 @@ def _run(loaded: Loaded, reload_settings: Callable[[], Settings]) -> int:
         log=log,
         zygote_argv=zygote_argv,
         reload_settings=reload_settings,
+        watched=watched,
         health_may_move=loaded.origins["health.bind"] == DEFAULT,
     )
     return master.run()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from taskqd import events, messages
@@ -126,6 +126,12 @@ class Commands:
         """Ask for a reload; returns its number."""
         self._refuse_if_stopping()
         return self._reloader.ask(by)
+
+    def sources_changed(self, paths: Sequence[str]) -> None:
+        """A stop, or an earlier request that has not begun yet, makes no difference."""
+        if self._fleet.stop is None:
+            more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+            self._reloader.ask(f"{paths[0]}{more}")
 
     def _reload(self, request: Facts) -> Facts:
         """Ask for a reload; with its `number`, tell how it is."""

@@ -46,6 +46,7 @@ class Ears:
             messages.Reset: lambda _child, _said: None,
         }
         self._zygote_says: dict[type[Message], Callable[..., None]] = {
+            messages.Files: lambda _zygote, said: house.sources.add(said.paths),
             messages.Loaded: self._loaded,
             messages.LoadFailed: self._load_failed,
             messages.Forked: self._forked,

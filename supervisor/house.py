@@ -18,6 +18,7 @@ from .board_memory import StackFile
 from .channel import Channel
 from .fleet import Fleet
 from .oom import OomCounter
+from .sources import Sources
 
 COUNTERS = ("done", "failed", "retried", "interrupted")
 """Counters of a board row, in its order, from `board.DONE` on."""
@@ -151,6 +152,7 @@ class House:
     serials: Iterator[int]
     oom: OomCounter
     started_s: float
+    sources: Sources = field(default_factory=Sources)
     tally: Tally = field(default_factory=Tally)
     app_name: str = ""
     queues: tuple[str, ...] = ()

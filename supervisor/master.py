@@ -56,10 +56,12 @@ class Master:
         clock: Callable[[], float] = monotonic_s,
         reload_settings: ReadSettings | None = None,
         health_may_move: bool = False,
+        watched: Sequence[str] = (),
     ) -> None:
         """`reload_settings` reads the configuration again; None: a reload keeps the present one.
 
-        `health_may_move`: where its address is taken, a free port serves.
+        `health_may_move`: where its address is taken, a free port serves.  `watched`: files whose
+        change is a reason to reload, with those of the app.
         """
         self._signals = signals.install()
         self._settings = settings
@@ -71,6 +73,7 @@ class Master:
         """Beats are judged from then on."""
         process.fill_standard_fds()
         self._memory, self._house = self._build(list(zygote_argv))
+        self._house.sources.add(watched)
         births = Births(self._house)
         reloader = Reloader(self._house, births, reload_settings)
         self._hands = Hands(self._house, births, reloader)
@@ -166,7 +169,8 @@ class Master:
         self._display.show()
         if self._hands.finished is not None:
             return
-        sleep_s = wake_in_s(self._house.fleet, self._clock())
+        due_s = self._house.sources.next_s() - self._clock()
+        sleep_s = max(0.0, min(wake_in_s(self._house.fleet, self._clock()), due_s))
         ready = self._selector.select(sleep_s)
         self._mind_the_gap(sleep_s)
         for key, _ in ready:
@@ -176,6 +180,8 @@ class Master:
             self._log.emit(events.SIGNAL_RECEIVED, signal=name)
             self._commands.signal(name)
         self._coroner.reap_all()
+        if changed := self._house.sources.changed(self._clock()):
+            self._commands.sources_changed(changed)
 
     def _look(self) -> None:
         house = self._house

@@ -104,6 +104,7 @@ def _fixed(settings: Settings) -> Mapping[str, object]:
     return {
         "name": settings.name,
         "burst": settings.burst,
+        "reload": settings.reload,
         "workers.type": settings.workers.type,
         "workers.concurrency": slots_per_worker(settings.workers),
         **sections,

@@ -67,6 +67,13 @@ class LoadFailed(Message, frozen=True):
     traceback: str = ""
 
 
+class Files(Message, frozen=True):
+    """Files of the user's that were imported; said before `Loaded` or `LoadFailed` where they are
+    watched, in as many messages as it takes."""
+
+    paths: tuple[str, ...]
+
+
 class Forked(Message, frozen=True):
     worker_id: str
     pid: int
@@ -181,7 +188,7 @@ class Retire(Message, frozen=True):
 
 
 ToZygote = Spawn | Exit
-FromZygote = Loaded | LoadFailed | Forked | ForkFailed
+FromZygote = Files | Loaded | LoadFailed | Forked | ForkFailed
 ToChild = Drain | Interrupt | Quiet | Resume | Reopen | TakeBack | Serve | Retire
 FromChild = (
     Booted | BootFailed | Ready | StorageLost | StorageRestored | Empty | Drained | TookBack | Reset

@@ -41,7 +41,7 @@ from taskqd.settings import Settings, decode
 from taskqd.storage import mask_url
 from taskqd.storage.drivers import preload as preload_storage
 
-from . import hygiene, kinds, process
+from . import hygiene, kinds, process, sources
 from .birth import Family, Newborn
 from .channel import receive_with_fds
 from .main import live
@@ -91,6 +91,7 @@ def _load(context: ChildContext, channel: socket.socket) -> Family | None:
         preload_storage(app.storage_url)
         kinds.preload(settings.workers)
     except BaseException as error:
+        _report_files(settings, channel, error)
         _say(channel, LoadFailed("import", _one_line(error), _traceback(error)))
         return None
     app.run_hooks("before_fork")
@@ -100,11 +101,23 @@ def _load(context: ChildContext, channel: socket.socket) -> Family | None:
     # Nothing that lives now is ever collected or written to by a collection, so the pages stay
     # shared with the children.
     gc.freeze()
+    _report_files(settings, channel)
     _say(channel, _loaded(app, (time.monotonic() - started) * 1000, unsafe))
     return family
 
 
+def _report_files(
+    settings: Settings, channel: socket.socket, error: BaseException | None = None
+) -> None:
+    if settings.reload:
+        for report in sources.reports(error):
+            _say(channel, report)
+
+
 def _import(settings: Settings) -> App:
+    if settings.reload:
+        # It is trusted by the second, and who edits is faster.
+        sys.dont_write_bytecode = True
     cwd = os.getcwd()
     if cwd not in sys.path:
         sys.path.insert(0, cwd)

@@ -103,7 +103,6 @@ def test_three_errors_of_a_file_are_reported_at_once(folder: Path) -> None:
         (["--health", "7430"], '--health: health.bind: "7430": expected HOST:PORT'),
         (["-q", "a b"], '--queues: queues.names: "a b":'),
         (["--log-level", "loud"], '--log-level: log.level: "loud": expected'),
-        (["--reload"], "--reload: reload: not in this version"),
         (["--config", "no.toml"], "no.toml: cannot be read: No such file or directory"),
     ],
 )

@@ -322,3 +322,47 @@ def test_the_command_reads_its_file_again(app: Changing) -> None:
         assert "prod.toml:" in aborted["error"]
         assert app.runs() == 1
         assert daemon.stop() == 0
+
+
+def test_files_are_watched_and_every_change_of_them_is_a_reload(app: Changing) -> None:
+    file, helper = app.folder / "dev.toml", app.folder / "helper.py"
+    text = (
+        f'app = "changing:app"\nname = "test"\nreload = true\n[storage]\nurl = "{app.url}"\n'
+        f'[health]\nbind = "off"\n[admin]\nsocket = "{app.folder}/admin.sock"\n'
+        '[log]\nformat = "json"\n[workers]\ncount = '
+    )
+    file.write_text(f"{text}1\n")
+    helper.write_text("VALUE = 1\n")
+    uses = "import helper\n\n@app.task(name='value')\ndef value() -> int:\n    return helper.VALUE"
+    app.write_source(1, uses)
+    value = app.app.task(name="value")(lambda: 0)
+    code = "from taskqd.supervisor.cli import main; main()"
+    daemon = app.daemon()
+    daemon._argv = [sys.executable, "-c", code, "--config", str(file)]
+    del daemon._env["PYTHONDONTWRITEBYTECODE"]
+    with daemon:
+        ready(daemon)
+        for number in (2, 3):  # of one size, within a second
+            replace_file(helper, f"VALUE = {number}\n")
+            daemon.wait("master.reloaded", count=number - 1, by=str(helper))
+            assert value().get(timeout=20) == number
+        app.write_source(4, f"{uses}\nimport later")
+        assert daemon.wait("reload.aborted")["step"] == "import"
+        (app.folder / "later.py").write_text("def (:")
+        app.write_source(5, f"{uses}\nimport later")
+        assert "SyntaxError" in daemon.wait("reload.aborted", count=2)["error"]
+        replace_file(app.folder / "later.py", "")
+        daemon.wait("master.reloaded", by=str(app.folder / "later.py"))
+        assert app.runs() == 5
+        file.write_text(f"{text}2\n")
+        daemon.wait("master.reloaded", by=str(file))
+        wait_until(lambda: len(workers(daemon)) == 2, what="two workers")
+        assert daemon.stop() == 0
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write as careful editors do: the old file goes away, and another takes its place."""
+    fresh = path.with_suffix(".tmp")
+    fresh.write_text(text)
+    path.unlink()
+    os.rename(fresh, path)
