@@ -27,6 +27,7 @@ together is in [tasks.md](tasks.md).
 SECTIONS = {
     "Declaring and calling": ["App", "Task", "Signature", "crontab", "every"],
     "Results": ["Result", "ResultGroup", "State"],
+    "Periodic tasks, `app.periodic`": ["Agenda", "PeriodicRow"],
     "Inside a task": ["current_job", "CurrentJob"],
 }
 INNER = {
@@ -72,7 +73,8 @@ def _member(owner: str, name: str, value: Any) -> Iterator[str]:
     if name == "__init__" and owner == "App":
         yield f"- `{owner}{_signature(value)}`{_below(value)}\n"
     elif name == "__call__":
-        yield f"- `task{_signature(value)}`{_below(value)}\n"
+        called = "app.periodic" if owner == "Agenda" else "task"
+        yield f"- `{called}{_signature(value)}`{_below(value)}\n"
     elif name.startswith("_") or name in INNER:
         return
     elif isinstance(value, property):

@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from taskqd.agenda import Agenda, PeriodicRow
     from taskqd.app import App
     from taskqd.cron import crontab, every
     from taskqd.current import CurrentJob, current_job
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Agenda",
     "App",
     "BadArguments",
     "CancelExecution",
@@ -51,6 +53,7 @@ __all__ = [
     "JobInterrupted",
     "OutcomeUnknown",
     "PayloadTooLarge",
+    "PeriodicRow",
     "QueueFull",
     "Result",
     "ResultGroup",
@@ -74,6 +77,7 @@ __all__ = [
 
 # The names are loaded at first use: the master imports parts of this package, and must stay small.
 _HOMES = {
+    "Agenda": "taskqd.agenda",
     "App": "taskqd.app",
     "BadArguments": "taskqd.errors",
     "CancelExecution": "taskqd.errors",
@@ -86,6 +90,7 @@ _HOMES = {
     "JobInterrupted": "taskqd.errors",
     "OutcomeUnknown": "taskqd.errors",
     "PayloadTooLarge": "taskqd.errors",
+    "PeriodicRow": "taskqd.agenda",
     "QueueFull": "taskqd.errors",
     "Result": "taskqd.result",
     "ResultGroup": "taskqd.result",

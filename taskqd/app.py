@@ -8,13 +8,14 @@ from collections.abc import Callable, Coroutine, Sequence
 from datetime import tzinfo
 from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
+from taskqd.agenda import Agenda
 from taskqd.control import Control
 from taskqd.cron import Rule, zone_of
 from taskqd.envelope import Packer
 from taskqd.errors import ConfigError, UnknownTask
 from taskqd.job import NAME_PATTERN, Entry
 from taskqd.options import TaskKwargs, TaskOptions, task_options
-from taskqd.periodic import Overlap, PeriodicTask
+from taskqd.periodic import Missed, Overlap, PeriodicTask
 from taskqd.settings import Durability, LimitSettings, SchedulerSettings, StorageSettings
 from taskqd.signals import Listeners, Listening
 from taskqd.signing import Signer
@@ -70,12 +71,14 @@ class App(Submit, Control, Listening):
         self.result_ttl = result_ttl
         self.zone: tzinfo = zone_of(timezone)
         self.tick_zone = self.zone
+        self.tick_missed: Missed = "skip"
         self.durability = durability
         self.immediate = immediate
         self.allow_eviction = False
         self.limits = LimitSettings()
         self.registry: dict[str, Task[Any, Any]] = {}
         self.periodic_tasks: list[PeriodicTask] = []
+        self.periodic = Agenda(self)
         self.listeners = Listeners()
         self._packer = Packer(name, self.signer, self.zone)
         self._storages = StoragePerThread(self.open_storage)
@@ -123,7 +126,7 @@ class App(Submit, Control, Listening):
         rule: Rule,
         *,
         timezone: str | None = None,
-        missed: str | None = None,
+        missed: Missed | None = None,
         overlap: Overlap | None = None,
         **options: Unpack[TaskKwargs],
     ) -> Callable[[Callable[[], R]], Task[[], R]]:
@@ -173,6 +176,7 @@ class App(Submit, Control, Listening):
         self.durability = storage.durability or self.durability
         self.allow_eviction = storage.allow_eviction
         self.limits = limits
+        self.tick_missed = scheduler.missed
         if scheduler.timezone is not None:
             self.tick_zone = zone_of(scheduler.timezone)
 

@@ -12,7 +12,6 @@ from taskqd.envelope import moment_ms
 from taskqd.inspect import task_of
 from taskqd.job import Answer, Reason, State, encode_answer
 from taskqd.locks import TaskLock
-from taskqd.periodic import PeriodicTask
 from taskqd.result import Result
 from taskqd.signals import Listeners
 from taskqd.storage.base import JobRow, NodeRow, QueueRow, Storage
@@ -29,7 +28,6 @@ class ControlledApp(Protocol):
     result_ttl: int
     zone: tzinfo
     listeners: Listeners
-    periodic_tasks: list[PeriodicTask]
 
     @property
     def storage(self) -> Storage: ...
@@ -176,9 +174,6 @@ class Control:
 
     def nodes(self: ControlledApp) -> list[NodeRow]:
         return self.storage.nodes()
-
-    def periodic(self: ControlledApp) -> list[PeriodicTask]:
-        return list(self.periodic_tasks)
 
 
 def _order(app: ControlledApp, subject: str, once: bool, until: datetime | float | None) -> None:

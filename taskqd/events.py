@@ -99,6 +99,8 @@ JOB_FENCED = _event("job.fenced", "warning", *JOB)
 TICK_FIRED = _event("tick.fired", "info", "task", "tick")
 TICK_MISSED = _event("tick.missed", "warning", "task", "tick", "count", "reason")
 
+SCHEDULE_REJECTED = _event("schedule.rejected", "error", "schedule", "error")
+
 PROCESS_REAPED = _event("process.reaped", "debug", "child_pid", "exit_code")
 
 NODE_EXPIRED = _event("node.expired", "warning", "node")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from datetime import tzinfo
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, Self
 
 from taskqd.cron import Rule
 from taskqd.errors import ConfigError
 from taskqd.job import Entry
+from taskqd.settings import Missed
 from taskqd.task import Signature, Task
+
+__all__ = ["MISSED", "Missed", "Overlap", "PeriodicTask"]
 
 Overlap = Literal["allow", "skip"]
 MISSED = ("skip", "once", "all")
@@ -40,6 +44,7 @@ class PeriodicTask:
         overlap: str | None = None,
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
+        declared: bool = True,
     ) -> None:
         check_policies(name, task, rule, missed, overlap)
         self.name = name
@@ -49,6 +54,11 @@ class PeriodicTask:
         self.overlap = overlap or "allow"
         self.args = tuple(args)
         self.kwargs = dict(kwargs or {})
+        self.declared = declared
+        """In the app's code; else made at run time."""
+        self.paused = False
+        self.since_ms = 0
+        """Ticks up to here are none of its."""
         self._home = home
         self._zone = zone
 
@@ -62,6 +72,12 @@ class PeriodicTask:
     @property
     def zone(self) -> tzinfo:
         return self._zone or self._home.tick_zone
+
+    def held(self, *, paused: bool, since_ms: int) -> Self:
+        """Return the same task as it was paused or resumed at run time."""
+        twin = copy.copy(self)
+        twin.paused, twin.since_ms = paused, since_ms
+        return twin
 
     def next_after(self, ms: int) -> int | None:
         """Return the first tick later than `ms` (both Unix milliseconds)."""

@@ -85,6 +85,7 @@ class Chores:
             Chore(self._purge),
             Chore(self._return_parked),
         ]
+        self._schedules_old = True
         self._over = False
         self.progress_s = monotonic_s()
         """When the loop last turned."""
@@ -170,7 +171,10 @@ class Chores:
     # -- the chores --------------------------------------------------------------------------
 
     def _promote_due(self) -> float:
-        self._doorbell.arm()
+        if not self._doorbell.armed:
+            self._doorbell.arm()
+            # Nobody could ring for a changed schedule until now.
+            self._schedules_old, self._ticks.due_s = True, 0.0
         due = self._storage().promote(self._duty.queues, PROMOTE_MAX)
         if due.promoted >= PROMOTE_MAX:
             return 0.0
@@ -202,7 +206,12 @@ class Chores:
         return returns.look(self._storage(), self._duty.queues, self._log)
 
     def _fire_ticks(self) -> float:
-        return self._duty.timetable.fire(self._storage(), self._log)
+        look, self._schedules_old = self._schedules_old, False
+        try:
+            return self._duty.timetable.fire(self._storage(), self._log, look=look)
+        except StorageError:
+            self._schedules_old |= look
+            raise
 
     # -- errands of the master ---------------------------------------------------------------
 

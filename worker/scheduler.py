@@ -11,9 +11,10 @@ import math
 import os
 import select
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from taskqd import board, events
+from taskqd.book import Reading
 from taskqd.clock import monotonic_ns, monotonic_s
 from taskqd.errors import StorageError
 from taskqd.log import Log
@@ -77,16 +78,20 @@ def duty_of(born: Newborn) -> Duty:
         pid_started=procfs.start_time(context.master_pid),
         info={predecessors.SCHEDULER: predecessors.identity(pid, procfs.start_time(pid))},
     )
-    tasks = app.periodic_tasks if settings.scheduler.enabled else []
+    read = app.periodic.read if settings.scheduler.enabled else _read_nothing
     return Duty(
         node,
         settings.queues.names or app.queues,
         settings.storage.node_lease_s,
         settings.limits,
-        Timetable(tasks, settings.scheduler.missed),
+        Timetable(read, settings.scheduler.missed),
         app.listeners.tell,
         Returns(app, settings.limits.unknown_patience_s, app.listeners.tell),
     )
+
+
+def _read_nothing(stored: Mapping[str, bytes]) -> Reading:
+    return Reading([], {})
 
 
 class Scheduler:

@@ -1,11 +1,12 @@
-"""The periodic tasks of an app and how far each has been dealt with."""
+"""The periodic tasks of an app, declared and made at run time, and how far each is dealt with."""
 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 
 from taskqd import events
+from taskqd.book import Reading
 from taskqd.clock import now_ms
 from taskqd.errors import QueueFull, StorageError
 from taskqd.job import clip
@@ -25,12 +26,18 @@ KNOWN_S = 7 * 86400
 """How much longer than until the next tick a tick is known."""
 
 
+Read = Callable[[Mapping[str, bytes]], Reading]
+
+
 class Timetable:
-    def __init__(
-        self, tasks: Sequence[PeriodicTask], missed: str, clock: Callable[[], int] = now_ms
-    ) -> None:
-        """`missed`: the policy of tasks that state none.  `clock`: Unix ms."""
-        self._tasks = tasks
+    def __init__(self, read: Read, missed: str, clock: Callable[[], int] = now_ms) -> None:
+        """`read`: what the app makes of the stored schedules.  `missed`: the policy of tasks that
+        state none.  `clock`: Unix ms."""
+        self._read = read
+        self._tasks: list[PeriodicTask] = []
+        self._stored: dict[str, bytes] | None = None
+        self._looked_ms = 0
+        self._broken: dict[str, str] = {}
         self._missed = missed
         self._clock = clock
         self._cursors: dict[str, int] = {}
@@ -40,11 +47,15 @@ class Timetable:
         self._behind: set[str] = set()
         """Tasks whose missed ticks are being fired, some at each look."""
 
-    def fire(self, storage: Storage, log: Log) -> float:
-        """Fire what is due; return after how many seconds to look again.
+    def fire(self, storage: Storage, log: Log, *, look: bool = False) -> float:
+        """Fire what is due; return after how many seconds to do it again.
 
+        `look`: at the stored schedules too, which may have changed.
         Raises StorageError; what has fired by then does not fire again.
         """
+        since_ms = self._clock() - self._looked_ms
+        if look or not 0 <= since_ms < LOOK_MAX_S * 1000:
+            self._look(storage, log)
         for task in self._tasks:
             now = self._clock()
             due = self._next.get(task.name, 0)
@@ -54,6 +65,33 @@ class Timetable:
         if not coming:
             return LOOK_MAX_S
         return max(0.0, min(LOOK_MAX_S, (min(coming) - self._clock()) / 1000))
+
+    def _look(self, storage: Storage, log: Log) -> None:
+        """Take up what has changed in the storage's schedules."""
+        known, stored = self._stored, storage.schedules()
+        self._looked_ms = self._clock()
+        if stored == known:
+            return
+        reading, self._stored = self._read(stored), stored
+        self._tasks = [task for task in reading.tasks if not task.paused]
+        for name in {*(known or {}), *stored}:
+            if (known or {}).get(name) != stored.get(name):
+                self._next.pop(name, None)
+        ticking = {task.name: task for task in self._tasks}
+        for name in [*self._cursors]:
+            if name in ticking:
+                self._cursors[name] = max(self._cursors[name], ticking[name].since_ms)
+            else:
+                self._forget(name)
+        for name, error in reading.broken.items():
+            if self._broken.get(name) != error:
+                log.emit(events.SCHEDULE_REJECTED, schedule=name, error=clip(error))
+        self._broken = reading.broken
+
+    def _forget(self, name: str) -> None:
+        self._cursors.pop(name, None)
+        self._next.pop(name, None)
+        self._behind.discard(name)
 
     def _serve(self, task: PeriodicTask, now: int, storage: Storage, log: Log) -> None:
         try:
@@ -77,12 +115,12 @@ class Timetable:
             self._next[task.name] = now + BROKEN_MS
 
     def _begin(self, task: PeriodicTask, now: int, storage: Storage) -> None:
-        """Go on after the last tick that anybody fired, else from when a daemon first knew the
-        task, else from now, which is written down."""
+        """Go on after the last tick that anybody fired, else from when it was made or a daemon
+        first knew it, else from now, which is written down."""
         seen = f"{task.name} seen"
-        last = storage.last_tick(task.name) or storage.last_tick(seen)
+        last = max(storage.last_tick(task.name) or 0, task.since_ms) or storage.last_tick(seen)
         self._cursors[task.name] = last or now
-        if last is None:
+        if not last:
             storage.fire(f"{seen}@{now}", [], self._known_s(task, now))
 
     def _catch_up(self, task: PeriodicTask, now: int, storage: Storage, log: Log) -> None:

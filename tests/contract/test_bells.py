@@ -228,6 +228,23 @@ def test_an_earlier_delayed_job_wakes_a_scheduler(rig2: Rig) -> None:
     bell.close()
 
 
+@pytest.mark.parametrize("how", ["put", "drop"])
+def test_a_changed_schedule_wakes_a_scheduler(backend: Backend, rig2: Rig, how: str) -> None:
+    rig2.storage.schedule_put("old", b"1")
+    other = backend.open(rig2.storage.namespace)
+    bell = other.timer_bell(rig2.queues)
+    bell.arm()
+    assert other.promote(rig2.queues).next_in_s is None
+    if how == "put":
+        rig2.storage.schedule_put("new", b"2")
+    else:
+        rig2.storage.schedule_drop("old")
+    assert select.select([bell.fileno()], [], [], DEADLINE_S)[0]
+    bell.answer()
+    bell.close()
+    other.close()
+
+
 @pytest.mark.parametrize("how", ["retry", "reschedule"])
 def test_whatever_delays_a_job_wakes_a_scheduler(backend: Backend, rig2: Rig, how: str) -> None:
     rig2.put("a")

@@ -8,43 +8,10 @@ import pytest
 
 from taskqd.app import App
 from taskqd.cron import crontab, every
-from taskqd.job import State
 from taskqd.storage.base import Storage
 from taskqd.worker import ticks
-from taskqd.worker.timetable import Timetable
 from tests.support.rig import Rig, ack
-
-MINUTE = 60_000
-NOON = 1_800_000_000_000 // MINUTE * MINUTE
-
-
-class Told:
-    """A log that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.events: list[dict[str, Any]] = []
-
-    def emit(self, event: str, **facts: Any) -> None:
-        self.events.append({"event": event, **facts})
-
-    def named(self, name: str) -> list[dict[str, Any]]:
-        return [event for event in self.events if event["event"] == name]
-
-
-class Daemon:
-    """The timetable of one daemon, with a clock of its own."""
-
-    def __init__(self, storage: Storage, app: App, missed: str = "skip") -> None:
-        self.now = NOON
-        self.log = Told()
-        self._storage = storage
-        self._table = Timetable(app.periodic_tasks, missed, clock=lambda: self.now)
-
-    def at(self, ms: int) -> None:
-        """Do all that is due at this time."""
-        self.now = ms
-        while self._table.fire(self._storage, self.log) == 0.0:  # type: ignore[arg-type]
-            pass
+from tests.support.timetable_rig import MINUTE, NOON, Daemon, fired
 
 
 def app_of(storage: Storage, rule: Any = None, **options: Any) -> App:
@@ -54,12 +21,6 @@ def app_of(storage: Storage, rule: Any = None, **options: Any) -> App:
     def tick() -> None: ...
 
     return app
-
-
-def fired(storage: Storage) -> list[int]:
-    """Return the minutes after NOON for which there are jobs."""
-    ids = [row.id for row in storage.jobs(State.QUEUED, "q")]
-    return sorted((int(id.partition("@")[2]) - NOON) // MINUTE for id in ids)
 
 
 @pytest.mark.parametrize(

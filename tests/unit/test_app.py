@@ -350,7 +350,7 @@ def test_tick_of_a_periodic_task_is_the_same_job_for_all_daemons(app: App) -> No
     @app.periodic_task(every(seconds=30), missed="once")
     def beat() -> None: ...
 
-    periodic, beating = app.periodic()
+    periodic, beating = app.periodic_tasks
     tick = periodic.next_after(1_000_000)
     assert tick == 1_200_000
     assert (periodic.entry(tick).id, periodic.entry(tick).queue) == ("sweep@1200000", "cron")

@@ -102,7 +102,7 @@ def ticking(rule: Any, missed: str = "skip") -> Timetable:
     @app.periodic_task(rule, name="tick")
     def tick() -> None: ...
 
-    return Timetable(app.periodic_tasks, missed)
+    return Timetable(app.periodic.read, missed)
 
 
 def fired(storage: MemoryStorage) -> list[str]:
@@ -159,7 +159,7 @@ def test_a_rule_that_raises_does_not_stop_the_other_tasks(storage: Broken) -> No
     @app.periodic_task(At(tick), name="good")
     def good() -> None: ...
 
-    table = Timetable(app.periodic_tasks, "skip")
+    table = Timetable(app.periodic.read, "skip")
     table.fire(storage, SILENT)
     time.sleep(0.03)
     table.fire(storage, SILENT)

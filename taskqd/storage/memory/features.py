@@ -160,7 +160,9 @@ class Kept:
 
     def schedule_drop(self, name: str) -> bool:
         with self._space.lock:
-            return self._space.schedules.pop(name, None) is not None
+            found = self._space.schedules.pop(name, None) is not None
+            self._space.ring(TIMERS, len(self._space.idle.get(TIMERS, ())))
+            return found
 
     def schedules(self) -> dict[str, bytes]:
         with self._space.lock:

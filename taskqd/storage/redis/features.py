@@ -100,7 +100,9 @@ class Kept(Core):
         self.run_each("ring_timers", self.known_queues())
 
     def schedule_drop(self, name: str) -> bool:
-        return bool(self._link.call("HDEL", self.at("")["schedules"], name))
+        found = bool(self._link.call("HDEL", self.at("")["schedules"], name))
+        self.run_each("ring_timers", self.known_queues())
+        return found
 
     def schedules(self) -> dict[str, bytes]:
         flat = self._link.call("HGETALL", self.at("")["schedules"], write=False)

@@ -195,8 +195,12 @@ class Kept(Base):
         self._write(body)
 
     def schedule_drop(self, name: str) -> bool:
-        sql = "DELETE FROM schedule WHERE space=? AND name=?"
-        return self._write(lambda unit: unit.db.count(sql, (unit.space, name)) == 1)
+        def body(unit: Unit) -> bool:
+            sql = "DELETE FROM schedule WHERE space=? AND name=?"
+            unit.wakes_timers = True
+            return unit.db.count(sql, (unit.space, name)) == 1
+
+        return self._write(body)
 
     def schedules(self) -> dict[str, bytes]:
         sql = "SELECT name, data FROM schedule WHERE space=? ORDER BY name"
