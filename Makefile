@@ -5,6 +5,7 @@ STORAGE ?= sqlite
 KIND ?= process
 SECONDS ?= 60
 SEED ?= 1
+CASES ?= 100000
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 
@@ -19,7 +20,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 .DEFAULT_GOAL := help
 export PYTHON  # the interpreter to make .venv with; empty: the newest from 3.11 on that works
 .PHONY: help demo test check lint format type layers test-unit test-contract test-process \
-	test-fault test-e2e test-wheel bench chaos wheel clean
+	test-fault test-security test-e2e test-wheel bench chaos fuzz release-check wheel clean
 
 help:  ## Print this list.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +61,9 @@ test-process: $(DEV)  ## The real daemon, real signals.
 test-fault: $(DEV)  ## Kills, outages, full disks.
 	$(PYTEST) -n 2 $(wildcard tests/fault)
 
+test-security: $(DEV)  ## Spoilt input, hostile callers, secrets.
+	$(PYTEST) tests/security
+
 test-e2e: $(DEV)  ## Under a real systemd and in simulated pods (root), and what is in deploy/.
 	$(PYTEST) tests/e2e
 
@@ -72,6 +76,18 @@ bench: $(DEV)  ## Side by side with all peers on one private Redis; BENCH_ARGS=-
 chaos: $(DEV)  ## A daemon under kills and outages, and a report; SECONDS=60 SEED=1 STORAGE=sqlite KIND=process.
 	$(BIN)/python -m tests.fault.chaos --seconds $(SECONDS) --seed $(SEED) --storage $(STORAGE) \
 		--kind $(KIND) --out var/chaos
+
+fuzz: $(DEV)  ## Spoilt payloads, results, configurations, crontabs and URLs; CASES=100000 SEED=1.
+	$(BIN)/python -m tests.security.payloads --cases $(CASES) --seed $(SEED)
+	$(BIN)/python -m tests.security.texts --cases $(CASES) --seed $(SEED)
+
+release-check: wheel  ## What the wheel brings with it: dist/sbom.cdx.json, and known flaws in it (needs the network).
+	@$(PIP) pip-audit cyclonedx-bom
+	rm -rf var/release && $(BIN)/python -m venv var/release
+	var/release/bin/python -m pip install --quiet "$$(ls -t dist/*.whl | head -1)[hiredis,crypto]"
+	$(BIN)/cyclonedx-py environment var/release/bin/python --output-file dist/sbom.cdx.json
+	var/release/bin/python -m pip freeze --exclude taskqd > var/release/frozen.txt
+	$(BIN)/pip-audit --strict --no-deps --disable-pip --requirement var/release/frozen.txt
 
 wheel: $(DEV)  ## Build dist/*.whl and dist/*.tar.gz.
 	$(BIN)/python -m build --quiet

@@ -95,7 +95,7 @@ class Channel(Generic[M]):
                 return Heard(messages, True, "")
             try:
                 messages.append(self._decode(packet))
-            except msgspec.DecodeError as error:
+            except (msgspec.MsgspecError, ValueError, RecursionError) as error:
                 return Heard(messages, False, f"{error}: {packet[:80]!r}")
         return Heard(messages, False, "")
 

@@ -32,6 +32,8 @@ class Ears:
         """Called when the first zygote has told the app's name."""
         self.on_ready: Callable[[], None] = lambda: None
         """Called when a worker gets ready."""
+        self._lost_s = 0.0
+        """When the storage was first missed."""
         self._posthumous: list[tuple[Child, Death | None]] = []
         """Children that were reaped before their pid was known."""
         self._child_says: dict[type[Message], Callable[..., None]] = {
@@ -192,7 +194,7 @@ class Ears:
 
     def _ready(self, child: Child, _said: messages.Ready) -> None:
         now_s = self._house.clock()
-        child.storage_error = ""
+        self._storage_restored(child, None)
         if not child.feel(Event.SERVES, now_s):
             return
         post = next(post for post in self._fleet.posts if post.child is child)
@@ -211,11 +213,22 @@ class Ears:
         self.on_ready()
 
     def _storage_lost(self, child: Child, said: messages.StorageLost) -> None:
+        if not self._out_of_touch():
+            self._lost_s = self._house.clock()
+            self._house.log.emit(events.STORAGE_LOST, error=said.error)
         child.storage_error = said.error or "lost"
         self._house.tally.storage_losses += 1
 
-    def _storage_restored(self, child: Child, _said: messages.StorageRestored) -> None:
+    def _storage_restored(self, child: Child, _said: messages.StorageRestored | None) -> None:
+        """One line for an outage, however many children have met it."""
+        was_out = self._out_of_touch()
         child.storage_error = ""
+        if was_out and not self._out_of_touch():
+            down_s = round(self._house.clock() - self._lost_s, 3)
+            self._house.log.emit(events.STORAGE_RESTORED, down_s=down_s)
+
+    def _out_of_touch(self) -> bool:
+        return any(child.storage_error for child in self._fleet.children())
 
     def _empty(self, child: Child, _said: messages.Empty) -> None:
         child.empty_at = watch.counters(self._house.board, child.number)

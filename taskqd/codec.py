@@ -16,6 +16,8 @@ import msgspec
 
 from taskqd.errors import BadArguments, ConfigError, DecodeError, EncodeError
 
+_AT_ONCE_MAX = 32
+"""So many positional arguments are decoded by one decoder, made once."""
 _INJECTED = ("task", "job")
 """Parameter names that `context=True` fills in: Huey's spelling, and ours."""
 
@@ -30,6 +32,8 @@ def _enc_hook(value: Any) -> Any:
 
 
 def _dec_hook(kind: type, value: Any) -> Any:
+    if kind is object:
+        return value
     if issubclass(kind, PurePath):
         return Path(value) if kind is PurePath else kind(value)
     raise DecodeError(f"cannot decode into {kind!r}")
@@ -180,12 +184,25 @@ class CallCodec:
     def _decode_positional(self, data: bytes) -> Any:
         if not self._typed():
             return _plain(data)
-        count = len(_plain_raw(data))
+        raws = _plain_raw(data)
+        count = len(raws)
+        if count > _AT_ONCE_MAX:
+            return self._decode_many(raws)
         decode = self._positional.get(count)
         if decode is None:
             decode = make_decoder(_tuple_of(self._types_of(count)))
             self._positional[count] = decode
         return decode(data)
+
+    def _decode_many(self, raws: list[msgspec.Raw]) -> list[Any]:
+        """Decode one by one: a decoder for each number of arguments would cost what callers like."""
+        named = self._types_of(_AT_ONCE_MAX)
+        rest = next(
+            (p for p in self._signature.parameters.values() if p.kind is p.VAR_POSITIONAL), None
+        )
+        decode = make_decoder(Any if rest is None else self._all_hints().get(rest.name, Any))
+        first = [make_decoder(kind)(bytes(raw)) for kind, raw in zip(named, raws, strict=False)]
+        return first + [decode(bytes(raw)) for raw in raws[_AT_ONCE_MAX:]]
 
     def _typed(self) -> bool:
         """Return whether any parameter's values are checked against an annotation."""

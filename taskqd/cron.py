@@ -8,6 +8,8 @@ twice runs once, unless its hour field is `*`).
 
 from __future__ import annotations
 
+import math
+import re
 from datetime import UTC, datetime, tzinfo
 from typing import Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -15,7 +17,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from cronsim import CronSim, CronSimError
 
 from taskqd.errors import ConfigError
+from taskqd.job import clip
 
+_ZONE_NAME = re.compile(r"[A-Za-z0-9_+/-]{1,64}")
+"""zoneinfo looks for other names in packages, and makes much of them."""
 _ALIASES = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
@@ -39,7 +44,8 @@ class every:  # noqa: N801 - written like a function where it is used
     """Tick each `seconds`, `minutes` or `hours` (they add up), at multiples since the epoch."""
 
     def __init__(self, *, seconds: float = 0, minutes: float = 0, hours: float = 0) -> None:
-        total_ms = round((seconds + minutes * 60 + hours * 3600) * 1000)
+        total_s = seconds + minutes * 60 + hours * 3600
+        total_ms = round(total_s * 1000) if math.isfinite(total_s) else 0
         if total_ms < 1:
             raise ConfigError(
                 f"every(seconds={seconds!r}, minutes={minutes!r}, hours={hours!r}):"
@@ -74,8 +80,8 @@ class crontab:  # noqa: N801 - written like a function where it is used
         self.expression = _expression(minute, hour, day, month, day_of_week, second)
         try:
             CronSim(self.expression, datetime(2026, 1, 1, tzinfo=UTC))
-        except CronSimError as error:
-            raise ConfigError(f"crontab {self.expression!r}: {error}") from None
+        except (CronSimError, ValueError) as error:
+            raise ConfigError(f"crontab {clip(repr(self.expression))}: {error}") from None
 
     def next_after(self, ms: int, zone: tzinfo = UTC) -> int | None:
         start = datetime.fromtimestamp(ms / 1000, UTC).astimezone(zone)
@@ -114,9 +120,11 @@ def zone_of(name: str) -> tzinfo:
     if name.upper() == "UTC":
         return UTC
     try:
-        return ZoneInfo(name)
+        if _ZONE_NAME.fullmatch(name):
+            return ZoneInfo(name)
+        raise ValueError(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ConfigError(
-            f"unknown time zone {name!r}; expected a name like 'Europe/Rome' or 'UTC'"
+            f"unknown time zone {clip(repr(name))}; expected a name like 'Europe/Rome' or 'UTC'"
             " (on a system without zone data: pip install tzdata)"
         ) from None

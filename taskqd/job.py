@@ -205,7 +205,7 @@ def split_record(record: bytes) -> Record:
     if lines[0][:1] == b"[":
         try:
             marks = _decode_marks(lines.pop(0))
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise BadRecord(f"marks: {error}") from None
     if not 1 <= len(lines) <= 2 or lines[0][:1] != b"{":
         raise BadRecord("no payload line that begins with '{'")
@@ -275,7 +275,7 @@ class Answer(msgspec.Struct, array_like=True, frozen=True, omit_defaults=False):
 
 encode_answer: Callable[[Answer], bytes] = _encode
 decode_answer: Callable[[bytes], Answer] = msgspec.json.Decoder(Answer).decode
-"""Raises msgspec.DecodeError on damaged bytes."""
+"""Raises msgspec.MsgspecError, ValueError or RecursionError on damaged bytes."""
 
 
 def clip(text: str, chars: int = 500) -> str:

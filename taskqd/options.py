@@ -15,6 +15,8 @@ OnLocked = Literal["skip", "requeue", "fail"]
 Ack = Literal["batch", "each"]
 Exceptions = type[BaseException] | tuple[type[BaseException], ...]
 DAY_S = 86400
+SECONDS_MAX = 10_000_000_000
+"""Three hundred years: no number of an option is larger, so none overflows a storage's clock."""
 
 
 class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,9 +140,9 @@ def check_values(given: dict[str, Any]) -> None:
 def _number(low: float, exclusive: bool) -> Callable[[Any], str | None]:
     def rule(value: Any) -> str | None:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if number and (value > low if exclusive else value >= low):
+        if number and (value > low if exclusive else value >= low) and value <= SECONDS_MAX:
             return None
-        return f"a number {'above' if exclusive else 'from'} {low:g}"
+        return f"a number {'above' if exclusive else 'from'} {low:g}, at most {SECONDS_MAX:g}"
 
     return rule
 

@@ -25,6 +25,7 @@ from taskqd.job import Answer, Failure, Reason, State, decode_answer
 from taskqd.storage.base import JobRow, Storage
 
 R = TypeVar("R", covariant=True)
+_DAMAGE = (msgspec.MsgspecError, ValueError, RecursionError)
 _AWAY_S = 0.25
 _LOOK_S_MAX = 5.0
 """How long a waiter sleeps at most before it checks that the job still exists."""
@@ -143,7 +144,7 @@ class Result(Generic[R]):
             return False
         try:
             answer = decode_answer(data)
-        except msgspec.DecodeError as error:
+        except _DAMAGE as error:
             raise DecodeError(f"job {self.id!r}: its answer is damaged: {error}") from None
         if answer.finished_ms + answer.ttl_s * 1000 < now_ms():
             return False
@@ -198,8 +199,7 @@ class Result(Generic[R]):
 
     def _value(self, answer: Answer) -> R:
         if answer.state == State.DONE:
-            value: R = self._decode(bytes(answer.value))
-            return value
+            return self._decoded(bytes(answer.value))
         if answer.state == State.CANCELLED:
             raise JobCancelled(answer.reason)
         failure = answer.failure
@@ -210,6 +210,13 @@ class Result(Generic[R]):
                 traceback=failure.traceback,
             )
         raise JobDead(answer.reason, failure.message if failure else "")
+
+    def _decoded(self, data: bytes) -> R:
+        try:
+            value: R = self._decode(data)
+        except _DAMAGE as error:
+            raise DecodeError(f"job {self.id!r}: its value is damaged: {error}") from None
+        return value
 
     # -- acting ------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ SCHEMES = ("memory", "sqlite", "redis", "rediss", "unix", "redis+sentinel", "red
 HIDDEN = "***"
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
-_USER_INFO = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*:/{0,2})(.*)@", re.DOTALL)
+_USER_INFO = re.compile(r"^([^:/@]*:/{0,2}|)(.*)@", re.DOTALL)
 _SECRET_OPTION = re.compile(r"(?i)([?&;][^=&;]*(?:password|passwd|secret|token)[^=&;]*=)[^&;#]*")
 _WITHOUT_USER = ("memory", "sqlite")
 """Their paths may hold an `@` that ends no password."""

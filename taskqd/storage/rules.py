@@ -38,7 +38,7 @@ def answer_state(answer: bytes) -> State:
     """Return the state that an encoded `Answer` tells; DONE where it cannot be read."""
     try:
         return _ENDED.get(msgspec.json.decode(_decode_head(answer)[0], type=str), State.DONE)
-    except (msgspec.DecodeError, UnicodeDecodeError, IndexError):
+    except (msgspec.MsgspecError, ValueError, RecursionError, IndexError):
         return State.DONE
 
 

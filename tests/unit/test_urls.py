@@ -27,6 +27,8 @@ from taskqd.urls import has_secret, mask_url, scheme_of
         ("sqlite:////data/a@b:c.db", "sqlite:////data/a@b:c.db"),
         ("memory://", "memory://"),
         ("not a url", "not a url"),
+        ('re"dis://user:pw@host', 're"dis://user:***@host'),
+        ("pw@host", "***@host"),
     ],
 )
 def test_passwords_are_masked_and_nothing_else(url: str, shown: str) -> None:

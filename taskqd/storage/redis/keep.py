@@ -170,14 +170,14 @@ def _recovered(
 def _marks(line: bytes) -> Marks:
     try:
         return _decode_marks(line) if line else NO_MARKS
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return NO_MARKS
 
 
 def _node_row(name: str, info: bytes, left_ms: int, crew: Sequence[Any]) -> NodeRow:
     try:
         node = _decode_node(info)
-    except msgspec.DecodeError:
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         node = Node(name)
     workers = {worker.decode(): jobs for worker, jobs in zip(crew[::2], crew[1::2], strict=True)}
     return NodeRow(node, left_ms / 1000, workers)
