@@ -25,7 +25,8 @@ What the suite takes these to mean:
 - `Outcome.resume` replaces the payload line together with its signature line.
 - "True when first sent" holds for a repeat of the worker's latest outcomes, whatever their kind.
 - `settle` and `release` do not need a live node; a `turn` that wants jobs (limit > 0) raises
-  NodeExpired before it settles anything.
+  NodeExpired before it settles anything.  So does one of a worker that `recover_worker` has named:
+  it may have sent it before it died, and nobody would take back what it got.
 - A buried job is dead and has its answer; reviving it drops that answer.  An outcome with an empty
   answer leaves none, so the job is forgotten (unless it is dead).
 - A paused queue "holds something".
@@ -287,7 +288,8 @@ class Storage(Features, Protocol):
         `how`: "orphaned" counts a crash (several running ones become suspects; `verdict` is kept
         as their error), "interrupted" counts an interruption, back to the head, never suspect,
         "timeout" counts a failure with `verdict` as its error, back to the head, never suspect,
-        "released" counts nothing.
+        "released" counts nothing.  The worker never leases again, nor is it handed a job or gets a
+        lock: its id is not used twice.
         """
         ...
 

@@ -29,6 +29,15 @@ def node_of(worker: str) -> str:
     return worker.rpartition(".")[0]
 
 
+GONE_MS = 3_600_000
+"""How long a worker that was taken back is known to be gone: its last words may come late."""
+
+
+def taken_back(worker: str) -> str:
+    """Return why such a worker leases nothing."""
+    return f"worker {worker!r} was taken for dead: its jobs were recovered, and it gets no more"
+
+
 def grant(limit: int, ready: int, share: int) -> int:
     """Return how many of `ready` jobs one of `share` workers may lease."""
     return min(limit, max(1, -(-ready // share)))

@@ -111,9 +111,9 @@ def test_a_damaged_record_goes_through_as_it_is(rig: Rig, bytes_: bytes) -> None
         "n.1", ["q"], running=[lease.token], how="orphaned", verdict="signal 9"
     )
     assert [row.id for row in recovered] == ["a"]
-    [again] = rig.lease()
+    [again] = rig.lease(worker="n.2")
     assert again.record.endswith(bytes_)
-    rig.settle(outcome(again, "bury", reason="undecodable"))
+    rig.settle(outcome(again, "bury", reason="undecodable"), worker="n.2")
     row = rig.storage.job("a", "q")
     assert row is not None
     assert row.state is State.DEAD

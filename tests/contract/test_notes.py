@@ -50,8 +50,9 @@ def test_notes_survive_a_crash_and_go_with_the_end_of_the_job(rig: Rig, features
         features.note(hold(lease), "checkpoint", b"1")
     rig.storage.recover_worker("n.1", ["q"], running=[], how="released")
     assert features.notes("b", "q") == {"checkpoint": b"1"}
-    a, b, c = rig.lease(3)
-    rig.settle(ack(a), outcome(b, "bury", reason="failed"), outcome(c, "cancel", answer=b""))
+    a, b, c = rig.lease(3, worker="n.2")
+    ends = (ack(a), outcome(b, "bury", reason="failed"), outcome(c, "cancel", answer=b""))
+    assert rig.settle(*ends, worker="n.2") == [True] * 3
     assert [features.notes(job_id, "q") for job_id in "abc"] == [{}, {}, {}]
     assert list(rig.storage.leftovers()) == []
 

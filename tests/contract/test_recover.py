@@ -10,8 +10,10 @@ from taskqd.storage.base import Node, Recovered
 from tests.support.rig import Rig, ack, ids, outcome, payload, until
 
 
-def _recover_worker(rig: Rig, *running: int, how: str = "orphaned", **rest: str) -> list[Recovered]:
-    return rig.storage.recover_worker("n.1", rig.queues, running=list(running), how=how, **rest)
+def _recover_worker(
+    rig: Rig, *running: int, worker: str = "n.1", how: str = "orphaned", **rest: str
+) -> list[Recovered]:
+    return rig.storage.recover_worker(worker, rig.queues, running=list(running), how=how, **rest)
 
 
 def test_the_one_running_job_is_blamed_and_goes_to_the_head(rig: Rig) -> None:
@@ -21,7 +23,7 @@ def test_the_one_running_job_is_blamed_and_goes_to_the_head(rig: Rig) -> None:
     assert (row.id, row.queue, row.worker, row.how) == ("a", "q", "n.1", "orphaned")
     assert row.marks == Marks(attempts=1, crashes=1, error="killed by signal 9")
     assert not row.suspect
-    [again] = rig.lease()
+    [again] = rig.lease(worker="n.2")
     assert again.id == "a"
     assert again.record == join_record(row.marks, payload("a"))
     assert not again.alone
@@ -34,8 +36,8 @@ def test_crashes_add_up_and_other_marks_stay(rig: Rig) -> None:
     [lease] = rig.lease()
     [row] = _recover_worker(rig, lease.token, verdict="signal 11")
     assert row.marks == Marks(4, 2, 1, 1, "signal 11")
-    [lease] = rig.lease()
-    [row] = _recover_worker(rig, lease.token)
+    [lease] = rig.lease(worker="n.2")
+    [row] = _recover_worker(rig, lease.token, worker="n.2")
     assert (row.marks.attempts, row.marks.crashes) == (5, 2)
 
 

@@ -169,7 +169,7 @@ def test_an_outcome_after_recovery_changes_nothing(rig: Rig, kind: str) -> None:
 def test_an_old_token_of_the_same_worker_changes_nothing(rig: Rig) -> None:
     rig.put("a")
     [first] = rig.lease()
-    rig.storage.recover_worker("n.1", ["q"], running=[first.token], how="orphaned")
+    rig.storage.release("n.1", [(first.id, first.queue, first.token)])
     [second] = rig.lease()
     assert rig.settle(ack(first)) == [False]
     assert rig.settle(ack(second)) == [True]
@@ -194,8 +194,7 @@ def test_an_outcome_of_a_job_that_never_was_changes_nothing(rig: Rig) -> None:
 def test_outcomes_of_a_batch_are_judged_one_by_one(rig: Rig) -> None:
     rig.put("a", "b", "c", "d", "e")
     leases = rig.lease(5)
-    taken, *_ = rig.storage.recover_worker("n.1", ["q"], running=[], how="released")
-    assert taken.id == "a"
+    rig.storage.release("n.1", [(lease.id, lease.queue, lease.token) for lease in leases])
     leases2 = rig.lease(5)
     ends = [ack(leases2[0]), ack(leases[1]), outcome(leases2[2], "bury", reason="failed"),
             outcome(leases2[3], "retry"), outcome(leases2[4], "requeue", delay_ms=60_000)]  # fmt: skip

@@ -104,8 +104,8 @@ def test_after_a_drain_nothing_is_left_over(rig: Rig) -> None:
         "n.1", ["q"], running=[leases["crash"].token, leases["crash2"].token], how="orphaned"
     )
     rig.storage.reschedule("later", "q", 0)
-    while leases_now := rig.lease(5, alone=True):
-        rig.settle(*(ack(lease, b"") for lease in leases_now))
+    while leases_now := rig.lease(5, worker="n.2", alone=True):
+        rig.settle(*(ack(lease, b"") for lease in leases_now), worker="n.2")
     rig.storage.purge_dead()
     rig.storage.purge(["q"], dead_ttl_s=86400, dead_max=100)
     assert rig.states() == {}

@@ -140,9 +140,9 @@ def test_marks_with_any_text_survive_a_recovery(rig: Rig) -> None:
     [lease] = rig.lease()
     [row] = rig.storage.recover_worker("n.1", ["q"], running=[lease.token], how="interrupted")
     assert row.marks == Marks(2**31 + 1, 7, 2, 0, said)
-    [lease] = rig.lease()
+    [lease] = rig.lease(worker="n.2")
     [row] = rig.storage.recover_worker(
-        "n.1", ["q"], running=[lease.token], how="orphaned", verdict="§ \n 9"
+        "n.2", ["q"], running=[lease.token], how="orphaned", verdict="§ \n 9"
     )
     assert row.marks == Marks(2**31 + 2, 7, 2, 1, "§ 9")
 

@@ -69,8 +69,8 @@ def test_jobs_end_on_a_full_disk_and_new_ones_come_when_there_is_room(small_disk
     ballast = _take_the_rest(small_disk)
     with pytest.raises(QueueFull, match="free some disk space"):
         rig.put("refused")
-    leases = rig.lease(30)
-    rig.storage.recover_worker("n.1", ["q"], running=[leases[0].token], how="orphaned")
+    leases = rig.lease(30, worker="n.9")
+    rig.storage.recover_worker("n.9", ["q"], running=[leases[0].token], how="orphaned")
     leases = rig.lease(30)
     assert all(rig.storage.release("n.1", [(job.id, job.queue, job.token) for job in leases]))
     assert rig.storage.heartbeat("n", ["q"], 600)

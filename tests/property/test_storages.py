@@ -61,6 +61,8 @@ class StorageMachine(RuleBasedStateMachine):
         self.old: list[Lease] = []
         """Leases that were taken or given back: their tokens must have no power."""
         self.latest: dict[str, list[Outcome]] = {}
+        self.now_called = {name: name for name in WORKERS}
+        """A worker that was taken back is gone, and the next in its place has another id."""
         self.tokens: dict[tuple[str, str], int] = {}
         for node in NODES:
             self.register(node)
@@ -118,6 +120,7 @@ class StorageMachine(RuleBasedStateMachine):
         stale=subset,
     )
     def turn(self, worker, order, limit, alone, ends, stale) -> None:
+        worker = self.now_called.get(worker, worker)
         outcomes = self._outcomes(worker, ends) + self._stale(stale)
         if limit and worker[0] not in self.model.served:
             with pytest.raises(NodeExpired):
@@ -178,10 +181,14 @@ class StorageMachine(RuleBasedStateMachine):
 
     def _holder(self, pick: int) -> str:
         """Return a worker that holds something, if there is any."""
-        return _pick([worker for worker in WORKERS if self.model.holds(worker)] or WORKERS, pick)
+        return _pick(list(filter(self.model.holds, self._workers())) or self._workers(), pick)
+
+    def _workers(self) -> list[str]:
+        return list(self.now_called.values())
 
     @rule(worker=workers)
     def repeat_the_latest_outcomes(self, worker: str) -> None:
+        worker = self.now_called[worker]
         latest = self.latest.get(worker, [])
         assert self.storage.settle(worker, latest) == [True] * len(latest)
 
@@ -247,10 +254,14 @@ class StorageMachine(RuleBasedStateMachine):
         expected = self.model.recover(worker, set(running), how)
         assert {(row.queue, row.id): (row.how, row.marks, row.suspect) for row in rows} == expected
         assert {row.worker for row in rows} <= {worker}
+        with pytest.raises(NodeExpired):
+            self.storage.turn(worker, (), QUEUES, 5)
+        [place] = [place for place, name in self.now_called.items() if name == worker]
+        self.now_called[place] = f"{worker}+"
 
     @rule(node=st.sampled_from(NODES), clean=st.booleans())
     def lose_a_node(self, node: str, clean: bool) -> None:
-        mine = [name for name in WORKERS if name[0] == node]
+        mine = [name for name in self._workers() if name[0] == node]
         if all(map(self.model.holds, mine)) and len(mine) > 1:
             return  # In which order several workers' jobs go back is left open.
         for worker in mine:
@@ -403,7 +414,7 @@ class StorageMachine(RuleBasedStateMachine):
         assert self.storage.answers([(job_id, queue) for queue, job_id in keys]) == [
             self.model.jobs[key].answer or None for key in keys
         ]
-        for worker in WORKERS:
+        for worker in self._workers():
             held = {(one.queue, one.id): one.token for one in self.storage.holdings(worker, QUEUES)}
             assert held == {(job.queue, job.id): job.token for job in self.model.holds(worker)}
 
@@ -419,7 +430,7 @@ class StorageMachine(RuleBasedStateMachine):
 
     def drain(self) -> None:
         """Run everything to its end: all comes in the order predicted, and nothing is left."""
-        for worker in WORKERS:
+        for worker in self._workers():
             self.recover_worker(worker, 0, "released")
         for node in NODES:
             self.register(node)

@@ -78,6 +78,8 @@ class Kept:
             lock = space.locks.setdefault(name, Lock())
             now = space.lease_ms()
             _free_expired(lock, now)
+            if owner not in lock.holders and worker_of(owner) in space.gone:
+                return None
             if owner not in lock.holders and len(lock.holders) >= slots:
                 if waiter is not None:
                     lock.waiters.setdefault(waiter)
@@ -184,6 +186,7 @@ def free_locks_of(space: Space, worker: str) -> None:
 def forget_old(space: Space) -> None:
     """Drop what is past its lifetime."""
     now = space.wall_ms()
+    space.gone = {worker: until for worker, until in space.gone.items() if until > now}
     space.orders = {s: kept for s, kept in space.orders.items() if kept[1] > now}
     space.groups = {g: group for g, group in space.groups.items() if group.until_ms > now}
     space.rates = {key: rate for key, rate in space.rates.items() if rate.until_ms > now}
@@ -228,7 +231,8 @@ def _free_expired(lock: Lock, now_ms: int) -> None:
 
 def leftovers(space: Space) -> list[str]:
     now = space.wall_ms()
-    found = [f"order {subject}" for subject, (_, until) in space.orders.items() if until <= now]
+    found = [f"mark of worker {worker}" for worker, until in space.gone.items() if until <= now]
+    found += [f"order {subject}" for subject, (_, until) in space.orders.items() if until <= now]
     found += [f"rate {key}" for key, rate in space.rates.items() if rate.until_ms <= now]
     found += [f"group {name}" for name, group in space.groups.items() if group.until_ms <= now]
     return found + [

@@ -9,7 +9,7 @@ from taskqd.storage.base import Due, Fired, Node, NodeRow, Recovered
 from taskqd.storage.memory.features import forget_old, free_locks_of, lock_owners
 from taskqd.storage.memory.line import Job, Line
 from taskqd.storage.memory.space import NodeState, Space, held
-from taskqd.storage.rules import node_of, split_tick, take_back
+from taskqd.storage.rules import GONE_MS, node_of, split_tick, take_back
 
 
 class Keep:
@@ -63,6 +63,7 @@ class Keep:
         verdict: str = "",
     ) -> list[Recovered]:
         with self._space.lock:
+            self._space.gone[worker] = self._space.wall_ms() + GONE_MS
             return self._take_worker(worker, queues, set(running), how, verdict)
 
     def _take_node(self, node: str, queues: Sequence[str], how: str) -> list[Recovered]:

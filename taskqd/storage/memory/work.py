@@ -10,7 +10,16 @@ from taskqd.storage.base import Bell, Leased
 from taskqd.storage.memory.bell import MemoryBell
 from taskqd.storage.memory.line import Job, Line
 from taskqd.storage.memory.space import TIMERS, Space
-from taskqd.storage.rules import grant, heads_last, key_of, node_of, release_key, rewrite, to_head
+from taskqd.storage.rules import (
+    grant,
+    heads_last,
+    key_of,
+    node_of,
+    release_key,
+    rewrite,
+    taken_back,
+    to_head,
+)
 
 
 class Work:
@@ -119,6 +128,8 @@ class Work:
     # -- steps of a turn -------------------------------------------------------------------
 
     def _check_node(self, worker: str, queues: Sequence[str]) -> None:
+        if worker in self._space.gone:
+            raise NodeExpired(taken_back(worker))
         node = self._space.nodes.get(node_of(worker))
         missing = [name for name in queues if node is None or name not in node.queues]
         if missing:

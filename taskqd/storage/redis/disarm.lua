@@ -13,7 +13,7 @@ local idle, inbox = P .. 'idle', P .. 'inbox:' .. ARGV[1]
 local listed = call('LREM', idle, 0, ARGV[1]) > 0
 local reply = call('LRANGE', inbox, 0, -1)
 call('DEL', inbox)
-if ARGV[2] == '0' or (listed and ARGV[2] == '1') then
+if ARGV[2] == '0' or (listed and ARGV[2] == '1') or call('ZSCORE', P .. 'gone', ARGV[1]) then
   table.insert(reply, 1, 0)
   return reply
 end

@@ -2,7 +2,8 @@
 -- Frees all that workers own, and the places whose time is over.
 --
 -- KEYS[1]  a `jobs` key with the namespace's own tag
--- ARGV     1 "1" to look for places whose time is over, then workers, which get no more places
+-- ARGV     1 "1" to look for places whose time is over, 2 for how many seconds the workers get no
+--          more places (0: they may live), then workers
 -- Returns  {name, waiter to wake or '', ...}, one for each place that was freed
 -- Invariant: as lock.lua.
 work_when_full()
@@ -11,9 +12,9 @@ local function freed(name)
   reply[#reply + 1] = name
   reply[#reply + 1] = next_waiter(name)
 end
-for i = 2, #ARGV do
+for i = 3, #ARGV do
   -- What the worker sent before it died may come later than this.
-  call('SET', P .. 'gone:' .. ARGV[i], '1', 'EX', 60)
+  if ARGV[2] ~= '0' then call('SET', P .. 'gone:' .. ARGV[i], '1', 'EX', ARGV[2]) end
   for _, entry in ipairs(call('SMEMBERS', P .. 'owned:' .. ARGV[i])) do
     local owner, name = match(entry, '^([^\n]*)\n(.*)$')
     local value = call('HGET', P .. 'lock:' .. name, owner)

@@ -120,7 +120,7 @@ class Keep(Locks):
         args += [len(several), *several, *tokens]
         replies = self.run_each("recover", queues, args)
         if subject.mode == "worker":
-            self.free_locks_of([subject.name])
+            self.free_locks_of([subject.name], gone=True)
         self.free_locks_of_nodes({node.decode() for nodes, *_ in replies for node in nodes})
         return [
             _recovered(queue, *reply[at : at + 5])

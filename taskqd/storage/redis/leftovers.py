@@ -69,7 +69,7 @@ class Audit:
     KINDS = (
         "jobs", "ready", "later", "suspects", "ghosts", "nodes", "info", "idle", "waiters",
         "dead", "tomb", "ticks", "last", "timers", "noted", "stops", "unique", "udone", "ustart",
-        "strangers", "parked", "labels",
+        "strangers", "gone", "parked", "labels",
     )  # fmt: skip
 
     def __init__(self, view: View, keys: Keys) -> None:
@@ -83,6 +83,7 @@ class Audit:
         yield from self._pairs("nodes", "info", "ZRANGE", "HKEYS")
         yield from self.ticks()
         yield from self._past("strangers")
+        yield from self._past("gone")
 
     def _jobs(self) -> Iterator[str]:
         """Each job is in one place, and what is in a place is a job."""

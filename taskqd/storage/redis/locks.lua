@@ -6,7 +6,7 @@
 --                       0 where only waiters are left
 -- owned:<worker>  SET   "owner LF name"
 -- owners          SET   workers that own any
--- gone:<worker>         of a worker whose places were freed; expires
+-- gone:<worker>         of a worker that was taken back; expires
 
 local NEVER = '9007199254740991'
 

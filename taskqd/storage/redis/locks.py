@@ -16,6 +16,9 @@ from taskqd.storage.redis.core import Core
 from taskqd.storage.redis.keys import checked
 from taskqd.storage.rules import node_of, worker_of
 
+GONE_S = 3600
+"""As long as recover.lua keeps its mark."""
+
 
 class Locks(Core):
     def lock(
@@ -59,10 +62,15 @@ class Locks(Core):
         held = [row for row in self.locks() if names is None or row.name in names]
         return sum(self.unlock(row.name, row.owner) for row in held)
 
-    def free_locks_of(self, workers: Sequence[str], *, expired: bool = False) -> None:
-        """Free all that workers own; `expired`: and every place whose time is over."""
+    def free_locks_of(
+        self, workers: Sequence[str], *, gone: bool = False, expired: bool = False
+    ) -> None:
+        """Free all that workers own.  `gone`: they get nothing more, unlike those of a node that was
+        recovered, which may live and register again.  `expired`: and every place whose time is over.
+        """
         if workers or expired:
-            freed = self.run("free_locks", "", ["1" if expired else "0", *workers])
+            gone_s = GONE_S if gone else 0
+            freed = self.run("free_locks", "", ["1" if expired else "0", gone_s, *workers])
             for name, waiter in zip(freed[::2], freed[1::2], strict=True):
                 self._wake(name.decode(), waiter)
 

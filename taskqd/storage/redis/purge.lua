@@ -1,5 +1,5 @@
 -- uses: common answers parking
--- Drops ticks and dead letters past their lifetime, and the oldest dead letters over their bound.
+-- Drops ticks, marks and dead letters past their lifetime, and the oldest dead letters over their bound.
 --
 -- KEYS[1]  jobs
 -- ARGV     1 lifetime of dead letters in s, 2 how many to keep, 3 how many to drop at most
@@ -14,6 +14,7 @@ for _, tick in ipairs(ticks) do
 end
 bulk('ZREM', P .. 'ticks', ticks)
 call('ZREMRANGEBYSCORE', P .. 'timers', '-inf', now)
+call('ZREMRANGEBYSCORE', P .. 'gone', '-inf', now)
 for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'strangers', '-inf', now, 'LIMIT', 0, limit)) do
   if call('HEXISTS', P .. 'jobs', id) == 0 then call('HDEL', P .. 'waiters', id) end
   call('ZREM', P .. 'strangers', id)

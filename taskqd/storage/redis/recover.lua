@@ -7,6 +7,7 @@
 --          4 verdict ("": keep the last error), 5 number of workers whose started jobs become
 --          suspects, 6.. those workers,
 --          number of tokens of started jobs (-1: all have started), those tokens
+-- A worker that is named is marked, because what it sent before it died may come later than this.
 -- Returns  {nodes forgotten, id, worker, how, marks line, 1 if suspect, ...} without the jobs that
 --          were asked to stop: they have ended as cancelled
 -- Invariant: a job leaves held and enters a ready list or the suspects in one step; a record that
@@ -88,6 +89,8 @@ end
 
 if mode == 'worker' then
   empty(subject)
+  -- law: longer than a kernel tries to deliver what a dead process has sent.
+  call('ZADD', P .. 'gone', now_ms() + 3600000, subject)
 else
   local nodes = {subject}
   if mode == 'expired' then nodes = call('ZRANGEBYSCORE', P .. 'nodes', '-inf', now_ms()) end

@@ -6,7 +6,8 @@
 --          5 share, 6 number of acks, 4 for each (id, token, ttl, answer),
 --          number of other outcomes, 9 for each (see settle.lua)
 -- Returns  {status, verdicts, ready, suspects, base, registered, alone, said, id, record, ...}
---          status -1: the node is not known here, nothing was settled.  verdicts: "1" or "0" for each outcome, acks
+--          status -1: the node is not known here; -2: the worker was taken back; nothing was
+--          settled then.  verdicts: "1" or "0" for each outcome, acks
 --          first; '' if all took effect.  The i-th lease has token base + i.
 --          said: 0, or {1 if there are standing orders, id of a job that should stop, ...}
 --          registered: 1 now on the idle list, 2 still, -1 no longer, 0 not and was not
@@ -14,7 +15,15 @@
 --          same step as its outcome takes effect, and only under the token under which it is held.
 work_when_full()
 local worker, node, limit = ARGV[1], ARGV[2], tonumber(ARGV[3])
-if limit > 0 and not call('ZSCORE', P .. 'nodes', node) then return {-1} end
+if limit > 0 then
+  if not call('ZSCORE', P .. 'nodes', node) then return {-1} end
+  -- One that is in its crew was not taken back since, so that few turns look at the marks.
+  local crew = P .. 'crew:' .. node
+  if call('SADD', crew, worker) == 1 and call('ZSCORE', P .. 'gone', worker) then
+    call('SREM', crew, worker)
+    return {-2}
+  end
+end
 local verdicts = settle(worker, 6)
 if limit < 0 then return {0, verdicts, 0, 0, 0, 0, 0, 0} end
 
@@ -48,7 +57,6 @@ if not rare() or call('EXISTS', P .. 'paused') == 0 then
   end
 end
 
-if limit > 0 then call('SADD', P .. 'crew:' .. node, worker) end
 local reply = {0, verdicts, ready, suspects, 0, 0, alone, 0}
 if #ids > 0 then
   base = tokens(#ids)

@@ -12,7 +12,7 @@ from taskqd.job import NO_MARKS, Lease, Outcome
 from taskqd.storage.base import Leased
 from taskqd.storage.redis.bell import RedisBell, TimerBell
 from taskqd.storage.redis.core import Core
-from taskqd.storage.rules import node_of
+from taskqd.storage.rules import node_of, taken_back
 
 BATCH = 1000
 """Jobs and outcomes in one call of a script, bounded by Lua's stack."""
@@ -56,8 +56,8 @@ class Work(Core):
                 mine = turn.next_of(queue)
                 args = [worker, node, left, flags, share, *_arguments(mine)]
                 reply = self.run("turn", queue, args)
-                if reply[0] == -1:
-                    raise NodeExpired(_unregistered(worker, queue))
+                if reply[0] < 0:
+                    raise NodeExpired(_refusal(reply[0], worker, queue))
                 turn.add(queue, mine, reply)
                 self._joined.add((worker, queue))
                 if bell is not None:
@@ -219,7 +219,9 @@ def _is_one(byte: int) -> bool:
     return byte == ord("1")
 
 
-def _unregistered(worker: str, queue: str) -> str:
+def _refusal(status: int, worker: str, queue: str) -> str:
+    if status == -2:
+        return taken_back(worker)
     return (
         f"node of worker {worker!r} is not registered for queue {queue!r}: its lease ran out and "
         "its jobs were recovered, or it never registered"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from taskqd.clock import now_ms
 from taskqd.job import Entry
-from taskqd.storage.rules import node_of
+from taskqd.storage.rules import GONE_MS, node_of
 from taskqd.storage.sqlite.unit import Line, Unit
 
 _HOLDER = """
@@ -22,6 +22,9 @@ _STOPS = """
 SELECT job.id FROM stop JOIN job ON job.n = stop.job JOIN queue ON queue.id = job.queue
 WHERE queue.space=? AND job.state=4 AND job.rank=?"""
 _END = "UPDATE job SET state=6, rank=?, pos=0, suspect=0, answer=?, record=x'' WHERE n=?"
+_MARK_GONE = """
+INSERT INTO gone (space, worker, until_ms) VALUES (?, ?, ?)
+ON CONFLICT DO UPDATE SET until_ms=excluded.until_ms"""
 _WAITER = "SELECT n, queue, id FROM waiter WHERE space=? AND name=? ORDER BY n LIMIT 1"
 _LATER = "SELECT n, priority FROM job WHERE queue=? AND id=? AND state=3"
 
@@ -77,6 +80,16 @@ def end_stopped(unit: Unit, n: int, job_id: str) -> bool:
         unit.db.rows("DELETE FROM job WHERE n=?", (n,))
     unit.ended.append(job_id)
     return True
+
+
+def mark_gone(unit: Unit, worker: str) -> None:
+    """Note that a worker was taken back; see `Storage.recover_worker`."""
+    unit.db.rows(_MARK_GONE, (unit.space, worker, now_ms() + GONE_MS))
+
+
+def is_gone(unit: Unit, worker: str) -> bool:
+    sql = "SELECT 1 FROM gone WHERE space=? AND worker=?"
+    return unit.db.row(sql, (unit.space, worker)) is not None
 
 
 def owners_of(unit: Unit, node: str) -> list[str]:

@@ -11,7 +11,7 @@ from taskqd.errors import ConfigError
 from taskqd.storage.features import Hold, LockRow, Noted, Revocation
 from taskqd.storage.rules import margin_ms, worker_of
 from taskqd.storage.sqlite.base import Base
-from taskqd.storage.sqlite.extras import unique_holder, wake_waiter
+from taskqd.storage.sqlite.extras import is_gone, unique_holder, wake_waiter
 from taskqd.storage.sqlite.unit import Unit
 
 _HELD = "SELECT n FROM job WHERE queue=? AND id=? AND state=4 AND rank=? AND pos=?"
@@ -43,6 +43,7 @@ _PAST = (
     "DELETE FROM standing WHERE until_ms<=? AND space=?",
     "DELETE FROM start WHERE until_ms<=? AND space=?",
     "DELETE FROM party WHERE until_ms<=? AND space=?",
+    "DELETE FROM gone WHERE until_ms<=? AND space=?",
     "DELETE FROM told WHERE ms<=? AND space=?",
 )
 _ORPHAN = "WHERE job NOT IN (SELECT n FROM job WHERE extras) AND ?1 AND ?2"
@@ -50,6 +51,7 @@ _LEAKS = (
     ("orders past their time", "SELECT count(*) FROM standing WHERE space=? AND until_ms<=?"),
     ("starts past their time", "SELECT count(*) FROM start WHERE space=? AND until_ms<=?"),
     ("groups past their time", "SELECT count(*) FROM party WHERE space=? AND until_ms<=?"),
+    ("marks past their time", "SELECT count(*) FROM gone WHERE space=? AND until_ms<=?"),
     ("places past their time", "SELECT count(*) FROM place WHERE space=? AND until_ms<=?"),
     ("notes without a job", f"SELECT count(*) FROM note {_ORPHAN}"),  # noqa: S608 - constants
     ("keys without a job", f"SELECT count(*) FROM uniq {_ORPHAN}"),  # noqa: S608 - constants
@@ -136,6 +138,8 @@ class Kept(Base):
                     "SELECT owner, token FROM place WHERE space=? AND name=?", (unit.space, name)
                 )
             )
+            if owner not in held and is_gone(unit, worker_of(owner)):
+                return None
             if owner not in held and len(held) >= slots:
                 if waiter is not None:
                     _wait(unit, name, waiter)

@@ -11,7 +11,7 @@ from taskqd.job import Reason
 from taskqd.storage.base import Node, NodeRow, Recovered
 from taskqd.storage.rules import Held, TakenBack, node_of, take_back
 from taskqd.storage.sqlite.base import Base
-from taskqd.storage.sqlite.extras import end_stopped, free_places, owners_of
+from taskqd.storage.sqlite.extras import end_stopped, free_places, mark_gone, owners_of
 from taskqd.storage.sqlite.hostclock import clock_name, monotonic_ms
 from taskqd.storage.sqlite.unit import Line, Unit
 
@@ -95,9 +95,12 @@ class Nodes(Base):
     ) -> list[Recovered]:
         self._forget_effects(lambda known: known == worker)
         started = set(running)
-        return self._write(
-            lambda unit: _take_worker(unit, worker, unit.some(queues), started, how, verdict)
-        )
+
+        def body(unit: Unit) -> list[Recovered]:
+            mark_gone(unit, worker)
+            return _take_worker(unit, worker, unit.some(queues), started, how, verdict)
+
+        return self._write(body)
 
     def nodes(self) -> list[NodeRow]:
         workers: dict[str, dict[str, int]] = {}

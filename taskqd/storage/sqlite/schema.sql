@@ -63,6 +63,13 @@ CREATE TABLE member (              -- which queues a node serves
   PRIMARY KEY (queue, node)
 ) WITHOUT ROWID;
 
+CREATE TABLE gone (                -- workers that were taken back: they lease no more
+  space    INTEGER NOT NULL,
+  worker   TEXT NOT NULL,
+  until_ms INTEGER NOT NULL,
+  PRIMARY KEY (space, worker)
+) WITHOUT ROWID;
+
 CREATE TABLE tick (
   space    INTEGER NOT NULL,
   name     TEXT NOT NULL,

@@ -8,11 +8,20 @@ from taskqd.clock import now_ms
 from taskqd.errors import NodeExpired
 from taskqd.job import Entry, Lease, Outcome
 from taskqd.storage.base import Bell, Leased
-from taskqd.storage.rules import grant, heads_last, key_of, node_of, release_key, rewrite, to_head
+from taskqd.storage.rules import (
+    grant,
+    heads_last,
+    key_of,
+    node_of,
+    release_key,
+    rewrite,
+    taken_back,
+    to_head,
+)
 from taskqd.storage.sqlite.base import Base
 from taskqd.storage.sqlite.bell import SqliteBell
 from taskqd.storage.sqlite.entries import add
-from taskqd.storage.sqlite.extras import end_stopped, wishes
+from taskqd.storage.sqlite.extras import end_stopped, is_gone, wishes
 from taskqd.storage.sqlite.unit import READY, SUSPECT, Line, Unit
 from taskqd.storage.sqlite.wake import queue_place, timer_place
 
@@ -80,7 +89,7 @@ class Work(Base):
             effects.clear()
             lines = unit.some(queues)
             if limit > 0:
-                _check_node(worker, queues, lines)
+                _check_worker(unit, worker, queues, lines)
             settle(unit, worker, outcomes, effects)
             leases = _lease(unit, worker, lines, limit, alone, share)
             for line in lines:
@@ -98,7 +107,7 @@ class Work(Base):
         unit = Unit(self._db, self._space, node)
         lines = unit.some(queues)
         if limit > 0:
-            _check_node(worker, queues, lines)
+            _check_worker(unit, worker, queues, lines)
             if any(line.waiting() for line in lines):
                 return None
         return _leased(unit, worker, [], [], lines)
@@ -206,7 +215,9 @@ def _end_lease(
     effects.add(key_of(outcome))
 
 
-def _check_node(worker: str, queues: Sequence[str], lines: Sequence[Line]) -> None:
+def _check_worker(unit: Unit, worker: str, queues: Sequence[str], lines: Sequence[Line]) -> None:
+    if is_gone(unit, worker):
+        raise NodeExpired(taken_back(worker))
     served = {line.name for line in lines if line.is_served}
     missing = [name for name in queues if name not in served]
     if missing:
