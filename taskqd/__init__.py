@@ -34,7 +34,8 @@ if TYPE_CHECKING:
         TaskTimeout,
     )
     from taskqd.job import State
-    from taskqd.result import Result, ResultGroup
+    from taskqd.result import Result
+    from taskqd.results import ResultGroup
     from taskqd.task import Signature, Task
 
 __version__ = "0.1.0"
@@ -93,7 +94,7 @@ _HOMES = {
     "PeriodicRow": "taskqd.agenda",
     "QueueFull": "taskqd.errors",
     "Result": "taskqd.result",
-    "ResultGroup": "taskqd.result",
+    "ResultGroup": "taskqd.results",
     "ResultMissing": "taskqd.errors",
     "ResultTimeout": "taskqd.errors",
     "RetryTask": "taskqd.errors",

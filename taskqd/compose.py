@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
 from taskqd.errors import ConfigError
-from taskqd.result import Result, ResultGroup
+from taskqd.result import Result
+from taskqd.results import ResultGroup
 from taskqd.task import Signature, Task
 
 R = TypeVar("R")

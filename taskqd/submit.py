@@ -12,7 +12,8 @@ from taskqd.envelope import Packer
 from taskqd.errors import ConfigError
 from taskqd.ids import new_id
 from taskqd.job import Entry, Member
-from taskqd.result import Result, ResultGroup
+from taskqd.result import Result
+from taskqd.results import ResultGroup
 from taskqd.signals import Listeners
 from taskqd.storage.base import Storage
 from taskqd.storage.features import Features

@@ -12,7 +12,8 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast
 
 from taskqd.codec import CallCodec
 from taskqd.options import TaskOptions, check_call_options
-from taskqd.result import Result, ResultGroup
+from taskqd.result import Result
+from taskqd.results import ResultGroup
 
 P = ParamSpec("P")
 R = TypeVar("R")
