@@ -26,7 +26,7 @@ from taskqd.storage.base import JobRow, Storage
 
 R = TypeVar("R", covariant=True)
 _DAMAGE = (msgspec.MsgspecError, ValueError, RecursionError)
-_AWAY_S = 0.25
+AWAY_S = 0.25
 _LOOK_S_MAX = 5.0
 """How long a waiter sleeps at most before it checks that the job still exists."""
 
@@ -167,9 +167,9 @@ class Result(Generic[R]):
             try:
                 return self._wait(deadline)
             except StorageUnavailable:
-                if deadline is not None and monotonic_s() + _AWAY_S > deadline:
+                if deadline is not None and monotonic_s() + AWAY_S > deadline:
                     raise
-                time.sleep(_AWAY_S)
+                time.sleep(AWAY_S)
 
     def _wait(self, deadline: float | None) -> bool:
         while self._peek() is None:
@@ -178,7 +178,7 @@ class Result(Generic[R]):
                 return False
             self._known()
             if self._parked:
-                time.sleep(min(left, _AWAY_S))
+                time.sleep(min(left, AWAY_S))
             else:
                 self._desk.storage.wait([(self.id, self.queue)], min(left, _LOOK_S_MAX))
         return True

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from typing import TypeVar, overload
 
 from taskqd.clock import monotonic_s
 from taskqd.errors import ResultTimeout
-from taskqd.result import Result
+from taskqd.result import AWAY_S, Result
 
 R = TypeVar("R", covariant=True)
 
@@ -72,7 +73,7 @@ class ResultGroup(Sequence[Result[R]]):
         if jobs:
             waiting[0]._desk.storage.wait(jobs, min(left, 1.0))
         else:
-            time.sleep(min(left, _AWAY_S))
+            time.sleep(min(left, AWAY_S))
 
     @staticmethod
     def _look(waiting: list[Result[R]]) -> None:
