@@ -73,6 +73,30 @@ def open_target(asked: Asked, *, create: bool = False) -> Iterator[Storage]:
         raise Fail(usage.UNAVAILABLE, f"storage {mask_url(url)}: {error}") from None
 
 
+@contextmanager
+def open_app(asked: Asked) -> Iterator[App]:
+    """Give the app that is meant, told what its daemon would be; its storage's errors become Fail."""
+    app = find_app(asked, needed=True)
+    if app is None:
+        raise Fail(usage.USAGE, "the app itself is needed here: say --app or --config")
+    if asked.namespace not in (None, app.name):
+        text = f"--namespace {asked.namespace}: app {app.name!r} has another one; leave it out"
+        raise Fail(usage.USAGE, text)
+    settings = asked.read_config(asked).settings
+    app.adopt(settings.storage, settings.limits, settings.scheduler)
+    _insist_on_file(app.storage_url)
+    try:
+        try:
+            _ = app.storage
+        except ConfigError as error:
+            raise Fail(usage.CONFIG, str(error)) from None
+        yield app
+    except StorageError as error:
+        raise Fail(usage.UNAVAILABLE, f"storage {mask_url(app.storage_url)}: {error}") from None
+    finally:
+        app.close()
+
+
 def storage_url(asked: Asked) -> str:
     settings = asked.read_config(asked).settings
     if settings.storage.url:

@@ -21,6 +21,7 @@ from taskqd.job import (
     split_record,
 )
 from taskqd.storage.base import JobRow, NodeRow, QueueRow
+from taskqd.storage.features import LockRow
 from taskqd.urls import mask_url
 
 _decode_envelope = msgspec.json.Decoder(Envelope).decode
@@ -89,6 +90,11 @@ def node_row(row: NodeRow) -> dict[str, Any]:
         "held": sum(row.workers.values()),
         "info": {name: mask_url(text) for name, text in row.node.info.items()},
     }
+
+
+def lock_row(row: LockRow) -> dict[str, Any]:
+    left = row.expires_in_s
+    return row._asdict() | {"expires_in_s": None if left is None else round(left, 3)}
 
 
 def open_answer(data: bytes) -> Answer | None:
