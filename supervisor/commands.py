@@ -6,15 +6,19 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from msgspec.structs import asdict
+
 from taskqd import events, messages
 
-from . import status
+from . import process, status, watch
 from .fleet import Fleet
 from .hands import Hands
 from .house import House
 from .reloader import Reloader
 
 Facts = dict[str, Any]
+MEASURED_MAX = 8
+"""Children whose memory is measured for one request: it costs the master a millisecond each."""
 
 
 class Refused(Exception):
@@ -42,6 +46,7 @@ class Commands:
         self._requests: dict[str, Callable[[Facts], Facts]] = {
             "hello": lambda _ask: {"pid": os.getpid(), "instance": house.instance},
             "status": lambda _ask: status.everything(house, os.getpid()),
+            "top": lambda _ask: self._top(),
             "probe": self._probe,
             "drain": lambda _ask: self.stop("drain"),
             "stop": lambda ask: self.stop("stop", now=bool(ask.get("now"))),
@@ -164,6 +169,19 @@ class Commands:
             raise Refused(f"probe: expected one of {', '.join(probes)}")
         answer = probe(self._house)
         return {"up": answer["ok"], "state": answer["state"], "reasons": answer["reasons"]}
+
+    def _top(self) -> Facts:
+        """Tell everything; what costs time (queues, memory) as it was at the last such request."""
+        house, fleet = self._house, self._fleet
+        if (scheduler := fleet.scheduler.child) is not None:
+            house.lines.tell(scheduler.worker_id, messages.Count())
+        by_age = sorted(fleet.children(), key=lambda child: child.pss_at_s)
+        for child in by_age[:MEASURED_MAX]:
+            watch.measure(child, house.clock(), process.pss_bytes)
+        costs = {c.worker_id: (process.cpu_s(c.pid), c.pss_bytes) for c in fleet.children()}
+        return status.with_costs(status.everything(house, os.getpid()), costs) | {
+            "depths": None if house.counted_s is None else list(map(asdict, house.depths)),
+        }
 
     def dump_stacks(self) -> None:
         """Ask each child's faulthandler for its stacks; the master logs them a moment later."""

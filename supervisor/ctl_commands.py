@@ -8,7 +8,16 @@ import click
 
 from taskqd import __version__
 
-from . import ctl_cron, ctl_daemon, ctl_install, ctl_jobs, ctl_locks, ctl_storage, usage
+from . import (
+    ctl_cron,
+    ctl_daemon,
+    ctl_install,
+    ctl_jobs,
+    ctl_locks,
+    ctl_storage,
+    ctl_top,
+    usage,
+)
 from .ctl_asked import Asked, Configured, Output, command, common
 from .usage import Fail
 
@@ -44,7 +53,9 @@ def probe(words: tuple[str, ...]) -> None:
     raise Fail(usage.USAGE, "taskqctl: write `taskqctl probe live|ready [options]`, probe first")
 
 
-for _module in (ctl_daemon, ctl_storage, ctl_jobs, ctl_cron, ctl_locks, ctl_install):
+_MODULES = (ctl_daemon, ctl_top, ctl_storage, ctl_jobs, ctl_cron, ctl_locks, ctl_install)
+
+for _module in _MODULES:
     _module.add_to(taskqctl)
 
 

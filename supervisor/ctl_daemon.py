@@ -10,7 +10,7 @@ import click
 
 from . import admin_client, usage
 from .ctl_asked import Asked, Output, command
-from .ctl_show import cell, plain
+from .ctl_show import cell, plain, span
 from .ctl_target import ask_daemon, socket_of
 from .usage import Fail
 
@@ -126,9 +126,9 @@ def _is_up(path: str) -> bool:
 
 def _status_lines(facts: dict[str, Any]) -> Iterator[str]:
     storage = facts["storage"]
-    yield f"{facts['instance']}: {facts['state']}, pid {facts['pid']}, up {_span(facts['uptime_s'])}"
+    yield f"{facts['instance']}: {facts['state']}, pid {facts['pid']}, up {span(facts['uptime_s'])}"
     if facts["seconds_left"] is not None:
-        yield f"stopping: {_span(max(0.0, facts['seconds_left']))} left"
+        yield f"stopping: {span(max(0.0, facts['seconds_left']))} left"
     yield plain(
         f"app {facts['app']}, queues {', '.join(facts['queues'])}, generation {facts['generation']}"
     )
@@ -143,27 +143,15 @@ def _worker_lines(row: dict[str, Any], *, is_scheduler: bool) -> Iterator[str]:
     name = "scheduler" if is_scheduler else f"worker {row['worker']}"
     if row["state"] == "waiting":
         error = f": {row['error']}" if row.get("error") else ""
-        yield plain(f"  {name}: starts in {_span(row['respawn_in_s'])}{error}")
+        yield plain(f"  {name}: starts in {span(row['respawn_in_s'])}{error}")
         return
     error = f", storage: {row['storage_error']}" if row["storage_error"] else ""
-    yield plain(f"  {name}: {row['state']}, pid {row['pid']}, up {_span(row['uptime_s'])}{error}")
+    yield plain(f"  {name}: {row['state']}, pid {row['pid']}, up {span(row['uptime_s'])}{error}")
     for job in row.get("running", ()):
-        yield plain(f"    {cell(job['task'])} {job['job_id']} for {_span(job['ran_s'])}")
+        yield plain(f"    {cell(job['task'])} {job['job_id']} for {span(job['ran_s'])}")
 
 
 def _stack_lines(found: dict[str, str]) -> Iterator[str]:
     for worker, text in found.items():
         yield f"{worker}:" if worker == "scheduler" else f"worker {worker}:"
         yield from (f"    {plain(line)}" for line in text.splitlines())
-
-
-def _span(seconds: float) -> str:
-    """Return seconds as people say them: 0.4 s, 12 s, 3 min 20 s, 5 h 2 min, 3 d 4 h."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    parts: list[str] = []
-    left = int(seconds)
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
-        count, left = divmod(left, length)
-        parts += [f"{count} {unit}"] if count or parts else []
-    return " ".join(parts[:2])

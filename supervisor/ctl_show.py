@@ -85,6 +85,18 @@ def plain(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def span(seconds: float) -> str:
+    """Return seconds as people say them: 0.4 s, 12 s, 3 min 20 s, 5 h 2 min, 3 d 4 h."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    parts: list[str] = []
+    left = int(seconds)
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        count, left = divmod(left, length)
+        parts += [f"{count} {unit}"] if count or parts else []
+    return " ".join(parts[:2])
+
+
 def _cut(line: str) -> str:
     line = line.rstrip()
     if not sys.stdout.isatty():

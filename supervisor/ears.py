@@ -45,6 +45,7 @@ class Ears:
             messages.Empty: self._empty,
             messages.Drained: self._drained,
             messages.TookBack: self._took_back,
+            messages.Counted: self._counted,
             messages.Reset: lambda _child, _said: None,
         }
         self._zygote_says: dict[type[Message], Callable[..., None]] = {
@@ -101,6 +102,9 @@ class Ears:
             if one is not None and one.hung_up_s is None:
                 one.hung_up_s = now_s
         self._house.lines.hang_up(key)
+
+    def _counted(self, _child: Child, said: messages.Counted) -> None:
+        self._house.depths, self._house.counted_s = said.queues, self._house.clock()
 
     # -- zygotes -------------------------------------------------------------------------------
 

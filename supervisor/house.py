@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from taskqd.board import Board
 from taskqd.log import Log
-from taskqd.messages import Message
+from taskqd.messages import Depth, Message
 from taskqd.settings import Settings
 
 from . import process
@@ -162,6 +162,10 @@ class House:
     """HOST:PORT where it is served, "" if it is not."""
     stacks: dict[str, str] = field(default_factory=dict)
     """The stacks read last, by the child's name."""
+    depths: tuple[Depth, ...] = ()
+    """What the scheduler has counted last."""
+    counted_s: float | None = None
+    """When; None: never yet."""
     strays: dict[int, tuple[process.Death, float]] = field(default_factory=dict)
     """Reaped pids that nobody knew, with the time: a newborn may die before it is announced."""
 

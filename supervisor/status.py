@@ -5,6 +5,7 @@ Pure: fleet, tally and time -> plain values.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from .fleet import Child, Fleet, Post, Seen
@@ -110,6 +111,16 @@ def everything(house: House, pid: int) -> dict[str, Any]:
             _row(house, post, now_s) for post in fleet.workers if post.active or post.child
         ],
     }
+
+
+def with_costs(
+    facts: dict[str, Any], costs: Mapping[str, tuple[float | None, int]]
+) -> dict[str, Any]:
+    """Add to the row of each child its processor time and its memory, where they are known."""
+    for row in (*facts["workers"], facts["scheduler"]):
+        cpu_s, pss_bytes = costs.get(row.get("id", ""), (None, 0))
+        row |= {"cpu_s": cpu_s, "pss_bytes": pss_bytes or None}
+    return facts
 
 
 def busy(fleet: Fleet) -> int:

@@ -138,6 +138,23 @@ class Reset(Message, frozen=True):
     epoch: str
 
 
+class Depth(msgspec.Struct, frozen=True):
+    """How many jobs of one queue are in each state."""
+
+    queue: str
+    queued: int
+    scheduled: int
+    running: int
+    dead: int
+    paused: bool
+
+
+class Counted(Message, frozen=True):
+    """Scheduler: answer to `Count`; of very many queues, those with the most waiting jobs."""
+
+    queues: tuple[Depth, ...]
+
+
 # -- master -> worker, scheduler ---------------------------------------------------------------
 
 
@@ -183,15 +200,28 @@ class Serve(Message, frozen=True):
     queues: tuple[str, ...]
 
 
+class Count(Message, frozen=True):
+    """To the scheduler: count the jobs of all queues."""
+
+
 class Retire(Message, frozen=True):
     """To the scheduler, last: retire the node, say Drained, exit."""
 
 
 ToZygote = Spawn | Exit
 FromZygote = Files | Loaded | LoadFailed | Forked | ForkFailed
-ToChild = Drain | Interrupt | Quiet | Resume | Reopen | TakeBack | Serve | Retire
+ToChild = Drain | Interrupt | Quiet | Resume | Reopen | TakeBack | Serve | Count | Retire
 FromChild = (
-    Booted | BootFailed | Ready | StorageLost | StorageRestored | Empty | Drained | TookBack | Reset
+    Booted
+    | BootFailed
+    | Ready
+    | StorageLost
+    | StorageRestored
+    | Empty
+    | Drained
+    | TookBack
+    | Reset
+    | Counted
 )
 
 encode = msgspec.json.Encoder().encode

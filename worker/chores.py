@@ -16,10 +16,10 @@ from taskqd import events
 from taskqd.clock import monotonic_s
 from taskqd.errors import StorageError
 from taskqd.log import Log
-from taskqd.messages import StorageLost, StorageRestored, TakeBack, TookBack
+from taskqd.messages import Counted, Depth, StorageLost, StorageRestored, TakeBack, TookBack
 from taskqd.registry import JobView
 from taskqd.settings import LimitSettings
-from taskqd.storage.base import Node, Recovered, Storage
+from taskqd.storage.base import Node, QueueRow, Recovered, Storage
 
 from . import predecessors, procfs
 from .doorbell import Doorbell
@@ -36,6 +36,8 @@ PREDECESSOR_S = 1.0
 TURN_S = 5.0
 """The loop turns at least so often, which shows that it is not stuck."""
 NEVER_S = 1e9
+QUEUES_TOLD_MAX = 300
+"""They have to fit in one packet."""
 
 
 class Duty(NamedTuple):
@@ -86,6 +88,7 @@ class Chores:
             Chore(self._return_parked),
         ]
         self._schedules_old = True
+        self._counts = False
         self._over = False
         self.progress_s = monotonic_s()
         """When the loop last turned."""
@@ -94,6 +97,11 @@ class Chores:
 
     def take_back(self, errand: TakeBack) -> None:
         self._errands.append(errand)
+        os.eventfd_write(self._call, 1)
+
+    def count(self) -> None:
+        """Tell the master once how many jobs the queues hold."""
+        self._counts = True
         os.eventfd_write(self._call, 1)
 
     def serve(self, queues: Sequence[str]) -> None:
@@ -126,6 +134,9 @@ class Chores:
                 self.progress_s = monotonic_s()
                 if self.progress_s >= chore.due_s and not self._over:
                     chore.due_s = monotonic_s() + chore.run()
+            if self._counts:
+                self._counts = False
+                self._reports.say(_counted(self._storage().queues()))
             self._answered()
         except StorageError as error:
             self._failed(error)
@@ -246,3 +257,8 @@ def _took_back(worker_id: str, recovered: Sequence[Recovered]) -> TookBack:
     return TookBack(
         worker_id, hows.count("orphaned"), hows.count("released"), hows.count("interrupted")
     )
+
+
+def _counted(rows: Sequence[QueueRow]) -> Counted:
+    busiest = sorted(rows, key=lambda row: -row.queued)[:QUEUES_TOLD_MAX]
+    return Counted(tuple(Depth(*row) for row in busiest))

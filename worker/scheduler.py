@@ -19,6 +19,7 @@ from taskqd.clock import monotonic_ns, monotonic_s
 from taskqd.errors import StorageError
 from taskqd.log import Log
 from taskqd.messages import (
+    Count,
     Drain,
     Drained,
     Ready,
@@ -180,6 +181,8 @@ class Scheduler:
         match message:
             case TakeBack():
                 self._chores.take_back(message)
+            case Count():
+                self._chores.count()
             case Drain():
                 self._chores.stop_ticking()
             case Reopen():

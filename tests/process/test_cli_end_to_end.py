@@ -71,8 +71,16 @@ def test_a_daemon_of_a_file_runs_jobs_that_taskqctl_enqueues_shows_and_retries(
         assert "in fail" in dead["traceback"]
         assert ctl("dead", "retry", "--all") == {"retried": 1, "missing": 0}
         daemon.wait("job.failed", count=2)
+        ctl("enqueue", "tasks.add", "--args", "[1, 1]", "--delay", "600")
+        wait_until(lambda: scheduled_as_top_has_it(ctl("top", "--interval", "0.2")) == {"sums": 1})
         assert ctl("drain", "--wait")
         assert daemon.exit_code() == 0
+
+
+def scheduled_as_top_has_it(facts: object) -> dict[str, int]:
+    assert isinstance(facts, dict)
+    depths = facts["depths"] or ()
+    return {depth["queue"]: depth["scheduled"] for depth in depths if depth["scheduled"]}
 
 
 def test_flags_win_over_the_file_and_a_burst_ends_by_itself(tmp_path: Path) -> None:

@@ -167,6 +167,9 @@ class Child:
                 self.habits.discard("refuse")
                 done = len(message.running)
                 self.say(messages.TookBack(worker_id, done, 0, 0, error))
+            case messages.Count():
+                depth = messages.Depth("default", 3, 1, 0, 2, False)
+                self.say(messages.Counted((depth,)))
             case messages.Retire():
                 self._leave()
             case messages.Interrupt():

@@ -1,0 +1,149 @@
+"""taskqctl top: what is shown of two samples, in how much room."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+
+from taskqd.supervisor.top_paint import paint, text
+from taskqd.supervisor.top_view import Column, Sample, Table, fit, lines, rates, view
+
+
+def worker(number: int, **facts: Any) -> dict[str, Any]:
+    return {
+        "worker": number,
+        "id": f"n.{number}",
+        "pid": 100 + number,
+        "state": "ready",
+        "generation": 1,
+        "storage_error": "",
+        "jobs": {"done": 0},
+        "running": [],
+        "cpu_s": 1.0,
+        "pss_bytes": 10_000_000,
+        **facts,
+    }
+
+
+def facts(*workers: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    return {
+        "pid": 1,
+        "instance": "shop",
+        "state": "ready",
+        "uptime_s": 70.0,
+        "generation": 1,
+        "storage": {"url": "memory://", "error": ""},
+        "seconds_left": None,
+        "wanted": len(workers),
+        "ready": len(workers),
+        "busy": 0,
+        "jobs": {"done": 0, "failed": 0, "retried": 0},
+        "scheduler": {**worker(99), "id": "n.s"},
+        "workers": list(workers),
+        "depths": [],
+        **changes,
+    }
+
+
+def depth(queue: str, **counts: Any) -> dict[str, Any]:
+    empty = {"queued": 0, "scheduled": 0, "running": 0, "dead": 0, "paused": False}
+    return {"queue": queue, **empty, **counts}
+
+
+def column(table: Table, name: str) -> list[str]:
+    at = [column.name for column in table.columns].index(name)
+    return [row[at] for row in table.rows]
+
+
+def test_rates_are_what_came_between_two_looks() -> None:
+    before = Sample(10.0, facts(jobs={"done": 100, "failed": 4, "retried": 0}))
+    now = Sample(12.0, facts(jobs={"done": 150, "failed": 5, "retried": 0}))
+    assert rates(before, now) == {"done": 25.0, "failed": 0.5, "retried": 0.0}
+    assert rates(None, now) == {"done": None, "failed": None, "retried": None}
+
+
+def test_a_worker_shows_its_job_its_speed_and_its_cost() -> None:
+    jobs = [
+        {"job_id": "a", "task": "shop.pay", "ran_s": 0.5},
+        {"job_id": "b", "task": "shop.slow", "ran_s": 65.0},
+    ]
+    before = Sample(0.0, facts(worker(0, jobs={"done": 5}, cpu_s=1.0)))
+    now = Sample(2.0, facts(worker(0, jobs={"done": 25}, cpu_s=2.5, running=jobs)))
+    table = view(before, now).workers
+    shown = {name: column(table, name)[0] for name in ("CPU%", "DONE/S", "PSS MB", "RUN", "JOB")}
+    assert shown == {
+        "CPU%": "75",
+        "DONE/S": "10.0",
+        "PSS MB": "10.0",
+        "RUN": "1 min 5 s",
+        "JOB": "shop.slow (+1)",
+    }
+
+
+def test_a_new_worker_in_an_old_place_has_no_speed_yet() -> None:
+    before = Sample(0.0, facts(worker(0, id="n.1", jobs={"done": 500})))
+    now = Sample(1.0, facts(worker(0, id="n.2", jobs={"done": 3})))
+    assert column(view(before, now).workers, "DONE/S")[0] == ""
+
+
+def test_workers_in_trouble_are_loud() -> None:
+    waiting = {"worker": 1, "state": "waiting", "respawn_in_s": 3.0, "error": "exit 1\x1b[2J"}
+    away = worker(2, storage_error="refused")
+    shown = view(None, Sample(0.0, facts(worker(0), waiting, away))).workers
+    assert shown.loud == {1, 2}
+    assert column(shown, "STATE")[:3] == ["ready", "waiting", "storage?"]
+    assert column(shown, "JOB")[1] == r"exit 1\x1b[2J"
+
+
+def test_queues_show_their_depth_and_whether_they_are_paused() -> None:
+    depths = [depth("default", queued=12, dead=1), depth("slow", scheduled=3, paused=True)]
+    table = view(None, Sample(0.0, facts(depths=depths))).queues
+    assert [list(row) for row in table.rows] == [
+        ["default", "12", "0", "0", "1", ""],
+        ["slow", "0", "3", "0", "0", "paused"],
+    ]
+    assert view(None, Sample(0.0, facts(depths=None))).queues.rows == []
+
+
+def test_a_narrow_terminal_loses_the_columns_of_least_worth_first() -> None:
+    table = Table((Column("A", 9), Column("BBBB", 1), Column("CC", 5)), [["1", "2", "3"]])
+    assert [c.name for c in fit(table, 11).columns] == ["A", "BBBB", "CC"]
+    assert [c.name for c in fit(table, 10).columns] == ["A", "CC"]
+    assert [c.name for c in fit(table, 3).columns] == ["A"]
+
+
+@pytest.mark.parametrize("width", [10, 24, 40, 80, 300])
+def test_no_line_is_wider_than_the_terminal(width: int) -> None:
+    now = Sample(0.0, facts(worker(0), worker(1), depths=[depth("q" * 50)]))
+    shown = view(None, now)
+    assert all(len(line) <= width for line in lines(shown.workers, width))
+    assert all(len(line) <= width for line in lines(shown.queues, width))
+
+
+@pytest.fixture(params=["rich", "plain"])
+def painter(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "plain":
+        for name in ("rich", "rich.console", "rich.table"):
+            monkeypatch.setitem(sys.modules, name, None)
+    else:
+        pytest.importorskip("rich")
+    return str(request.param)
+
+
+def test_both_painters_show_the_same_and_keep_to_the_screen(painter: str) -> None:
+    now = Sample(0.0, facts(*map(worker, range(30)), depths=[depth("default", queued=12)]))
+    screen = paint(view(None, now), 80, 60)
+    assert "shop: ready, up 1 min 10 s" in screen[0]
+    assert sum("ready" in line for line in screen[3:]) == 31
+    assert any("default" in line and "12" in line for line in screen)
+    small = paint(view(None, now), 80, 10)
+    assert len(small) == 10
+    assert "more lines" in small[-2]
+    assert "q quits" in small[-1]
+
+
+def test_for_a_pipe_there_are_no_colours() -> None:
+    now = Sample(0.0, facts(worker(0), depths=[depth("default")]))
+    assert "\x1b" not in "".join(text(view(None, now), 200))
