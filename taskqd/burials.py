@@ -18,6 +18,7 @@ from taskqd.job import (
     Marks,
     Outcome,
     Reason,
+    Stage,
     clip,
     encode_answer,
 )
@@ -114,6 +115,23 @@ class Burials:
         if "dead" in self._handlers:
             self._app.listeners.tell("dead", JobView(lease.id, name, lease.queue, marks))
         return ended(lease, "bury", answer, str(answer.reason), marks)
+
+    def stage_lost(self, stage: Stage, answer: Answer) -> None:
+        """Tell of a stage that could not be enqueued: there is no letter of it, only its answer."""
+        failure = answer.failure
+        self._log.emit_soon(
+            events.JOB_DEAD,
+            {
+                "job_id": stage.id,
+                "task": "",
+                "queue": stage.queue,
+                "attempt": 0,
+                "reason": str(answer.reason),
+                "error": failure.message if failure else "",
+            },
+        )
+        if "dead" in self._handlers:
+            self._app.listeners.tell("dead", JobView(stage.id, "", stage.queue, NO_MARKS))
 
     def followed(self, envelope: Envelope | None, answer: Answer) -> bool:
         """Set off what follows a job without a value.  False: the storage is away."""

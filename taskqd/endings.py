@@ -54,9 +54,11 @@ class Endings(Burials):
         )
         if follows(envelope):
             try:
-                after_value(self._app, envelope, answer, value)
+                lost = after_value(self._app, envelope, answer, value)
             except StorageError:
                 return self.come_back(lease, opened.marks, Reason.INTERRUPTED, AWAY_MS)
+            if lost is not None and envelope.n:
+                self.stage_lost(envelope.n[0], lost)
         if self._tells_done:
             self._log.emit_soon(events.JOB_DONE, facts_of(job) | _times(job, run_ms))
         if "complete" in self._handlers:

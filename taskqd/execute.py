@@ -18,7 +18,6 @@ from taskqd.current import CurrentJob, Place, _current
 from taskqd.endings import Endings, facts_of
 from taskqd.errors import (
     CancelExecution,
-    ConfigError,
     EncodeError,
     JobInterrupted,
     PayloadTooLarge,
@@ -108,9 +107,9 @@ class Runner:
         marks, options, task = self._opener.peek(lease)
         return self._ends.interrupt(lease, marks, options, task)
 
-    def heed(self, orders_stand: bool) -> None:
-        """Look at the standing orders before each job from now on, or do not."""
-        self._opener.orders_stand = orders_stand
+    def heed(self, orders: int) -> None:
+        """Look at the standing orders before each job from now on; see `Leased.revocations`."""
+        self._opener.heed(orders)
 
     def acks_each(self, lease: Lease) -> bool:
         """Return whether the job's outcome must be settled before its slot goes on.
@@ -128,7 +127,7 @@ class Runner:
         """Pass the gates of the job's task: its lock, its share of places, its rate."""
         try:
             passed = gates.enter(self._app, opened, place.worker)
-        except ConfigError as problem:
+        except Exception as problem:  # a template looks into a user's objects
             return self._raised(opened, self._job(opened, place, started), problem, started)
         if isinstance(passed, gates.Held):
             return passed

@@ -12,9 +12,21 @@ import msgspec
 
 from taskqd import delivery
 from taskqd.clock import now_ms
-from taskqd.codec import decode_plain, encode_value
+from taskqd.codec import decode_plain, encode_checked, encode_value
 from taskqd.compose import Failed, Skipped
-from taskqd.job import Answer, Envelope, Stage, State, decode_answer, encode_answer
+from taskqd.errors import PayloadTooLarge, StorageError
+from taskqd.job import (
+    Answer,
+    Entry,
+    Envelope,
+    Failure,
+    Reason,
+    Stage,
+    State,
+    clip,
+    decode_answer,
+    encode_answer,
+)
 from taskqd.registry import AppLike
 
 _raw_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -27,13 +39,22 @@ def follows(envelope: Envelope) -> bool:
     return envelope.n is not None or envelope.g is not None or envelope.f is not None
 
 
-def after_value(app: AppLike, envelope: Envelope, answer: Answer, value: Any) -> None:
-    """The job has a value.  Raises StorageError: then nothing may be settled."""
+def after_value(app: AppLike, envelope: Envelope, answer: Answer, value: Any) -> Answer | None:
+    """The job has a value.  Raises StorageError: then nothing may be settled.
+
+    Returns the answer of the next stage where that cannot be made of the value; whoever waits
+    further on has been told.
+    """
     if envelope.n:
-        _start(app, envelope.n[0], value, envelope)
-    elif envelope.g is not None:
+        dead = _start(app, envelope.n[0], value, envelope)
+        if dead is not None:
+            dead = msgspec.structs.replace(dead, ttl_s=answer.ttl_s)
+            after_failure(app, envelope, dead)
+        return dead
+    if envelope.g is not None:
         member = envelope.g
         app.features.group_put(member.group, member.queue, member.index, encode_answer(answer))
+    return None
 
 
 def after_failure(app: AppLike, envelope: Envelope, answer: Answer) -> None:
@@ -47,7 +68,10 @@ def after_failure(app: AppLike, envelope: Envelope, answer: Answer) -> None:
     if envelope.f is not None:
         failure = answer.failure
         text = f"{failure.type_name}: {failure.message}" if failure else answer.reason
-        _start(app, envelope.f, text.removeprefix(": "), None)
+        handler = envelope.f
+        dead = _start(app, handler, text.removeprefix(": "), None)
+        if dead is not None:
+            app.features.conclude(handler.id, handler.queue, encode_answer(dead), answer.ttl_s)
 
 
 def values_of(app: AppLike, group: str, queue: str) -> list[Any] | None:
@@ -72,8 +96,24 @@ def _value_of(data: bytes | None) -> Any:
     return Failed(answer.reason, f"{failure.type_name}: {failure.message}" if failure else "")
 
 
-def _start(app: AppLike, stage: Stage, value: Any, before: Envelope | None) -> None:
-    """Enqueue a stage, given the value of the job before it; `before` is its pipeline."""
+def _start(app: AppLike, stage: Stage, value: Any, before: Envelope | None) -> Answer | None:
+    """Enqueue a stage, given the value of the job before it; `before` is its pipeline.
+
+    Returns its answer where it cannot be enqueued: the value is too large, or has no JSON form.
+    """
+    try:
+        entry = _entry_of(app, stage, value, before)
+    except StorageError:
+        raise
+    except Exception as error:
+        reason = Reason.OVERSIZED if isinstance(error, PayloadTooLarge) else Reason.REJECTED
+        failure = Failure("", clip(str(error)))
+        return Answer("dead", 0, now_ms(), app.result_ttl, 0, reason=reason, failure=failure)
+    delivery.deliver(app.storage, [entry])
+    return None
+
+
+def _entry_of(app: AppLike, stage: Stage, value: Any, before: Envelope | None) -> Entry:
     envelope = _decode_envelope(stage.envelope)
     _extend(envelope, value)
     now = now_ms()
@@ -82,8 +122,7 @@ def _start(app: AppLike, stage: Stage, value: Any, before: Envelope | None) -> N
         envelope.n = (before.n or [])[1:] or None
         envelope.f, envelope.g, envelope.h = before.f, before.g, before.h
     run_at_ms = now + stage.delay_ms if stage.delay_ms else 0
-    entry = app.packer.seal(envelope, stage.id, stage.queue, run_at_ms)
-    delivery.deliver(app.storage, [entry])
+    return app.packer.seal(envelope, stage.id, stage.queue, run_at_ms)
 
 
 def _extend(envelope: Envelope, value: Any) -> None:
@@ -92,9 +131,10 @@ def _extend(envelope: Envelope, value: Any) -> None:
         return
     if isinstance(value, dict):
         given = _raw_dict(envelope.k) if envelope.k else {}
-        added = _raw_dict(encode_value(value))
+        added = _raw_dict(encode_checked(value, "the value of the stage before"))
         envelope.k = msgspec.Raw(encode_value({**added, **given}))
         return
     more = list(value) if isinstance(value, tuple) else [value]
     given_args = _raw_list(envelope.a) if envelope.a else []
-    envelope.a = msgspec.Raw(encode_value([*given_args, *more]))
+    data = encode_checked([*given_args, *more], "the value of the stage before")
+    envelope.a = msgspec.Raw(data)

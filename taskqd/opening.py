@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import msgspec
 
-from taskqd.clock import now_ms
+from taskqd.clock import monotonic_s, now_ms
 from taskqd.endings import Endings
 from taskqd.envelope import call_options, unpack
-from taskqd.errors import DecodeError, SignatureError, StorageError
+from taskqd.errors import ConfigError, DecodeError, SignatureError, StorageError
+from taskqd.failures import describe
 from taskqd.followup import values_of
 from taskqd.job import (
     NO_MARKS,
@@ -23,17 +26,31 @@ from taskqd.job import (
 from taskqd.options import TaskOptions
 from taskqd.registry import AppLike, Opened, TaskLike
 from taskqd.settings import LimitSettings
+from taskqd.storage.features import Revocation
+
+
+class _Orders(NamedTuple):
+    """What was read of the standing orders, to be replaced as a whole: slots share it."""
+
+    change: int
+    until_s: float
+    orders: dict[str, Revocation]
 
 
 class Opener:
-    """Opens records.  Keeps no state between jobs."""
+    """Opens records.  Of what it learns it keeps the standing orders, for a moment."""
 
     def __init__(self, app: AppLike, limits: LimitSettings, ends: Endings) -> None:
         self._app = app
         self._limits = limits
         self._ends = ends
-        self.orders_stand = False
-        """The storage has standing orders (`Leased.revocations`)."""
+        self._orders = 0
+        """The number of the last change to the standing orders (`Leased.revocations`)."""
+        self._known = _Orders(0, 0.0, {})
+
+    def heed(self, orders: int) -> None:
+        """Look at the standing orders as of this change before each job from now on; 0: do not."""
+        self._orders = orders
 
     def open(self, lease: Lease) -> Opened | Outcome:
         try:
@@ -49,25 +66,28 @@ class Opener:
         except (BadRecord, DecodeError) as error:
             return self._ends.refuse(lease, Reason.UNDECODABLE, str(error))
         envelope, marks = unpacked.envelope, unpacked.marks
-        task = self._app.registry.get(envelope.t)
-        if task is None:
-            message = f"no task named {envelope.t!r} is declared in app {self._app.name!r}"
-            return self._ends.park(lease, envelope, marks, message)
-        options = call_options(task.settings, envelope)
-        refusal = self._over_budget(lease, envelope, marks, options)
-        if refusal is not None:
-            return refusal
         try:
-            if self.orders_stand and self._revoked(lease, envelope):
-                return self._ends.cancel(lease, envelope, marks, options, Reason.REVOKED)
-        except StorageError:
-            return self._ends.come_back(lease, marks, Reason.REVOKED, _AWAY_MS)
-        if envelope.x is not None and envelope.x < now_ms():
-            return self._ends.cancel(lease, envelope, marks, options, Reason.EXPIRED)
-        return self._decode_call(lease, envelope, marks, task, options)
+            task = self._app.registry.get(envelope.t)
+            if task is None:
+                message = f"no task named {envelope.t!r} is declared in app {self._app.name!r}"
+                return self._ends.park(lease, envelope, marks, message)
+            options = call_options(task.settings, envelope)
+            refusal = self._over_budget(lease, envelope, marks, options)
+            if refusal is not None:
+                return refusal
+            try:
+                if self._orders and self._revoked(lease, envelope):
+                    return self._ends.cancel(lease, envelope, marks, options, Reason.REVOKED)
+            except StorageError:
+                return self._ends.come_back(lease, marks, Reason.REVOKED, _AWAY_MS)
+            if envelope.x is not None and envelope.x < now_ms():
+                return self._ends.cancel(lease, envelope, marks, options, Reason.EXPIRED)
+            return self._decode_call(lease, envelope, marks, task, options)
+        except Exception as error:  # a payload that no packer has made
+            return self._ends.refuse(lease, Reason.UNDECODABLE, describe(error))
 
     def _revoked(self, lease: Lease, envelope: Envelope) -> bool:
-        orders = self._app.features.revocations()
+        orders = self._standing()
         for subject in (f"id:{lease.id}", f"task:{envelope.t}"):
             order = orders.get(subject)
             if order is None or (order.until_ms and order.until_ms <= now_ms()):
@@ -76,6 +96,19 @@ class Opener:
             if not order.once or self._app.features.restore(subject):
                 return True
         return False
+
+    def _standing(self) -> dict[str, Revocation]:
+        """Return the standing orders.
+
+        law: at least as new as the change that the last turn told of, so that an order holds back
+        every job leased after it was given; and never older than a second.
+        """
+        known, now_s = self._known, monotonic_s()
+        if known.change != self._orders or now_s >= known.until_s:
+            change = self._orders  # Before they are read: they may be newer than it, not older.
+            known = _Orders(change, now_s + _ORDERS_S, self._app.features.revocations())
+            self._known = known
+        return known.orders
 
     def _over_budget(
         self, lease: Lease, envelope: Envelope, marks: Marks, options: TaskOptions
@@ -131,10 +164,10 @@ class Opener:
         try:
             marks, payload, _ = split_record(lease.record)
             envelope = _decode_envelope(payload)
-        except (BadRecord, msgspec.MsgspecError, ValueError):
+            task = self._app.registry.get(envelope.t)
+            options = _DEFAULTS if task is None else call_options(task.settings, envelope)
+        except (BadRecord, ConfigError, msgspec.MsgspecError, ValueError):
             return NO_MARKS, _DEFAULTS, ""
-        task = self._app.registry.get(envelope.t)
-        options = _DEFAULTS if task is None else call_options(task.settings, envelope)
         return marks, options, envelope.t
 
 
@@ -143,4 +176,5 @@ TIMED_OUT = "TaskTimeout"
 _DEFAULTS = TaskOptions()
 _MARKS_BYTES_MAX = 4096
 _AWAY_MS = 1000
+_ORDERS_S = 1.0
 _decode_envelope = msgspec.json.Decoder(Envelope).decode

@@ -86,8 +86,10 @@ class Leased(NamedTuple):
     """Suspects waiting for a worker that holds nothing."""
     stops: tuple[str, ...] = ()
     """Ids of jobs held by this worker that should stop; told again each turn until they have ended."""
-    revocations: bool = False
-    """There are standing orders: look at `revocations()` before running anything."""
+    revocations: int = 0
+    """Not 0: there are standing orders; look at `revocations()` before running anything.
+
+    Another number than last time: they have changed."""
 
 
 class Recovered(NamedTuple):

@@ -88,7 +88,8 @@ class Features(Protocol):
     def revoke(self, subject: str, revocation: Revocation, ttl_s: int) -> None:
         """Set a standing order for ``task:<name>`` or ``id:<job id>``; gone after `ttl_s`.
 
-        While there is any, `Leased.revocations` is true, so that workers look.
+        While there is any, `Leased.revocations` is not 0, so that workers look; each change of the
+        orders changes it, from when this call has returned.
         """
         ...
 

@@ -57,7 +57,7 @@ class Jobs:
         self.gates: dict[str, threading.Event] = {}
         self.each: set[str] = set()
         self.places: list[Place] = []
-        self.orders_stand = False
+        self.orders_stand = 0
 
     def gate(self, job_id: str) -> threading.Event:
         return self.gates.setdefault(job_id, threading.Event())
@@ -87,8 +87,8 @@ class Jobs:
     def acks_each(self, lease: Lease) -> bool:
         return lease.id in self.each
 
-    def heed(self, orders_stand: bool) -> None:
-        self.orders_stand = orders_stand
+    def heed(self, orders: int) -> None:
+        self.orders_stand = orders
 
 
 def ack(lease: Lease) -> Outcome:

@@ -20,6 +20,7 @@ from taskqd.compose import Failed, Skipped
 from taskqd.gates import parse_rate
 from taskqd.ids import new_id
 from taskqd.immediate import run_queued
+from tests.support.crew import Crew
 
 
 @pytest.fixture
@@ -440,3 +441,23 @@ def test_notes_of_a_job_outlive_its_attempts(app: App) -> None:
     assert result.get(timeout=1) == "done"
     assert seen == [(None, True, False), ({"page": 7}, False, False)]
     assert list(app.storage.leftovers()) == []
+
+
+def test_standing_orders_were_read_from_the_storage_for_each_job(
+    app: App, tasks: Tasks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+    read = app.storage.revocations
+    monkeypatch.setattr(app.storage, "revocations", lambda: looks.append(1) or read())
+    tasks.fail.revoke()
+    crew = Crew(app)
+    tasks.double.map(range(100))
+    assert len(crew.drain(limit=10)) == 100
+    assert len(looks) < 10
+    tasks.double.revoke()
+    results = tasks.double.map(range(10))
+    assert {outcome.kind for outcome in crew.drain()} == {"cancel"}, "at once, though it is cached"
+    assert {result.state for result in results} == {State.CANCELLED}
+    tasks.double.restore()
+    tasks.double(1)
+    assert [outcome.kind for outcome in crew.drain()] == ["ack"]

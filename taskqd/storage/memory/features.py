@@ -47,10 +47,12 @@ class Kept:
 
     def revoke(self, subject: str, revocation: Revocation, ttl_s: int) -> None:
         with self._space.lock:
+            self._space.orders_change += 1
             self._space.orders[subject] = (revocation, self._space.wall_ms() + ttl_s * 1000)
 
     def restore(self, subject: str) -> bool:
         with self._space.lock:
+            self._space.orders_change += 1
             _, until = self._space.orders.pop(subject, (None, 0))
             return until > self._space.wall_ms()
 

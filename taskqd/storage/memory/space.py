@@ -82,6 +82,8 @@ class Space:
         self.idle: dict[str, dict[Ringer, None]] = {}
         """Queue, or `TIMERS` -> armed bells, longest idle first."""
         self.token = 0
+        self.orders_change = 1
+        """Grows with each change to them."""
         self.orders: dict[str, tuple[Revocation, int]] = {}
         """Subject -> its standing order, kept until (Unix ms)."""
         self.locks: dict[str, Lock] = {}

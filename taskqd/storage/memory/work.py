@@ -86,7 +86,8 @@ class Work:
                 sum(line.ready() for line in lines),
                 sum(len(line.suspects) for line in lines),
                 tuple(self._stops(worker)),
-                any(until > space.wall_ms() for _, until in space.orders.values()),
+                any(until > space.wall_ms() for _, until in space.orders.values())
+                and space.orders_change,
             )
 
     def release(self, worker: str, leases: Sequence[tuple[str, str, int]]) -> list[bool]:

@@ -7,9 +7,9 @@
 -- Invariant: a worker on the idle list, which gets its job without a turn, has heard of the orders.
 work_when_full()
 local now, ends = now_ms(), tonumber(ARGV[2])
-local number, before = match(call('GET', P .. 'standing') or '', '^(%d+) (%d+)$')
+local number = match(call('GET', P .. 'standing') or '', '^(%d+) %d+$')
 if number and tonumber(number) > tonumber(ARGV[1]) then return 0 end
 -- That there is none is kept for a while, so that what was told late does not count.
 call('SET', P .. 'standing', ARGV[1] .. ' ' .. ARGV[2], 'PX', math.max(0, ends - now) + 60000)
-if ends > now and tonumber(before or 0) <= now then nudge_all() end
+if ends > now and number ~= ARGV[1] then nudge_all() end
 return 1

@@ -9,7 +9,7 @@
 --          status -1: the node is not known here; -2: the worker was taken back; nothing was
 --          settled then.  verdicts: "1" or "0" for each outcome, acks
 --          first; '' if all took effect.  The i-th lease has token base + i.
---          said: 0, or {1 if there are standing orders, id of a job that should stop, ...}
+--          said: 0, or {number of the last change to the standing orders ('0': there are none), id of a job that should stop, ...}
 --          registered: 1 now on the idle list, 2 still, -1 no longer, 0 not and was not
 -- Invariant: a job leaves a ready list and enters held:<worker> in one step; it leaves held in the
 --          same step as its outcome takes effect, and only under the token under which it is held.
@@ -29,8 +29,9 @@ if limit < 0 then return {0, verdicts, 0, 0, 0, 0, 0, 0} end
 
 -- Returns what there is to be said to the worker besides its jobs.
 local function said(worker)
-  local list, standing = {0}, call('GET', P .. 'standing')
-  if standing and tonumber(match(standing, ' (%d+)$') or 0) > now_ms() then list[1] = 1 end
+  local list, standing = {'0'}, call('GET', P .. 'standing')
+  local change, ends = match(standing or '', '^(%d+) (%d+)$')
+  if ends and tonumber(ends) > now_ms() then list[1] = change end
   if call('EXISTS', P .. 'stops') == 1 then
     for _, id in ipairs(call('HKEYS', P .. 'held:' .. worker)) do
       if call('HEXISTS', P .. 'stops', id) == 1 then list[#list + 1] = id end

@@ -121,7 +121,7 @@ class _Turn:
         self._ready: dict[str, int] = {}
         self._suspects: dict[str, int] = {}
         self._stops: dict[str, None] = {}
-        self._orders_stand = False
+        self._orders = 0
         self.leases: list[Lease] = []
 
     def pieces(self, limit: int, share: int) -> Iterator[int]:
@@ -153,7 +153,7 @@ class _Turn:
     def add(self, queue: str, mine: list[tuple[int, Outcome]], reply: list[Any]) -> None:
         _, verdicts, ready, suspects, base, _, alone, said, *jobs = reply
         if said:
-            self._orders_stand |= bool(said[0])
+            self._orders = max(self._orders, int(said[0]))
             self._stops |= dict.fromkeys(job_id.decode() for job_id in said[1:])
         self._ready[queue] = ready
         self._suspects[queue] = suspects
@@ -178,7 +178,7 @@ class _Turn:
     def result(self) -> Leased:
         ready, suspects = sum(self._ready.values()), sum(self._suspects.values())
         stops = tuple(self._stops)
-        return Leased(self._settled, self.leases, ready, suspects, stops, self._orders_stand)
+        return Leased(self._settled, self.leases, ready, suspects, stops, self._orders)
 
 
 def _arguments(mine: Sequence[tuple[int, Outcome]]) -> list[Any]:

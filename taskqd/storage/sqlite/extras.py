@@ -17,7 +17,9 @@ _KEEP_KEY = """
 INSERT INTO uniq (queue, key, job, until_start)
 SELECT queue, ?3, n, ?4 FROM job WHERE queue=?1 AND id=?2"""
 _ANY = """
-SELECT EXISTS (SELECT 1 FROM stop), EXISTS (SELECT 1 FROM standing WHERE space=? AND until_ms>?)"""
+SELECT EXISTS (SELECT 1 FROM stop),
+  (SELECT orders FROM space
+   WHERE id=?1 AND EXISTS (SELECT 1 FROM standing WHERE space=?1 AND until_ms>?2))"""
 _STOPS = """
 SELECT job.id FROM stop JOIN job ON job.n = stop.job JOIN queue ON queue.id = job.queue
 WHERE queue.space=? AND job.state=4 AND job.rank=?"""
@@ -57,15 +59,16 @@ def unique_holder(unit: Unit, line: Line, key: str) -> str | None:
     return row[0] if row else None
 
 
-def wishes(unit: Unit, worker: str) -> tuple[tuple[str, ...], bool]:
-    """Return the ids of the worker's jobs that should stop, and whether there are orders."""
+def wishes(unit: Unit, worker: str) -> tuple[tuple[str, ...], int]:
+    """Return the ids of the worker's jobs that should stop, and the number of the last change to
+    the standing orders, 0 where there are none."""
     row = unit.db.row(_ANY, (unit.space, now_ms()))
     assert row is not None
     some_stop, orders = row
     if not some_stop:
-        return (), bool(orders)
+        return (), orders or 0
     stops = unit.db.rows(_STOPS, (unit.space, worker))
-    return tuple(job_id for (job_id,) in stops), bool(orders)
+    return tuple(job_id for (job_id,) in stops), orders or 0
 
 
 def end_stopped(unit: Unit, n: int, job_id: str) -> bool:

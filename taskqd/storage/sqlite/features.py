@@ -30,6 +30,7 @@ ON CONFLICT DO UPDATE SET answer=excluded.answer, ttl_s=excluded.ttl_s"""
 _ORDER = """
 INSERT INTO standing (space, subject, data, until_ms) VALUES (?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET data=excluded.data, until_ms=excluded.until_ms"""
+_CHANGE = "UPDATE space SET orders=orders+1 WHERE id=?"
 _EXPIRED_PLACES = "DELETE FROM place WHERE space=? AND name=? AND until_ms<=?"
 _PLACES = """
 SELECT name, owner, token, until_ms FROM place
@@ -105,11 +106,21 @@ class Kept(Base):
 
     def revoke(self, subject: str, revocation: Revocation, ttl_s: int) -> None:
         args = (subject, _encode(revocation), now_ms() + ttl_s * 1000)
-        self._write(lambda unit: unit.db.rows(_ORDER, (unit.space, *args)))
+
+        def body(unit: Unit) -> None:
+            unit.db.rows(_ORDER, (unit.space, *args))
+            unit.db.rows(_CHANGE, (unit.space,))
+
+        self._write(body)
 
     def restore(self, subject: str) -> bool:
         sql = "DELETE FROM standing WHERE space=? AND subject=? RETURNING until_ms"
-        rows = self._write(lambda unit: unit.db.rows(sql, (unit.space, subject)))
+
+        def body(unit: Unit) -> list[tuple[int]]:
+            unit.db.rows(_CHANGE, (unit.space,))
+            return unit.db.rows(sql, (unit.space, subject))
+
+        rows = self._write(body)
         return any(until > now_ms() for (until,) in rows)
 
     def revocations(self) -> dict[str, Revocation]:

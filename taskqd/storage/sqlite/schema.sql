@@ -8,8 +8,9 @@ CREATE TABLE store (
 );
 
 CREATE TABLE space (
-  id   INTEGER PRIMARY KEY,
-  name TEXT NOT NULL UNIQUE
+  id     INTEGER PRIMARY KEY,
+  name   TEXT NOT NULL UNIQUE,
+  orders INTEGER NOT NULL DEFAULT 1   -- grows with each change to the standing orders
 );
 
 CREATE TABLE queue (
