@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from taskqd import App, ConfigError, DecodeError, crontab, every
+from taskqd import App, ConfigError, DecodeError, JobDead, crontab, every
 from taskqd.cron import zone_of
 from taskqd.execute import Runner
 from taskqd.immediate import CallersPlace
@@ -100,7 +100,7 @@ def test_options_that_a_call_may_not_change_are_not_taken_from_a_payload() -> No
     assert _opened(b'{"t":"loose","o":{"retry_on":"x","lock":"y","queue":"z"}}') == ""
 
 
-def test_a_value_too_large_for_the_next_stage_fails_the_job() -> None:
+def test_a_value_too_large_for_the_next_stage_costs_that_stage_only() -> None:
     app = payloads.make_app(signed=False)
     app.limits = LimitSettings(payload_bytes_max=2_000)
 
@@ -109,9 +109,12 @@ def test_a_value_too_large_for_the_next_stage_fails_the_job() -> None:
         return "x" * 5_000
 
     runner = Runner(app, LimitSettings(), configure(role="test", level="critical"))
-    entry = app.entry(much.s().then(app.registry["loose"]))
-    outcome = runner.run(Lease(entry.id, "default", 1, entry.payload), CallersPlace())
-    assert (outcome.kind, outcome.reason) == ("bury", "failed")
+    results = app.enqueue(much.s().then(app.registry["loose"]))
+    [row] = app.jobs(state="queued")
+    outcome = runner.run(Lease(row.id, "default", 1, row.record), CallersPlace())
+    assert outcome.kind == "ack"
+    with pytest.raises(JobDead, match="oversized"):
+        results[1].get(timeout=5)
 
 
 @pytest.mark.parametrize("data", [b"\xe3\x28", b"[" * 5_000, b'["done",1,2', b""])
