@@ -193,11 +193,7 @@ class Runner:
             # Running it again would repeat its effects and fail in the same way.
             return self._ends.fail(opened, job, error, started, Reason.FAILED)
         self._after(opened, job, value, None)
-        try:
-            return self._ends.done(opened, job, value, data, started)
-        except (EncodeError, PayloadTooLarge) as error:
-            # What follows cannot be given this value.
-            return self._ends.fail(opened, job, error, started, Reason.FAILED)
+        return self._ends.done(opened, job, value, data, started)
 
     def _raised(
         self, opened: Opened, job: CurrentJob, error: BaseException, started: float

@@ -110,7 +110,8 @@ def test_a_value_too_large_for_the_next_stage_costs_that_stage_only() -> None:
 
     runner = Runner(app, LimitSettings(), configure(role="test", level="critical"))
     results = app.enqueue(much.s().then(app.registry["loose"]))
-    [row] = app.jobs(state="queued")
+    row = app.storage.job(results[0].id)
+    assert row is not None
     outcome = runner.run(Lease(row.id, "default", 1, row.record), CallersPlace())
     assert outcome.kind == "ack"
     with pytest.raises(JobDead, match="oversized"):
