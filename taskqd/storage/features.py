@@ -118,7 +118,9 @@ class Features(Protocol):
         `owner` "<worker id>#<token>" lives as its worker: freed by `recover_worker` and by the
         expiry of its node; any other owner needs `ttl_s`.  The same owner asking again gets its
         token again.  `waiter` (queue, job id): wake this scheduled job (as `reschedule` to now)
-        when a place gets free, first come first served; dropped when it gets the lock.
+        when a place gets free, first come first served; dropped when it gets the lock.  Where that
+        happens before the waiter was requeued, its requeue goes to the tail at once, whatever
+        its delay.
         """
         ...
 

@@ -7,7 +7,7 @@ import pytest
 from taskqd.errors import ConfigError
 from taskqd.job import State
 from taskqd.storage.features import Features
-from tests.support.rig import Rig, ids, until
+from tests.support.rig import Rig, ids, outcome, until
 
 
 def test_a_lock_has_one_owner_at_a_time_and_tokens_that_grow(features: Features, rig: Rig) -> None:
@@ -90,6 +90,47 @@ def test_the_release_wakes_the_first_who_waits(features: Features, rig: Rig) -> 
     assert features.lock("a", "n.2#9", waiter=("q", "first")) is not None
     features.unlock("a", "n.2#9")
     assert ids(rig.lease(5)) == ["second"]
+
+
+@pytest.mark.parametrize("freed_by", ["release", "death"])
+def test_a_lock_that_gets_free_before_its_waiter_is_requeued_wakes_it_all_the_same(
+    features: Features, rig: Rig, freed_by: str
+) -> None:
+    rig.put("waits", "other")
+    waits, other = rig.lease(2)
+    features.lock("a", "n.2#1")
+    assert features.lock("a", f"n.1#{waits.token}", waiter=("q", "waits")) is None
+    if freed_by == "release":
+        features.unlock("a", "n.2#1")
+    else:
+        rig.storage.recover_worker("n.2", ["q"], running=[], how="orphaned")
+    late = [outcome(lease, "requeue", delay_ms=60_000, reason="locked") for lease in (other, waits)]
+    assert rig.settle(*late) == [True, True]
+    assert rig.states() == {"waits": "queued", "other": "scheduled"}
+    [again] = rig.lease()
+    assert features.lock("a", f"n.1#{again.token}", waiter=("q", "waits")) is not None
+    assert rig.settle(outcome(again, "requeue", delay_ms=60_000)) == [True]
+    assert rig.states() == {"waits": "scheduled", "other": "scheduled"}, "the call counts once"
+
+
+@pytest.mark.parametrize("end", ["retry", "release", "ack"])
+def test_a_call_forward_ends_with_the_lease_in_which_it_came(
+    features: Features, rig: Rig, end: str
+) -> None:
+    rig.put("a")
+    [lease] = rig.lease()
+    features.lock("l", "n.2#1")
+    features.lock("l", f"n.1#{lease.token}", waiter=("q", "a"))
+    features.unlock("l", "n.2#1")
+    if end == "release":
+        rig.storage.release("n.1", [(lease.id, lease.queue, lease.token)])
+        [lease] = rig.lease()
+        rig.settle(outcome(lease, "requeue", delay_ms=60_000))
+    else:
+        rig.settle(outcome(lease, end, delay_ms=60_000))
+    assert rig.states() == ({} if end == "ack" else {"a": "scheduled"})
+    rig.storage.purge_queue("q")
+    assert list(rig.storage.leftovers()) == []
 
 
 def test_the_death_of_an_owner_wakes_who_waits(features: Features, rig: Rig) -> None:

@@ -216,10 +216,13 @@ def _wake(space: Space, lock: Lock) -> None:
         queue, job_id = next(iter(lock.waiters))
         del lock.waiters[queue, job_id]
         line: Line | None = space.lines.get(queue)
-        job = line.later.get(job_id) if line else None
-        if line is not None and job is not None:
+        job = line.jobs.get(job_id) if line else None
+        if line is not None and job is not None and job.state is State.SCHEDULED:
             line.to_tail(job)
             space.ring(queue, 1)
+            return
+        if job is not None and job.state is State.RUNNING:
+            job.called = True
             return
 
 

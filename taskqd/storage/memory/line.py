@@ -13,8 +13,8 @@ class Job:
     """One row.  What it says of `state` is always where its `Line` keeps it."""
 
     __slots__ = (
-        "answer", "answer_until_ms", "at_ms", "id", "notes", "parked", "priority", "queue", "reason",
-        "record", "state", "stop", "suspect", "token", "unique", "unique_until", "worker",
+        "answer", "answer_until_ms", "at_ms", "called", "id", "notes", "parked", "priority", "queue",
+        "reason", "record", "state", "stop", "suspect", "token", "unique", "unique_until", "worker",
     )  # fmt: skip
 
     def __init__(self, job_id: str, queue: str, record: bytes, priority: int) -> None:
@@ -34,6 +34,8 @@ class Job:
         self.notes: dict[str, bytes] = {}
         self.stop: tuple[bytes, int] | None = None
         """Asked to stop: its answer and the answer's lifetime in seconds."""
+        self.called = False
+        """A lock got free for it in this lease, after it was refused: it is not delayed."""
         self.unique = ""
         self.unique_until = "done"
         self.parked = ""
@@ -83,7 +85,7 @@ class Line:
         self._take(job)
         if job.unique_until == "start":
             self._free_key(job)
-        job.state, job.worker, job.token = State.RUNNING, worker, token
+        job.state, job.worker, job.token, job.called = State.RUNNING, worker, token, False
         self.held.setdefault(worker, {})[job.id] = job
 
     def to_dead(self, job: Job, reason: str, now_ms: int) -> None:

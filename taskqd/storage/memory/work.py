@@ -162,7 +162,7 @@ class Work:
             job.suspect = False
             if to_head(outcome):
                 line.to_head(job)
-            elif outcome.delay_ms > 0:
+            elif outcome.delay_ms > 0 and not (job.called and outcome.kind == "requeue"):
                 self._space.delay(line, job, now + outcome.delay_ms)
             else:
                 line.to_tail(job)

@@ -32,6 +32,7 @@ local function drop_extras(ids)
   free_keys('udone', ids)
   free_keys('ustart', ids)
   call('HDEL', P .. 'stops', unpack(ids))
+  call('HDEL', P .. 'called', unpack(ids))
   if call('EXISTS', P .. 'noted') == 0 then return end
   for _, id in ipairs(ids) do
     if call('SREM', P .. 'noted', id) == 1 then call('DEL', P .. 'notes:' .. id) end
@@ -42,7 +43,8 @@ end
 local function farewell(ids)
   if #ids == 0 or not rare() then return end
   local awaited = call('EXISTS', P .. 'waiters') == 1
-  local extras = call('EXISTS', P .. 'noted', P .. 'stops', P .. 'udone', P .. 'ustart') > 0
+  local extras = call('EXISTS', P .. 'noted', P .. 'stops', P .. 'udone', P .. 'ustart',
+    P .. 'called') > 0
   for i = 1, #ids, 1000 do
     local some = #ids <= 1000 and ids or {unpack(ids, i, math.min(i + 999, #ids))}
     if awaited then notify(some) end

@@ -22,6 +22,7 @@ one slot of a cluster.  What belongs to no queue carries ``{namespace}:``.
     noted           SET   ids that have notes
     notes:<id>      HASH  key -> value
     stops           HASH  id -> ttl LF answer, of jobs that were asked to stop
+    called          HASH  id -> token of the lease in which its lock got free: not delayed after it
     unique          HASH  key -> id that holds it
     udone           HASH  id -> key that it holds until it ends
     ustart          HASH  id -> key that it holds until it is leased

@@ -69,7 +69,7 @@ class Audit:
     KINDS = (
         "jobs", "ready", "later", "suspects", "ghosts", "nodes", "info", "idle", "waiters",
         "dead", "tomb", "ticks", "last", "timers", "noted", "stops", "unique", "udone", "ustart",
-        "strangers", "gone", "parked", "labels",
+        "strangers", "gone", "parked", "labels", "called",
     )  # fmt: skip
 
     def __init__(self, view: View, keys: Keys) -> None:
@@ -106,7 +106,7 @@ class Audit:
             yield self._say("ready", job, "it has no record")
         for job in {job for job in places if places.count(job) > 1} if _repeats(places) else ():
             yield self._say("ready", job, "it is in two places")
-        for name in ("stops", "udone", "ustart"):
+        for name in ("stops", "called", "udone", "ustart"):
             for job in self._set("HKEYS", name) - jobs:
                 yield self._say(name, job, "it has ended")
         for job in self._set("HKEYS", "waiters") - jobs - self._set("ZRANGE", "strangers"):

@@ -4,6 +4,13 @@ local function held_under(value, token)
   return value == token or value == token .. 's'
 end
 
+-- Whether a job was called forward in this lease (see wake.lua); the mark is used up.
+local function is_called(id, token)
+  local under = rare() and call('HGET', P .. 'called', id)
+  if under then call('HDEL', P .. 'called', id) end
+  return under == token
+end
+
 -- Replaces the marks, and payload and signature where `resume` is given.
 local function rewrite(record, marks, resume)
   if resume ~= '' then return join(marks, resume) end
@@ -91,9 +98,10 @@ local function settle(worker, at)
         if record then
           record = rewrite(record, marks, resume)
           call('HSET', P .. 'jobs', id, record)
-          if tonumber(delay) > 0 then
+          local called = is_called(id, token) and kind == 'requeue'
+          if tonumber(delay) > 0 and not called then
             put_later(id, now + tonumber(delay))
-          elseif kind == 'retry' then
+          elseif kind == 'retry' or tonumber(delay) > 0 then
             call('RPUSH', list_of(record), id)
             moved = true
           else

@@ -28,6 +28,7 @@ _MARK_GONE = """
 INSERT INTO gone (space, worker, until_ms) VALUES (?, ?, ?)
 ON CONFLICT DO UPDATE SET until_ms=excluded.until_ms"""
 _WAITER = "SELECT n, queue, id FROM waiter WHERE space=? AND name=? ORDER BY n LIMIT 1"
+_CALL = "UPDATE job SET extras=extras|2 WHERE queue=? AND id=? AND state=4"
 _LATER = "SELECT n, priority FROM job WHERE queue=? AND id=? AND state=3"
 
 
@@ -50,7 +51,7 @@ def _add_one(
     if is_new and job.unique:
         until_start = job.unique_until == "start"
         unit.db.rows(_KEEP_KEY, (line.id, job.id, job.unique, until_start))
-        unit.db.rows("UPDATE job SET extras=1 WHERE queue=? AND id=?", (line.id, job.id))
+        unit.db.rows("UPDATE job SET extras=extras|1 WHERE queue=? AND id=?", (line.id, job.id))
     return is_new
 
 
@@ -118,4 +119,7 @@ def wake_waiter(unit: Unit, name: str) -> None:
         job = line and unit.db.row(_LATER, (line.id, job_id))
         if line and job:
             unit.to_tail(line, *job)
+            return
+        # Refused by the lock a moment ago, it is still held: its requeue sees the mark.
+        if line and unit.db.count(_CALL, (line.id, job_id)):
             return

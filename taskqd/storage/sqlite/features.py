@@ -79,7 +79,7 @@ class Kept(Base):
             row = line and unit.db.row(_HELD, (line.id, hold.job_id, hold.worker, hold.token))
             if not row:
                 return "fenced"
-            unit.db.rows("UPDATE job SET extras=1 WHERE n=?", row)
+            unit.db.rows("UPDATE job SET extras=extras|1 WHERE n=?", row)
             args = (*row, key, value)
             if once:
                 return "kept" if unit.db.count(_NOTE_ONCE, args) else "present"
@@ -99,7 +99,7 @@ class Kept(Base):
             if row is None:
                 return False
             unit.db.rows(_STOP, (*row, answer, ttl_s))
-            unit.db.rows("UPDATE job SET extras=1 WHERE n=?", row)
+            unit.db.rows("UPDATE job SET extras=extras|1 WHERE n=?", row)
             return True
 
         return self._write(body)

@@ -43,7 +43,8 @@ CREATE TABLE job (
   reason   TEXT NOT NULL DEFAULT '',
   answer   BLOB NOT NULL DEFAULT x'',
   record   BLOB NOT NULL,
-  extras   INTEGER NOT NULL DEFAULT 0   -- 1: there may be notes, a key or a wish to stop
+  extras   INTEGER NOT NULL DEFAULT 0   -- 1: there may be notes, a key or a wish to stop;
+                                        -- 2: called forward in this lease
 );
 CREATE UNIQUE INDEX job_id ON job (queue, id);
 CREATE INDEX job_place ON job (queue, state, rank, pos);

@@ -17,7 +17,8 @@ FROM queue q LEFT JOIN member m ON m.queue = q.id AND m.node = ?
 WHERE q.space = ? AND q.name = ?"""
 _KEEP = "UPDATE queue SET paused=?, head=?, tail=?, ready=?, suspects=? WHERE id=?"
 _TO_PLACE = """
-UPDATE job SET state=?, rank=?, pos=?, suspect=?, record=coalesce(?, record) WHERE n=?"""
+UPDATE job SET state=?, rank=?, pos=?, suspect=?, record=coalesce(?, record), extras=extras&1
+WHERE n=?"""
 
 
 class Line:

@@ -35,7 +35,7 @@ _DROP = """
 DELETE FROM job
 WHERE queue=?1 AND id=?2 AND state=4 AND rank=?3 AND pos=?4 RETURNING ?5, id, ?4"""
 _HELD = """
-SELECT n, priority, suspect, record FROM job
+SELECT n, priority, suspect, record, extras & 2 FROM job
 WHERE queue=? AND id=? AND state=4 AND rank=? AND pos=?"""
 _BURY = """
 UPDATE job SET state=5, rank=?, pos=?, suspect=0, reason=?, answer=?, record=? WHERE n=?"""
@@ -121,7 +121,7 @@ class Work(Base):
                 line = unit.line(queue)
                 row = line and unit.db.row(_HELD, (line.id, job_id, worker, token))
                 if line and row:
-                    n, priority, suspect, _ = row
+                    n, priority, suspect, _, _ = row
                     if not end_stopped(unit, n, job_id):
                         unit.to_head(line, n, priority, None, suspect=bool(suspect))
                     effects.add(release_key(job_id, queue, token))
@@ -192,17 +192,18 @@ def _end_lease(
     row = unit.db.row(_HELD, (line.id, outcome.id, worker, outcome.token))
     if row is None:
         return
-    n, priority, _, record = row
-    if outcome.kind in ("retry", "requeue") and end_stopped(unit, n, outcome.id):
+    n, priority, _, record, called = row
+    again = outcome.kind in ("retry", "requeue")
+    if again and end_stopped(unit, n, outcome.id):
         effects.add(key_of(outcome))
         return
     resume = outcome.resume if outcome.kind != "bury" else None
     record = rewrite(record, outcome.marks, resume)
     if to_head(outcome):
         unit.to_head(line, n, priority, record)
-    elif outcome.kind in ("retry", "requeue") and outcome.delay_ms <= 0:
+    elif again and (outcome.delay_ms <= 0 or (called and outcome.kind == "requeue")):
         unit.to_tail(line, n, priority, record)
-    elif outcome.kind in ("retry", "requeue"):
+    elif again:
         unit.to_later(line, n, now + outcome.delay_ms, record)
     elif outcome.kind == "bury":
         until = now + outcome.answer_ttl_s * 1000 if outcome.answer else 0
