@@ -128,6 +128,12 @@ _KEYS = (
         duration(1, off=None),
         "Replace a worker of this age.",
     ),
+    Key(
+        "workers.fork",
+        choice("safe", "always", "never"),
+        "Fork workers from the process that has imported the app: unless threads would be lost by it, "
+        "always, or never. Those that are not forked import the app themselves.",
+    ),
     Key("workers.nice", whole(-20, 19), "Added to the niceness of workers."),
     Key(
         "queues.names",

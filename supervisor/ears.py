@@ -52,6 +52,7 @@ class Ears:
             messages.Files: lambda _zygote, said: house.sources.add(said.paths),
             messages.Loaded: self._loaded,
             messages.LoadFailed: self._load_failed,
+            messages.Unsafe: self._unsafe,
             messages.Forked: self._forked,
             messages.ForkFailed: self._fork_failed,
         }
@@ -127,12 +128,6 @@ class Ears:
             import_ms=round(said.import_ms, 1),
             storage=said.storage_url,
         )
-        if said.unsafe:
-            house.log.emit(
-                events.ZYGOTE_UNSAFE,
-                generation=zygote.generation,
-                offenders=list(said.unsafe),
-            )
         if self._fleet.loaded_s is None:
             self._fleet.loaded_s = house.clock()
             self.on_loaded()
@@ -150,6 +145,15 @@ class Ears:
             self._reloader.fail(said.step, said.error)
         else:
             self._fleet.app_error = said.error
+
+    def _unsafe(self, zygote: Zygote, said: messages.Unsafe) -> None:
+        zygote.unsafe += said.offenders
+        self._house.log.emit(
+            events.ZYGOTE_UNSAFE,
+            generation=zygote.generation,
+            offenders=list(said.offenders),
+            children="forked all the same" if said.forks else "new interpreters",
+        )
 
     def _forked(self, _zygote: Zygote, said: messages.Forked) -> None:
         child = self._fleet.child(said.worker_id)

@@ -137,6 +137,8 @@ class Zygote:
     settings: Settings = DEFAULTS
     queues: tuple[str, ...] = ()
     """What its children serve."""
+    unsafe: tuple[str, ...] = ()
+    """What a fork of it breaks, by name."""
 
     @property
     def key(self) -> str:

@@ -35,6 +35,12 @@ def generation(fleet: Fleet) -> int:
     return zygote.generation if zygote is not None else fleet.generation
 
 
+def unsafe(fleet: Fleet) -> tuple[str, ...]:
+    """Return what a fork of the present zygote breaks."""
+    zygote = fleet.zygote()
+    return zygote.unsafe if zygote is not None else ()
+
+
 def storage_error(fleet: Fleet) -> str:
     """Return what the children say of the storage, "" if anyone reaches it."""
     serving = [c for c in fleet.children() if c.state in (State.BOOTING, State.READY)]
@@ -94,6 +100,7 @@ def everything(house: House, pid: int) -> dict[str, Any]:
         "state": state(fleet),
         "uptime_s": round(now_s - house.started_s, 3),
         "generation": generation(fleet),
+        "unsafe": list(unsafe(fleet)),
         "queues": list(house.queues),
         "health": house.health_address,
         "storage": {"url": house.storage_url, "error": storage_error(fleet)},

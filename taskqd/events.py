@@ -53,7 +53,7 @@ ZYGOTE_LOADED = _event(
 )
 ZYGOTE_EXITED = _event("zygote.exited", "warning", "generation", "exit_code", "signal")
 ZYGOTE_KILLED = _event("zygote.killed", "warning", "generation", "reason")
-ZYGOTE_UNSAFE = _event("zygote.unsafe", "warning", "generation", "offenders")
+ZYGOTE_UNSAFE = _event("zygote.unsafe", "warning", "generation", "offenders", "children")
 
 WORKER_SPAWNED = _event("worker.spawned", "info", "worker", "generation", "child_pid")
 WORKER_READY = _event("worker.ready", "info", "worker", "generation", "boot_ms")

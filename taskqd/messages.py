@@ -54,8 +54,6 @@ class Loaded(Message, frozen=True):
     """Every queue that the app's tasks name."""
     periodic: int
     import_ms: float
-    unsafe: tuple[str, ...] = ()
-    """Threads and connected sockets that a fork would break, by name."""
 
 
 class LoadFailed(Message, frozen=True):
@@ -72,6 +70,14 @@ class Files(Message, frozen=True):
     watched, in as many messages as it takes."""
 
     paths: tuple[str, ...]
+
+
+class Unsafe(Message, frozen=True):
+    """Threads and connected sockets that a fork would break, by name; each is told once."""
+
+    offenders: tuple[str, ...]
+    forks: bool
+    """False: children are new interpreters from now on."""
 
 
 class Forked(Message, frozen=True):
@@ -209,7 +215,7 @@ class Retire(Message, frozen=True):
 
 
 ToZygote = Spawn | Exit
-FromZygote = Files | Loaded | LoadFailed | Forked | ForkFailed
+FromZygote = Files | Loaded | LoadFailed | Unsafe | Forked | ForkFailed
 ToChild = Drain | Interrupt | Quiet | Resume | Reopen | TakeBack | Serve | Count | Retire
 FromChild = (
     Booted

@@ -13,6 +13,8 @@ import msgspec
 
 WorkerType = Literal["process", "thread", "greenlet", "asyncio"]
 Durability = Literal["memory", "local", "replica"]
+Fork = Literal["safe", "always", "never"]
+"""When workers are forked from the zygote; else they are new interpreters."""
 Missed = Literal["skip", "once", "all"]
 LogFormat = Literal["auto", "console", "json"]
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
@@ -51,6 +53,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_memory_bytes: int | None = None
     max_age_s: float | None = None
     nice: int = 0
+    fork: Fork = "safe"
 
 
 class QueueSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

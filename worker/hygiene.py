@@ -1,4 +1,4 @@
-"""What a fork would break: threads and connected sockets that an import has left behind."""
+"""What a fork would break: threads and connected sockets that user code has left in the zygote."""
 
 from __future__ import annotations
 
@@ -6,25 +6,67 @@ import contextlib
 import os
 import socket
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 
-def unsafe(ours: Iterable[int]) -> tuple[str, ...]:
-    """Name the threads and connected sockets of this process; `ours` are the descriptors we opened."""
-    return (*_threads(), *_sockets(set(ours)))
+class Found(NamedTuple):
+    threads: tuple[str, ...]
+    """Threads that a forked child would not have, by name."""
+    sockets: tuple[str, ...]
+    """Connections that it would share."""
 
 
-def _threads() -> list[str]:
-    """A thread does not live on in a forked child, and a lock that it held stays locked there."""
-    known = {thread.native_id: thread.name for thread in threading.enumerate()}
-    others = [task for task in os.listdir("/proc/self/task") if int(task) != os.getpid()]
-    return [f"thread {known.get(int(task)) or _command(task)}" for task in others]
+class Hygiene:
+    """Looks before every fork.  `trial_fork` makes a child that ends at once."""
+
+    def __init__(self, ours: Iterable[int], trial_fork: Callable[[], None]) -> None:
+        """`ours`: descriptors that the zygote has opened itself."""
+        self._ours = set(ours)
+        self._trial_fork = trial_fork
+        self._tried: set[str] = set()
+        """Native threads that have outlived a fork."""
+        self._told: set[str] = set()
+
+    def look(self, newborns: Iterable[int] = ()) -> Found:
+        """`newborns`: descriptors that are for the child to come."""
+        return Found(tuple(self._threads()), tuple(_sockets({*self._ours, *newborns})))
+
+    def news(self, found: Found) -> tuple[str, ...]:
+        """Return what was not returned before."""
+        fresh = [name for name in (*found.threads, *found.sockets) if name not in self._told]
+        self._told.update(fresh)
+        return tuple(fresh)
+
+    def _threads(self) -> list[str]:
+        """A thread does not live on in a forked child, and a lock that it held stays locked there.
+
+        Libraries that know of forks (OpenBLAS) end their threads before one and start them again
+        when they are needed, in the child too.  Which ones do is tried.
+        """
+        others = _others()
+        native = set(others) - _pythons()
+        if native - self._tried and native == set(others):
+            self._trial_fork()
+            others = _others()
+            self._tried = set(others)
+        known = {str(thread.native_id): thread.name for thread in threading.enumerate()}
+        return [f"thread {known.get(task) or _command(task)}" for task in others]
+
+
+def _others() -> list[str]:
+    return [task for task in os.listdir("/proc/self/task") if int(task) != os.getpid()]
+
+
+def _pythons() -> set[str]:
+    return {str(thread.native_id) for thread in threading.enumerate()}
 
 
 def _command(task: str) -> str:
+    """Return the name and number of a thread that Python does not know."""
     with contextlib.suppress(OSError), open(f"/proc/self/task/{task}/comm") as file:
-        return file.read().strip()
-    return task
+        return f"{file.read().strip()} ({task}, native)"
+    return f"{task} (native)"
 
 
 def _sockets(ours: set[int]) -> list[str]:

@@ -15,7 +15,7 @@ from taskqd.execute import Runner
 from taskqd.log import Log
 from taskqd.messages import Booted, BootFailed, Drained
 
-from . import process, scheduler
+from . import manners, process, scheduler
 from .antechamber import AskedToEnd
 from .birth import Newborn
 from .channel import Channel
@@ -40,7 +40,7 @@ def live(born: Newborn) -> int:
     signals = process.catch_term()
     process.become_child_of(context.master_pid)
     process.dump_stacks_on_request(born.stacks_fd)
-    process.reseed()
+    manners.reseed()
     gc.enable()
     channel = Channel(born.channel)
     channel.send(Booted(os.getpid()))
@@ -60,7 +60,8 @@ def live(born: Newborn) -> int:
 
 
 def _boot_worker(born: Newborn, channel: Channel, signals: int) -> Callable[[], int]:
-    process.renice(born.family.settings.workers.nice)
+    manners.die_before_the_master()
+    manners.renice(born.family.settings.workers.nice)
     return Worker(born, channel, signals).serve
 
 

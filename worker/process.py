@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import faulthandler
 import os
-import random
 import select
 import signal
 import sys
@@ -18,6 +17,8 @@ from taskqd.errors import TaskqdError
 
 _PR_SET_PDEATHSIG = 1
 MIDDLE_WAIT_S = 5.0
+LAUNCH_WAIT_S = 10.0
+"""A new interpreter has to start before it can say its pid."""
 ADOPTION_WAIT_S = 5.0
 _FLUSH_WAIT_S = 0.3
 EXIT_ORPHANED = 71
@@ -43,10 +44,7 @@ def double_fork() -> int:
     Raises ForkError where the kernel refuses or the process in the middle hangs (user code's
     at-fork handlers run in it); it is killed then, and reaped in any case.
     """
-    try:
-        reader, writer = os.pipe()
-    except OSError as error:
-        raise ForkError(f"pipe: {error}") from error
+    reader, writer = _pipe()
     try:
         middle = os.fork()
     except OSError as error:
@@ -59,8 +57,51 @@ def double_fork() -> int:
         os.close(writer)
         return 0
     os.close(writer)
+    return _adopted(reader, middle, MIDDLE_WAIT_S)
+
+
+def launch_adopted(launch: Callable[[int], int]) -> int:
+    """Start a program as `double_fork` does a copy of this one; returns its pid.
+
+    `launch` starts it, given the descriptor for `leave_parent`, and returns the pid in the middle.
+    Raises ForkError.
+    """
+    reader, writer = _pipe()
     try:
-        return _read_pid(reader)
+        middle = launch(writer)
+    except OSError as error:
+        os.close(reader)
+        raise ForkError(f"exec: {error}") from error
+    finally:
+        os.close(writer)
+    return _adopted(reader, middle, LAUNCH_WAIT_S)
+
+
+def leave_parent(writer: int) -> None:
+    """In a program started by `launch_adopted`: go on in a child of a parent that ends."""
+    _fork_and_leave(writer)
+    os.close(writer)
+
+
+def trial_fork() -> None:
+    """Fork a child that ends at once: libraries that end their threads before a fork do it now."""
+    with contextlib.suppress(OSError):
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        _reap(child)
+
+
+def _pipe() -> tuple[int, int]:
+    try:
+        return os.pipe()
+    except OSError as error:
+        raise ForkError(f"pipe: {error}") from error
+
+
+def _adopted(reader: int, middle: int, wait_s: float) -> int:
+    try:
+        return _read_pid(reader, wait_s)
     finally:
         os.close(reader)
         _reap(middle)
@@ -82,12 +123,12 @@ def _fork_and_leave(writer: int) -> None:
     os._exit(status)
 
 
-def _read_pid(reader: int) -> int:
-    ready, _, _ = select.select([reader], [], [], MIDDLE_WAIT_S)
+def _read_pid(reader: int, wait_s: float) -> int:
+    ready, _, _ = select.select([reader], [], [], wait_s)
     text = os.read(reader, 200).decode(errors="replace") if ready else ""
     if text.isdigit():
         return int(text)
-    raise ForkError(text or f"the forked process said nothing within {MIDDLE_WAIT_S:g} s")
+    raise ForkError(text or f"the forked process said nothing within {wait_s:g} s")
 
 
 def _reap(pid: int) -> None:
@@ -195,19 +236,6 @@ def dump_stacks_on_request(fd: int) -> None:
     _stacks_fd = fd
     faulthandler.enable(file=fd, all_threads=True)
     faulthandler.register(signal.SIGUSR1, file=fd, all_threads=True)
-
-
-def renice(value: int) -> None:
-    if value:
-        os.nice(value)
-
-
-def reseed() -> None:
-    """Give this process its own random numbers: forked siblings share the parent's state."""
-    random.seed()
-    numpy = sys.modules.get("numpy")
-    if numpy is not None:
-        numpy.random.seed()
 
 
 def exists(pid: int) -> bool:

@@ -1,14 +1,14 @@
 """The zygote: imports the app once and forks workers and the scheduler from it.
 
 `python -m taskqd.worker.zygote`, started by the master with a `ChildContext` in its environment.
-It runs in one thread and holds no connection: whatever a fork would break is looked for after the
-import and told to the master.
+It runs in one thread and holds no connection.  Whatever user code has left that a fork would break is
+looked for before every fork and told to the master; where threads would be lost, children are new
+interpreters instead.
 """
 
 from __future__ import annotations
 
 import gc
-import mmap
 import os
 import signal
 import socket
@@ -18,12 +18,8 @@ import traceback
 
 import msgspec
 
-from taskqd import board
 from taskqd.app import App
-from taskqd.board import Board
 from taskqd.errors import ConfigError
-from taskqd.job import clip
-from taskqd.loading import load_app
 from taskqd.messages import (
     CONTEXT_ENV,
     ChildContext,
@@ -34,16 +30,18 @@ from taskqd.messages import (
     LoadFailed,
     Message,
     Spawn,
+    Unsafe,
     decode_to_zygote,
     encode,
 )
 from taskqd.settings import Settings, decode
 from taskqd.storage import mask_url
-from taskqd.storage.drivers import preload as preload_storage
 
-from . import hygiene, kinds, process, sources
+from . import fresh, process, sources
 from .birth import Family, Newborn
 from .channel import receive_with_fds
+from .family import load_family, one_line
+from .hygiene import Hygiene
 from .main import live
 from .title import Title
 
@@ -58,10 +56,11 @@ def main() -> int:
     gc.disable()
     Title(f"zygote {context.generation}")
     channel = socket.socket(fileno=context.channel_fd)
+    cwd = os.getcwd()
     family = _load(context, channel)
     if family is None:
         return EXIT_LOAD
-    born = serve(family, channel)
+    born = serve(family, channel, cwd)
     if born is None:
         return 0
     # Only here, with the loop unwound, does a child begin its own life: its stack is as deep as
@@ -86,23 +85,18 @@ def _load(context: ChildContext, channel: socket.socket) -> Family | None:
     settings = decode(context.settings)
     started = time.monotonic()
     try:
-        app = _import(settings)
-        # What every child needs is imported here: its pages are shared, and a child boots at once.
-        preload_storage(app.storage_url)
-        kinds.preload(settings.workers)
+        family = load_family(context)
     except BaseException as error:
         _report_files(settings, channel, error)
-        _say(channel, LoadFailed("import", _one_line(error), _traceback(error)))
+        _say(channel, LoadFailed("import", one_line(error), _traceback(error)))
         return None
-    app.run_hooks("before_fork")
-    family = Family(context, settings, app, _map_board(context))
-    unsafe = hygiene.unsafe((context.channel_fd, context.board_fd))
+    family.app.run_hooks("before_fork")
     gc.collect()
     # Nothing that lives now is ever collected or written to by a collection, so the pages stay
     # shared with the children.
     gc.freeze()
     _report_files(settings, channel)
-    _say(channel, _loaded(app, (time.monotonic() - started) * 1000, unsafe))
+    _say(channel, _loaded(family.app, (time.monotonic() - started) * 1000))
     return family
 
 
@@ -114,19 +108,7 @@ def _report_files(
             _say(channel, report)
 
 
-def _import(settings: Settings) -> App:
-    if settings.reload:
-        # It is trusted by the second, and who edits is faster.
-        sys.dont_write_bytecode = True
-    cwd = os.getcwd()
-    if cwd not in sys.path:
-        sys.path.insert(0, cwd)
-    app = load_app(settings.app)
-    app.adopt(settings.storage, settings.limits, settings.scheduler)
-    return app
-
-
-def _loaded(app: App, import_ms: float, unsafe: tuple[str, ...]) -> Loaded:
+def _loaded(app: App, import_ms: float) -> Loaded:
     return Loaded(
         app_name=app.name,
         storage_url=mask_url(app.storage_url),
@@ -134,14 +116,7 @@ def _loaded(app: App, import_ms: float, unsafe: tuple[str, ...]) -> Loaded:
         queues=app.queues,
         periodic=len(app.periodic_tasks),
         import_ms=round(import_ms, 1),
-        unsafe=unsafe,
     )
-
-
-def _one_line(error: BaseException) -> str:
-    if isinstance(error, ConfigError):
-        return clip(str(error))
-    return clip(f"{type(error).__name__}: {error}")
 
 
 def _traceback(error: BaseException) -> str:
@@ -151,18 +126,17 @@ def _traceback(error: BaseException) -> str:
     return "".join(traceback.format_exception(error))[-16_000:]
 
 
-def _map_board(context: ChildContext) -> Board:
-    rows, slots = context.board_rows, context.board_slots
-    memory = mmap.mmap(context.board_fd, board.size(rows, slots))
-    os.close(context.board_fd)
-    return Board(memoryview(memory), rows, slots)
-
-
 # -- serving -----------------------------------------------------------------------------------
 
 
-def serve(family: Family, channel: socket.socket) -> Newborn | None:
-    """Fork a child for each Spawn.  Returns in a child with its birth, in the zygote at its end."""
+def serve(family: Family, channel: socket.socket, cwd: str) -> Newborn | None:
+    """Bring a child into the world for each Spawn.
+
+    Returns in a forked child with its birth, in the zygote at its end.  `cwd`: where new
+    interpreters begin.
+    """
+    hygiene = Hygiene((channel.fileno(), family.context.board_fd), process.trial_fork)
+    forks(family, hygiene, channel, [])
     while True:
         packet, fds = receive_with_fds(channel)
         if not packet:
@@ -171,7 +145,10 @@ def serve(family: Family, channel: socket.socket) -> Newborn | None:
         if isinstance(message, Exit):
             return None
         try:
-            pid = process.double_fork()
+            if forks(family, hygiene, channel, fds):
+                pid = process.double_fork()
+            else:
+                pid = fresh.start(family.context, message, cwd, fds, os.environ)
         except process.ForkError as error:
             _say(channel, ForkFailed(message.worker_id, str(error)))
             pid = -1
@@ -183,9 +160,21 @@ def serve(family: Family, channel: socket.socket) -> Newborn | None:
             _say(channel, Forked(message.worker_id, pid))
 
 
+def forks(family: Family, hygiene: Hygiene, channel: socket.socket, fds: list[int]) -> bool:
+    """Return whether children are forked, and not started as new interpreters; tell of what a fork
+    breaks."""
+    wanted = family.settings.workers.fork
+    found = hygiene.look(fds)
+    does = wanted == "always" or (wanted == "safe" and not found.threads)
+    if news := hygiene.news(found):
+        _say(channel, Unsafe(news, forks=does))
+    return does
+
+
 def _born(family: Family, spawn: Spawn, zygote_channel: socket.socket, fds: list[int]) -> Newborn:
     """Keep of the zygote's descriptors only what is this child's."""
     zygote_channel.close()
+    os.close(family.context.board_fd)
     channel_fd, stacks_fd = fds
     return Newborn(family, spawn, socket.socket(fileno=channel_fd), stacks_fd)
 

@@ -23,6 +23,7 @@ from taskqd.messages import (
     Ready,
     Role,
     StorageLost,
+    Unsafe,
     encode,
 )
 from taskqd.settings import Settings, StorageSettings
@@ -78,7 +79,6 @@ def test_the_zygote_tells_what_it_has_loaded(tmp_path: Path) -> None:
     assert loaded.app_name == "shop"
     assert loaded.tasks == 1
     assert loaded.queues == ("sums",)
-    assert loaded.unsafe == ()
     assert "secret" not in loaded.storage_url
 
 
@@ -114,9 +114,11 @@ def test_what_a_fork_would_break_is_named(tmp_path: Path) -> None:
     """,
     )
     with ZygoteRig(settings(), tmp_path) as rig:
-        unsafe = rig.hear(Loaded).unsafe
-    assert "thread metrics-pusher" in unsafe
-    assert any("connected to ('127.0.0.1'" in name for name in unsafe)
+        rig.hear(Loaded)
+        unsafe = rig.hear(Unsafe)
+    assert not unsafe.forks
+    assert "thread metrics-pusher" in unsafe.offenders
+    assert any("connected to ('127.0.0.1'" in name for name in unsafe.offenders)
 
 
 def test_the_context_is_hidden_from_user_code(tmp_path: Path) -> None:
