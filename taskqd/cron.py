@@ -2,8 +2,8 @@
 
 Two rules: `every` ticks at multiples of its period since the epoch, so all daemons agree without
 talking; `crontab` ticks by the calendar of a time zone, by the rules of Debian's cron where clocks
-change (a job of the hour that is skipped runs right after the gap; one of the hour that comes
-twice runs once, unless its hour field is `*`).
+change: a job at a fixed time that is skipped runs right after the gap, one at a time that comes
+twice runs once; with a minute or hour field that begins with `*` it goes by the clock as it is.
 """
 
 from __future__ import annotations
@@ -79,19 +79,47 @@ class crontab:  # noqa: N801 - written like a function where it is used
     ) -> None:
         self.expression = _expression(minute, hour, day, month, day_of_week, second)
         try:
-            CronSim(self.expression, datetime(2026, 1, 1, tzinfo=UTC))
+            parsed = CronSim(self.expression, datetime(2026, 1, 1, tzinfo=UTC))
         except (CronSimError, ValueError) as error:
             raise ConfigError(f"crontab {clip(repr(self.expression))}: {error}") from None
+        self._minutes, self._seconds_ms = self.expression, [0]
+        fields = self.expression.split()
+        if len(fields) == 6 and not (fields[1].startswith("*") or fields[2].startswith("*")):
+            # A fixed time: which minutes it has is told by the rules for those, with their quirks.
+            self._minutes = " ".join(fields[1:])
+            self._seconds_ms = sorted(second * 1000 for second in parsed.seconds)
+        self._known: tuple[tzinfo, int, int | None] = (UTC, 0, 0)
+        """Zone, a time, and the first tick after it: the scheduler asks for it again and again."""
 
     def next_after(self, ms: int, zone: tzinfo = UTC) -> int | None:
-        start = datetime.fromtimestamp(ms / 1000, UTC).astimezone(zone)
-        try:
-            return round(next(CronSim(self.expression, start)).timestamp() * 1000)
-        except StopIteration:
-            return None
+        of, since_ms, tick_ms = self._known
+        if of is zone and since_ms <= ms and (tick_ms is None or ms < tick_ms):
+            return tick_ms
+        tick_ms = self._find(ms, zone)
+        self._known = zone, ms, tick_ms
+        return tick_ms
+
+    def _find(self, ms: int, zone: tzinfo) -> int | None:
+        if self._seconds_ms == [0]:
+            return _next(self._minutes, ms, zone)
+        minute_ms = _next(self._minutes, ms // 60_000 * 60_000 - 1, zone)
+        while minute_ms is not None:
+            for second_ms in self._seconds_ms:
+                if minute_ms + second_ms > ms:
+                    return minute_ms + second_ms
+            minute_ms = _next(self._minutes, minute_ms, zone)
+        return None
 
     def __repr__(self) -> str:
         return f"crontab({self.expression!r})"
+
+
+def _next(expression: str, ms: int, zone: tzinfo) -> int | None:
+    start = datetime.fromtimestamp(ms / 1000, UTC).astimezone(zone)
+    try:
+        return round(next(CronSim(expression, start)).timestamp() * 1000)
+    except StopIteration:
+        return None
 
 
 def _expression(

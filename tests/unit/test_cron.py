@@ -75,6 +75,42 @@ def test_job_of_each_quarter_runs_through_the_repeated_hour() -> None:
     ]
 
 
+def test_seconds_of_a_fixed_time_follow_the_same_rules_where_clocks_change() -> None:
+    def seconds(rule: crontab, start: str, count: int) -> list[str]:
+        zone, at, found = zone_of("America/New_York"), ms(start), []
+        for _ in range(count):
+            at = rule.next_after(at, zone) or 0
+            found.append(datetime.fromtimestamp(at / 1000, UTC).isoformat()[5:19])
+        return found
+
+    skipped = crontab("5,35 30 2 * * *")
+    assert seconds(skipped, "2026-03-07T12:00+00:00", 3) == [
+        "03-08T07:00:05", "03-08T07:00:35", "03-09T06:30:05",
+    ]  # fmt: skip
+    twice = crontab(minute=30, hour=1, second="5,35")
+    assert seconds(twice, "2026-11-01T05:30:05+00:00", 3) == [
+        "11-01T05:30:35", "11-02T06:30:05", "11-02T06:30:35",
+    ]  # fmt: skip
+    assert seconds(crontab("0 30 2 * * *"), "2026-03-07T12:00+00:00", 1) == ["03-08T07:00:00"]
+
+
+def test_a_step_in_the_hour_or_minute_goes_by_the_clock_as_it_is() -> None:
+    assert ticks(crontab("*/30 2 * * *"), "2026-03-08T00:00+00:00", "America/New_York", 1) == [
+        "2026-03-09T06:00"
+    ]
+    assert ticks(crontab("30 */1 * * *"), "2026-11-01T05:00+00:00", "America/New_York", 3) == [
+        "2026-11-01T05:30", "2026-11-01T06:30", "2026-11-01T07:30",
+    ]  # fmt: skip
+
+
+def test_asking_again_gives_the_same_tick_in_any_order_and_zone() -> None:
+    rule, fresh = crontab("30 2 * * *"), lambda: crontab("30 2 * * *")
+    for at in ("2026-03-08T06:59", "2026-03-07T08:00", "2026-03-08T06:59", "2026-03-08T07:00"):
+        for name in ("America/New_York", "Europe/Rome", "America/New_York"):
+            when, zone = ms(f"{at}+00:00"), zone_of(name)
+            assert rule.next_after(when, zone) == fresh().next_after(when, zone)
+
+
 def test_unknown_zone_is_refused_by_name() -> None:
     with pytest.raises(ConfigError, match="Europe/Roma"):
         zone_of("Europe/Roma")
