@@ -11,7 +11,7 @@ from taskqd.messages import (
     TakeBack,
 )
 
-from . import actions, watch
+from . import actions, stop, watch
 from .actions import Action
 from .births import Births
 from .fleet import Child, Debt, Stop
@@ -90,7 +90,9 @@ class Hands:
         child = self._child(worker_id)
         child.interrupted = True
         self.ask_stacks(child)
-        self._house.lines.tell(worker_id, messages.Interrupt())
+        assert child.line is not None
+        patience_s = stop.patience_s(child.line, self._house.clock())
+        self._house.lines.tell(worker_id, messages.Interrupt(round(patience_s, 3)))
 
     def _condemn(
         self,

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 TAIL_S = 5.0
 LEAST_TAIL_S = 0.5
+_PATIENCE = 0.6
 _END = 0.92
 """The end of the tail leaves a little of the grace for the exit itself."""
 
@@ -62,6 +63,11 @@ def cut(line: Timeline, now_s: float) -> Timeline:
         min(line.retire_s, now_s + 0.4 * tail_s),
         min(line.end_s, now_s + 0.6 * tail_s),
     )
+
+
+def patience_s(line: Timeline, now_s: float) -> float:
+    """Return how long interrupted jobs may take to end by themselves; the worker needs a rest."""
+    return max(0.0, (line.take_back_s - now_s) * _PATIENCE)
 
 
 def _tail(begin_s: float, interrupt_s: float, tail_s: float) -> Timeline:

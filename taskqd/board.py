@@ -17,7 +17,8 @@ from typing import NamedTuple
 HEADER = struct.Struct("<QQQQ")
 """layout version, rows, slots in a row, unused"""
 ROW = struct.Struct("<QQQQQQQQ")
-"""beat_ns, pid, jobs done, jobs failed, jobs retried, jobs interrupted, ready, unused"""
+"""beat_ns, pid, jobs done, jobs failed, jobs retried, jobs interrupted, ready,
+token of a job that was asked to stop (0: none)"""
 SLOT = struct.Struct("<QQQ40s64s")
 """token (0: idle), started_ns, deadline_ns (0: none), job id, task (both clipped)"""
 FACTS = struct.Struct("<QQ40s64s")
@@ -25,7 +26,7 @@ FACTS = struct.Struct("<QQ40s64s")
 WORD_BYTES = 8
 VERSION = 1
 
-BEAT, PID, DONE, FAILED, RETRIED, INTERRUPTED, READY = range(7)
+BEAT, PID, DONE, FAILED, RETRIED, INTERRUPTED, READY, REVOKED = range(8)
 
 
 class SlotView(NamedTuple):

@@ -6,7 +6,7 @@ Kept in a context variable, so each thread, greenlet and coroutine sees its own.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -40,6 +40,19 @@ class Place(Protocol):
     def end(self) -> None: ...
 
     @property
+    def revoked(self) -> bool:
+        """The job itself was asked to stop."""
+        ...
+
+    def limit(self, seconds: float, message: str) -> None:
+        """Have TaskTimeout raised in the job after so many seconds, where this kind can."""
+        ...
+
+    async def watched(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Await the job's coroutine, so that it can be stopped."""
+        ...
+
+    @property
     def async_runner(self) -> asyncio.Runner:
         """The event loop of this slot, for `async def` tasks in kinds without a loop."""
         ...
@@ -54,6 +67,7 @@ class CurrentJob:
         "_lease",
         "_marks",
         "_notes",
+        "_over",
         "_place",
         "_soft_deadline",
         "_started",
@@ -76,6 +90,7 @@ class CurrentJob:
         self._place = place
         self._started = started
         self._soft_deadline: float | None = None
+        self._over = ""
 
     def __repr__(self) -> str:
         return f"<job {self.id} {self.task} attempt {self.attempt}>"
@@ -140,8 +155,13 @@ class CurrentJob:
 
     @property
     def stopping(self) -> bool:
-        """The worker is draining: save what is worth saving and return."""
+        """The worker is draining, or the job was revoked: save what is worth saving and return."""
         return self._place.stopping
+
+    @property
+    def revoked(self) -> bool:
+        """The job itself was asked to stop: it will not run again."""
+        return self._place.revoked
 
     @property
     def seconds_left(self) -> float:
@@ -149,14 +169,14 @@ class CurrentJob:
         return self._place.seconds_left()
 
     def check(self) -> None:
-        """Raise JobInterrupted if the worker is stopping: call it where stopping is safe.
+        """Raise JobInterrupted if the job should stop: call it where stopping is safe.
 
         Raises TaskTimeout once the job's `soft_timeout` is over.
         """
         if self._place.stopping:
             raise JobInterrupted
         if self._soft_deadline is not None and monotonic_s() > self._soft_deadline:
-            raise TaskTimeout(f"{self.task}: soft_timeout is over")
+            raise TaskTimeout(self._over)
 
     # -- what is kept with the job -----------------------------------------------------------
 

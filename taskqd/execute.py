@@ -91,7 +91,7 @@ class Runner:
         job = self._begin(opened, place, started)
         token = _current.set(job)
         try:
-            value = await self._acall(opened, job)
+            value = await self._acall(opened, job, place)
         except BaseException as error:
             return self._raised(opened, job, error, started)
         else:
@@ -149,6 +149,8 @@ class Runner:
             self._some_ack_each = True
         if options.soft_timeout is not None:
             job._soft_deadline = started + options.soft_timeout
+            job._over = f"ran longer than its soft_timeout of {options.soft_timeout:g} s"
+            place.limit(options.soft_timeout, job._over)
         place.begin(lease.token, lease.id, opened.envelope.t, options.timeout)
         if self._tells_start:
             self._log.emit(events.JOB_STARTED, **facts_of(job))
@@ -169,14 +171,16 @@ class Runner:
         value = opened.task.function(*opened.args, **opened.kwargs)
         if opened.task.is_async:
             # A runner of its own keeps the context of its first job, and with it `current_job`.
-            value = place.async_runner.run(value, context=copy_context())
+            _limit_coroutine(opened, place)
+            value = place.async_runner.run(place.watched(value), context=copy_context())
         return value
 
-    async def _acall(self, opened: Opened, job: CurrentJob) -> Any:
+    async def _acall(self, opened: Opened, job: CurrentJob, place: Place) -> Any:
         self._before(opened, job)
         function = opened.task.function
         if opened.task.is_async:
-            return await function(*opened.args, **opened.kwargs)
+            _limit_coroutine(opened, place)
+            return await place.watched(function(*opened.args, **opened.kwargs))
         return await asyncio.to_thread(function, *opened.args, **opened.kwargs)
 
     def _before(self, opened: Opened, job: CurrentJob) -> None:
@@ -209,6 +213,8 @@ class Runner:
         if isinstance(error, JobInterrupted) or (
             isinstance(error, asyncio.CancelledError) and job.stopping
         ):
+            if job.revoked:
+                return self._revoked(opened, job)
             return self._ends.interrupt(
                 opened.lease, opened.marks, opened.options, opened.envelope.t
             )
@@ -219,9 +225,17 @@ class Runner:
         reason = Reason.TIMEOUT if isinstance(error, TaskTimeout) else Reason.FAILED
         failures = opened.marks.failures + 1
         if may_retry(opened.options, failures, error):
+            if job.revoked:
+                return self._revoked(opened, job)
             delay_s = retry_delay_s(opened.options, failures, random.random())
             return self._ends.retry(opened, job, error, started, delay_s, failures)
         return self._ends.fail(opened, job, error, started, reason)
+
+    def _revoked(self, opened: Opened, job: CurrentJob) -> Outcome:
+        """The job was asked to stop and did: it has no other attempt."""
+        return self._ends.cancel(
+            opened.lease, opened.envelope, opened.marks, opened.options, Reason.REVOKED, job
+        )
 
     def _locked(
         self, opened: Opened, job: CurrentJob, error: BaseException, delay_ms: int
@@ -251,6 +265,12 @@ class Runner:
             error=describe(error),
             traceback=trace_of(error),
         )
+
+
+def _limit_coroutine(opened: Opened, place: Place) -> None:
+    """A coroutine can be cancelled, so its `timeout` need not cost its worker."""
+    if (timeout_s := opened.options.timeout) is not None:
+        place.limit(timeout_s, f"ran longer than its timeout of {timeout_s:g} s")
 
 
 _LOCKED_MS = (500, 1500)

@@ -7,7 +7,7 @@ import traceback
 from types import TracebackType
 
 _TEXT_CHARS_MAX = 16_000
-_OUR_FOLDER = os.path.dirname(__file__)
+OUR_FOLDER = os.path.dirname(__file__) + os.sep
 
 
 def describe(error: BaseException) -> str:
@@ -45,6 +45,6 @@ def trace_of(error: BaseException) -> str:
 def _users_part(error: BaseException) -> TracebackType | None:
     """Return the traceback from the user's first frame on."""
     trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OUR_FOLDER):
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(OUR_FOLDER):
         trace = trace.tb_next
     return trace or error.__traceback__

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from collections.abc import Coroutine
+from typing import Any, Protocol
 
 import msgspec
 
@@ -33,6 +34,7 @@ class CallersPlace:
     """The caller's thread as a slot."""
 
     stopping = False
+    revoked = False
     worker = _WORKER
 
     def __init__(self) -> None:
@@ -46,6 +48,12 @@ class CallersPlace:
 
     def end(self) -> None:
         pass
+
+    def limit(self, seconds: float, message: str) -> None:
+        """Nobody stops what the caller runs in its own thread; `check` does."""
+
+    async def watched(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        return await coroutine
 
     @property
     def async_runner(self) -> asyncio.Runner:

@@ -175,7 +175,11 @@ class Drain(Message, frozen=True):
 
 
 class Interrupt(Message, frozen=True):
-    """Requeue what still runs as interrupted (fenced), settle what is finished, say Drained."""
+    """Raise JobInterrupted in what still runs, where that is safe; requeue as interrupted (fenced)
+    what has not ended after `patience_s`, settle what is finished, say Drained.
+    """
+
+    patience_s: float = 0.0
 
 
 class Quiet(Message, frozen=True):

@@ -17,9 +17,9 @@ from threading import Event
 
 from taskqd.board import Row
 from taskqd.clock import monotonic_ns
-from taskqd.job import Lease, Outcome
+from taskqd.job import Lease
 
-from .slots import Handover, JobRunner, SlotPlace, Usage, total
+from .slots import Handover, JobRunner, SlotPlace, Usage, interrupt_all, total
 from .stopping import Stopping
 
 
@@ -35,7 +35,6 @@ class AsyncioSlots(Handover):
         self._started = Event()
         self._idle: deque[asyncio.Future[None]] = deque()
         """Slots that wait for a job; of the loop's thread only."""
-        self._running: set[asyncio.Task[Outcome]] = set()
 
     def run(self) -> None:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -65,10 +64,7 @@ class AsyncioSlots(Handover):
     async def _run_one(self, lease: Lease, place: SlotPlace) -> None:
         place.take(lease)
         started_ns = monotonic_ns()
-        running = asyncio.create_task(self._runner.arun(lease, place))
-        self._running.add(running)
-        outcome = await running
-        self._running.discard(running)
+        outcome = await asyncio.create_task(self._runner.arun(lease, place))
         place.ran_ns += monotonic_ns() - started_ns
         place.jobs += 1
         if self._runner.acks_each(lease):
@@ -91,9 +87,9 @@ class AsyncioSlots(Handover):
         super().close(slots or self.capacity)
         self._on_loop(self._wake)
 
-    def interrupt(self) -> None:
-        """Cancel the running coroutines: their `finally` blocks run."""
-        self._on_loop(lambda: [task.cancel() for task in self._running])
+    def interrupt(self) -> bool:
+        """Cancel the running coroutines; plain code in a thread looks at `stopping` itself."""
+        return interrupt_all(self._places)
 
     def _on_loop(self, call: Callable[[], object]) -> None:
         self._started.wait()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from taskqd import board
 from taskqd.board import Row
 from taskqd.job import Lease
 
+from . import process
 from .slots import Handover, JobRunner, SlotPlace, Usage
 from .stopping import Stopping
 
@@ -18,10 +20,14 @@ class ProcessSlot(Handover):
 
     def __init__(self, row: Row, capacity: int, stopping: Stopping, runner: JobRunner) -> None:
         super().__init__()
+        self._row = row
         self._place = SlotPlace(row, 0, stopping)
         self._runner = runner
 
     def run(self) -> None:
+        halts = self._place.halts
+        if process.on_poke(lambda _number, frame: halts.deliver(frame)):
+            halts.poke = process.poke_main_thread
         self.serve(self._place, self._runner)
 
     def running(self) -> list[Lease]:
@@ -36,6 +42,10 @@ class ProcessSlot(Handover):
 
     def stop(self, job_ids: Collection[str]) -> None:
         self._place.stop(job_ids)
+        lease = self._place.lease
+        if lease is not None and lease.id in job_ids:
+            # The master waits a while for it to end, and then ends it with its process.
+            self._row.set(board.REVOKED, lease.token)
 
-    def interrupt(self) -> None:
-        """Nothing can safely stop a thread in a user's code: jobs look at `stopping` themselves."""
+    def interrupt(self) -> bool:
+        return self._place.interrupt()

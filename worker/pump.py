@@ -11,7 +11,7 @@ import random
 import select
 
 from taskqd import board, messages
-from taskqd.clock import monotonic_ns, monotonic_s
+from taskqd.clock import monotonic_s
 from taskqd.errors import NodeExpired, StorageError
 from taskqd.storage.base import Storage
 
@@ -20,10 +20,11 @@ from .desk import Desk
 from .doorbell import Doorbell
 from .outage import Outage
 from .post import Orders, Post
+from .shown import Shown
 from .slots import JobRunner, Slots
 
-BEAT_S = 1.0
 HEAR_S = 1.0
+PATIENCE_S = 0.5
 BURST_LOOK_S = 0.2
 
 
@@ -40,12 +41,14 @@ class Pump:
         self._outage = Outage(random.uniform)
         self._poll = select.epoll()
         self._doorbell = Doorbell(lambda: storage.bell(post.worker_id, orders.queues), self._poll)
+        self._shown = Shown(post)
         self._ready = False
         self._quiet = False
         self._interrupt_at_s = math.inf
+        self._patience_s: float | None = PATIENCE_S
+        """From JobInterrupted to the end of who ignores it; None: it was raised."""
         self._told_lost = False
         self._look_at_s = 0.0
-        self._beat_at_s = 0.0
         self.over = False
         self.exit_code = 0
         self.interrupted = False
@@ -61,7 +64,7 @@ class Pump:
         self._listen()  # what came while the worker booted
         while not self.over:
             now_s = monotonic_s()
-            self._beat(now_s)
+            self._shown.beat(now_s, self._slots, self._desk)
             self._desk.collect(now_s)
             self._act(now_s)
             if not self.over:
@@ -70,7 +73,7 @@ class Pump:
         self._poll.close()
 
     def _act(self, now_s: float) -> None:
-        if now_s >= self._interrupt_at_s:
+        if now_s >= self._interrupt_at_s and not self._raises_interrupt(now_s):
             self._interrupt()
             return
         if self._outage.lasts and now_s < self._outage.retry_at_s:
@@ -166,7 +169,7 @@ class Pump:
 
     def _sleep(self) -> None:
         now_s = monotonic_s()
-        wake_s = min(self._beat_at_s, self._interrupt_at_s, self._next_look_s(now_s))
+        wake_s = min(self._shown.beat_at_s, self._interrupt_at_s, self._next_look_s(now_s))
         for fd, _ in self._poll.poll(max(0.0, wake_s - now_s)):
             if fd == self._post.channel.fileno():
                 self._listen()
@@ -216,7 +219,8 @@ class Pump:
         match message:
             case messages.Drain(grace_s):
                 self._stop(grace_s)
-            case messages.Interrupt():
+            case messages.Interrupt(patience_s):
+                self._patience_s = patience_s
                 self._interrupt_at_s = 0.0
             case messages.Quiet():
                 self._quiet = True
@@ -252,10 +256,17 @@ class Pump:
         """Burst: this worker found nothing to do; are all workers of this node done?"""
         return self._orders.burst and self._stock.dry and not self._stock.in_slots
 
+    def _raises_interrupt(self, now_s: float) -> bool:
+        """Ask jobs by an exception to end; True: some may do so now, and are waited for."""
+        patience_s, self._patience_s = self._patience_s, None
+        if patience_s is None:
+            return False
+        self._post.stopping.begin(0.0)
+        self._interrupt_at_s = now_s + patience_s
+        return bool(self._slots.interrupt()) and patience_s > 0
+
     def _interrupt(self) -> None:
         """Requeue what runs, settle what is finished, and end at once."""
-        self._post.stopping.begin(0.0)
-        self._slots.interrupt()
         self.interrupted = True
         try:
             self._desk.give_back_all(after_outage=self._outage.lasts)
@@ -275,20 +286,3 @@ class Pump:
         self._post.channel.send(
             messages.Drained(self._desk.finished, self._desk.handed_back, interrupted)
         )
-
-    # -- what others see ---------------------------------------------------------------------
-
-    def _beat(self, now_s: float) -> None:
-        self._post.row.set(board.BEAT, monotonic_ns())
-        if now_s < self._beat_at_s:
-            return
-        self._beat_at_s = now_s + BEAT_S
-        self._desk.share = 2 * max(1, self._serving())
-        self._post.channel.flush()
-        task = self._slots.task()
-        self._post.title.show(f"[busy] {task}" if task else "[idle]")
-
-    def _serving(self) -> int:
-        """Return how many workers of this node serve."""
-        rows = range(self._post.workers_max)
-        return sum(self._post.board.row(number).get(board.READY) for number in rows)

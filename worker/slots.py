@@ -7,7 +7,6 @@ talk to the storage.
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
@@ -20,6 +19,7 @@ from taskqd.clock import monotonic_ns
 from taskqd.current import Place
 from taskqd.job import Lease, Outcome
 
+from .place import SlotPlace
 from .stopping import Stopping
 
 
@@ -101,80 +101,16 @@ class Slots(Protocol):
         """Ask those of these jobs that run to stop."""
         ...
 
-    def interrupt(self) -> None:
-        """Stop the running jobs where this kind can do so safely; return at once."""
+    def interrupt(self) -> bool | None:
+        """Have JobInterrupted raised in the running jobs where this kind can do so safely.
+
+        Returns at once, True if any of them may now end by itself.
+        """
         ...
 
     def close(self) -> None:
         """Make `run` return once the running jobs have ended."""
         ...
-
-
-class SlotPlace:
-    """One slot as the job that it runs sees it (`taskqd.current.Place`), and its running tally."""
-
-    def __init__(self, row: Row, number: int, stopping: Stopping) -> None:
-        self._row = row
-        self._number = number
-        self._stopping = stopping
-        self._asked = ""
-        """Id of the job that was asked to stop."""
-        self._async_runner: asyncio.Runner | None = None
-        self.lease: Lease | None = None
-        """What runs here."""
-        self.task = ""
-        self.jobs = 0
-        self.ran_ns = 0
-        self.acked: Event | None = None
-        """Made for the first job with `ack="each"`: set once its outcome is settled."""
-
-    @property
-    def worker(self) -> str:
-        return self._stopping.worker
-
-    @property
-    def stopping(self) -> bool:
-        lease = self.lease
-        return self._stopping.stopping or (lease is not None and lease.id == self._asked)
-
-    def stop(self, job_ids: Collection[str]) -> None:
-        lease = self.lease
-        if lease is not None and lease.id in job_ids:
-            self._asked = lease.id
-
-    def seconds_left(self) -> float:
-        return self._stopping.seconds_left()
-
-    def take(self, lease: Lease) -> None:
-        """Post the job before its record is looked at: decoding may run a user's code."""
-        self.lease = lease
-        self._row.begin(self._number, lease.token, monotonic_ns(), 0, lease.id, "")
-
-    def leave(self) -> None:
-        """Post that nothing runs here."""
-        self._row.end(self._number)
-
-    def begin(self, token: int, job_id: str, task: str, timeout_s: float | None) -> None:
-        started_ns = monotonic_ns()
-        deadline_ns = 0 if timeout_s is None else started_ns + int(timeout_s * 1e9)
-        self.task = task
-        self._row.begin(self._number, token, started_ns, deadline_ns, job_id, task)
-
-    def end(self) -> None:
-        """Its outcome is not handed over yet, so the board goes on to show the job."""
-        self.task = ""
-
-    @property
-    def async_runner(self) -> asyncio.Runner:
-        """An event loop for `async def` tasks; made when first asked for, closed with the slot."""
-        if self._async_runner is None:
-            self._async_runner = asyncio.Runner()
-        return self._async_runner
-
-    def close(self) -> None:
-        if self._async_runner is not None:
-            self._async_runner.close()
-            self._async_runner = None
 
 
 class Handover:
@@ -283,4 +219,20 @@ def total(places: Sequence[SlotPlace]) -> Usage:
     return Usage(sum(place.jobs for place in places), sum(place.ran_ns for place in places))
 
 
+def interrupt_all(places: Sequence[SlotPlace]) -> bool:
+    """Have JobInterrupted raised in all of them; returns whether it can be in any."""
+    return sum(place.interrupt() for place in places) > 0
+
+
 MakeSlots = Callable[[Row, int, Stopping, JobRunner], Slots]
+
+__all__ = [
+    "Handover",
+    "JobRunner",
+    "MakeSlots",
+    "SlotPlace",
+    "Slots",
+    "Usage",
+    "interrupt_all",
+    "total",
+]

@@ -6,6 +6,8 @@ import math
 
 from taskqd.clock import monotonic_s
 
+from .alarm import Alarm
+
 
 class Stopping:
     """Written by the pump, read by jobs in any thread."""
@@ -15,6 +17,8 @@ class Stopping:
         self.stopping = False
         self.deadline_s = math.inf
         """On the monotonic clock."""
+        self.alarm = Alarm()
+        """Stops single jobs."""
 
     def begin(self, grace_s: float) -> None:
         """Say that jobs have `grace_s` left.  A shorter grace overrides a longer one."""

@@ -10,7 +10,7 @@ from taskqd.board import Row
 from taskqd.job import Lease
 
 from . import process
-from .slots import Handover, JobRunner, SlotPlace, Usage, total
+from .slots import Handover, JobRunner, SlotPlace, Usage, interrupt_all, total
 from .stopping import Stopping
 
 
@@ -59,5 +59,6 @@ class ThreadSlots(Handover):
         for place in self._places:
             place.stop(job_ids)
 
-    def interrupt(self) -> None:
-        """Nothing can safely stop a thread in a user's code: jobs look at `stopping` themselves."""
+    def interrupt(self) -> bool:
+        """Cancel coroutines; plain code in a thread looks at `stopping` itself."""
+        return interrupt_all(self._places)

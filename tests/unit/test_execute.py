@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Coroutine
 from typing import Any
 
 import pytest
@@ -32,6 +33,8 @@ class PlainPlace:
         self.began: list[str] = []
         self.ended = 0
         self.stopping = False
+        self.revoked = False
+        self.limits: list[tuple[float, str]] = []
         self.worker = ""
         self._runner: asyncio.Runner | None = None
 
@@ -43,6 +46,12 @@ class PlainPlace:
 
     def end(self) -> None:
         self.ended += 1
+
+    def limit(self, seconds: float, message: str) -> None:
+        self.limits.append((seconds, message))
+
+    async def watched(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        return await coroutine
 
     @property
     def async_runner(self) -> asyncio.Runner:
