@@ -69,10 +69,11 @@ class Coroner:
         fleet, house = self._fleet, self._house
         judged = self._judge(child, death)
         held = watch.running(house.board, child.number)
+        stack = house.lines.take_stack(child.worker_id)
         if child.role == "worker" and not child.drained and not child.taken_back:
             how, text = verdict.owed(judged, held, child.late, interrupted=child.interrupted)
-            self._hands.owe(child, how, text)
-        self._report(child, death, judged, held)
+            self._hands.owe(child, how, verdict.with_stack(text, stack or child.last_stack))
+        self._report(child, death, judged, held, stack)
         self._settle_counters(child, judged)
         if child.ready_s is None and (held or house.board.row(child.number).get(board.READY)):
             # It served, and a job killed it before it could say so.
@@ -105,8 +106,8 @@ class Coroner:
         death: Death | None,
         judged: Verdict,
         held: list[SlotView],
+        stack: str,
     ) -> None:
-        stack = self._house.lines.take_stack(child.worker_id)
         facts = {
             "worker": child.name,
             "generation": child.generation,

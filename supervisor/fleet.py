@@ -74,6 +74,8 @@ class Child:
     stacks_at_s: float | None = None
     """When the stacks that it was asked for can be read."""
     stacks_insisted: bool = False
+    last_stack: str = ""
+    """What it was doing when it was condemned."""
 
     def feel(self, event: Event, now_s: float) -> bool:
         """Change the state as the law says; False if the event changes nothing."""
@@ -162,6 +164,10 @@ class Seen:
     """A job past its deadline, at first sight."""
     overdue: SlotView | None = None
     """The same, seen twice."""
+    revoked: SlotView | None = None
+    """A job that was asked to stop and runs."""
+    revoked_ns: int = 0
+    """When that was first seen."""
     only_late: bool = False
     """It runs nothing but jobs past their deadlines."""
 

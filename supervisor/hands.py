@@ -131,6 +131,7 @@ class Hands:
         child.stacks_at_s = None
         held = watch.running(self._house.board, child.number)
         job = held[0] if held else None
+        child.last_stack = self._house.lines.take_stack(child.worker_id)
         self._house.log.emit(
             events.WORKER_HUNG,
             worker=child.name,
@@ -140,7 +141,7 @@ class Hands:
             job_id=job.job_id if job else None,
             task=job.task if job else None,
             ran_s=round(self._house.clock() - job.started_ns / 1e9, 3) if job else None,
-            stack=self._house.lines.take_stack(child.worker_id),
+            stack=child.last_stack,
         )
 
     def ask_stacks(self, child: Child, signal: str = ASK) -> None:

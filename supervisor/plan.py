@@ -39,6 +39,8 @@ HOG_BEAT_S = 120.0
 """Patience with a worker that computes without letting its other threads run (C code may)."""
 STORAGE_DOWN_BEAT_S = 30.0
 """Patience with a child that said that its storage is gone: a call may take its whole deadline."""
+REVOKED_S = 5.0
+"""Patience with a revoked job that has a process to itself."""
 SPAWN_S = 15.0
 """A zygote that answers a request by no child for so long is stuck."""
 BOOT_S = 60.0
@@ -195,7 +197,7 @@ def _fault(fleet: Fleet, child: Child, now_s: float) -> Action | None:
     if child.state is State.SPAWNING and child.pid and waited_s >= BOOT_S:
         return Condemn(child.worker_id, f"silent for {BOOT_S:g} s after its start", STUCK)
     if child.state in (State.READY, State.DRAINING):
-        return _stuck(fleet, child)
+        return _stuck(fleet, child, now_s)
     return None
 
 
@@ -205,7 +207,7 @@ def _without_channel(child: Child) -> Action:
     return GiveUp(child.worker_id)
 
 
-def _stuck(fleet: Fleet, child: Child) -> Condemn | None:
+def _stuck(fleet: Fleet, child: Child, now_s: float) -> Condemn | None:
     seen = fleet.seen.get(child.worker_id)
     if seen is None:
         return None
@@ -213,7 +215,11 @@ def _stuck(fleet: Fleet, child: Child) -> Condemn | None:
         if child.role == "scheduler":
             return Condemn(child.worker_id, f"no beat for {seen.beat_age_s:.1f} s", STUCK)
         return Condemn(child.worker_id, f"hung: no beat for {seen.beat_age_s:.1f} s", HUNG)
-    if seen.overdue is not None and fleet.kills_overdue:
+    if not fleet.kills_overdue:
+        return None
+    if seen.revoked is not None and now_s >= seen.revoked_ns / 1e9 + REVOKED_S:
+        return Condemn(child.worker_id, f"revoked: {seen.revoked.task} goes on", HUNG)
+    if seen.overdue is not None:
         return Condemn(child.worker_id, f"timeout of {seen.overdue.task}", HUNG, (seen.overdue,))
     return None
 

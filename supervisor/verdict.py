@@ -66,6 +66,18 @@ def on_jobs(verdict: Verdict, held: list[SlotView]) -> str:
     return f"worker {verdict.text}{beside}"
 
 
+STACK_CHARS_MAX = 3000
+_OF_THE_WORKER = ("worker/pump.py", "worker/alarm.py")
+"""The stacks of its own threads say nothing of the job."""
+
+
+def with_stack(text: str, stack: str) -> str:
+    """Return what is kept with a job: the verdict on one line, and the stacks below it."""
+    threads = [part.strip() for part in stack.split("\n\n") if part.strip()]
+    told = [part for part in threads if not any(file in part for file in _OF_THE_WORKER)]
+    return "\n".join([text, "\n\n".join(told)[:STACK_CHARS_MAX]]).strip()
+
+
 def owed(
     verdict: Verdict, held: list[SlotView], late: tuple[SlotView, ...], *, interrupted: bool
 ) -> tuple[str, str]:

@@ -20,22 +20,28 @@ def look(fleet: Fleet, rows: Board, now_ns: int) -> dict[str, Seen]:
     A job counts as overdue when two looks in a row say so: a slot is not written in one go, so one
     look may see a new job with the deadline of the one before.
     """
-    before = {key: seen.late for key, seen in fleet.seen.items()}
-    return {c.worker_id: _see(c, rows, now_ns, before.get(c.worker_id)) for c in fleet.children()}
+    return {
+        c.worker_id: _see(c, rows, now_ns, fleet.seen.get(c.worker_id)) for c in fleet.children()
+    }
 
 
-def _see(child: Child, rows: Board, now_ns: int, before: SlotView | None) -> Seen:
+def _see(child: Child, rows: Board, now_ns: int, before: Seen | None) -> Seen:
     row = rows.row(child.number)
     beat_ns = row.get(board.BEAT)
     busy = row.busy()
     over = [v for v in busy if v.deadline_ns and now_ns > v.deadline_ns + OVERDUE_S * _S]
     late = over[0] if over else None
+    asked = row.get(board.REVOKED)
+    revoked = next((v for v in busy if v.token == asked), None)
+    known = before is not None and before.revoked is not None and before.revoked.token == asked
     return Seen(
         beat_age_s=max(0, now_ns - beat_ns) / _S if beat_ns else None,
         busy=busy,
         counters=counters(rows, child.number),
         late=late,
-        overdue=late if late is not None and late == before else None,
+        overdue=late if before is not None and late is not None and late == before.late else None,
+        revoked=revoked,
+        revoked_ns=before.revoked_ns if known and before is not None else now_ns,
         only_late=bool(busy) and len(over) == len(busy),
     )
 
@@ -84,5 +90,5 @@ def measure(child: Child, now_s: float, pss_bytes: Callable[[int], int | None]) 
 def excuse(fleet: Fleet) -> None:
     """Judge nobody by what was seen: the clock went on while nobody ran."""
     for seen in fleet.seen.values():
-        seen.beat_age_s = seen.late = seen.overdue = None
+        seen.beat_age_s = seen.late = seen.overdue = seen.revoked = None
         seen.only_late = False

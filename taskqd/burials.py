@@ -49,6 +49,7 @@ class Burials:
         message: str,
         envelope: Envelope | None = None,
         marks: Marks = NO_MARKS,
+        stack: str = "",
     ) -> Outcome:
         """Bury a job that must not or cannot run."""
         text = clip(message)
@@ -56,7 +57,7 @@ class Burials:
         options = None
         if envelope is not None and (task := self._app.registry.get(envelope.t)) is not None:
             options = call_options(task.settings, envelope)
-        return self.bury(lease, envelope, marks, options, reason, Failure("", text))
+        return self.bury(lease, envelope, marks, options, reason, Failure("", text, stack))
 
     def park(self, lease: Lease, envelope: Envelope, marks: Marks, message: str) -> Outcome:
         """Bury a job of a task that is not known here, to come back when it is; see `parking`."""

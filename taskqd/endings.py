@@ -194,6 +194,23 @@ class Endings(Burials):
             lease.id, lease.queue, lease.token, "requeue", marks=marks, reason=Reason.INTERRUPTED
         )
 
+    def postpone(self, lease: Lease, task: str, marks: Marks, delay_s: float) -> Outcome:
+        """Give a job whose last attempt was killed and counted the time of its retry."""
+        self._log.emit_soon(
+            events.JOB_RETRIED,
+            {
+                "job_id": lease.id,
+                "task": task,
+                "queue": lease.queue,
+                "attempt": marks.attempts,
+                "error": marks.error.partition("\n")[0],
+                "delay_s": round(delay_s, 3),
+            },
+        )
+        self._app.listeners.tell("scheduled", JobView(lease.id, task, lease.queue, marks, "retry"))
+        delay_ms = round(delay_s * 1000)
+        return Outcome(lease.id, lease.queue, lease.token, "retry", delay_ms=delay_ms, marks=marks)
+
 
 _SIGNAL_OF: dict[str, str] = {Reason.EXPIRED: "expired", Reason.REVOKED: "revoked"}
 

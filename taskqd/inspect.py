@@ -68,8 +68,10 @@ def describe(row: JobRow, answer: bytes | None = None) -> dict[str, Any]:
     known = open_answer(row.answer or answer or b"")
     details = job_row(row._replace(answer=row.answer or answer or b""))
     if row.record:
-        details |= _call_of(open_record(row.record))
+        opened = open_record(row.record)
+        details |= _call_of(opened)
         details["payload"] = row.record.decode(errors="backslashreplace")
+        details["traceback"] = opened.marks.error.partition("\n")[2]
     if known:
         details |= _result_of(known)
     return details
@@ -163,7 +165,7 @@ def _row_of_answer(row: JobRow, answer: Answer | None) -> dict[str, Any]:
 def _error(marks: Marks, answer: Answer | None) -> str:
     if answer and answer.failure:
         return f"{answer.failure.type_name}: {answer.failure.message}".removeprefix(": ")
-    return marks.error
+    return marks.error.partition("\n")[0]
 
 
 def _call_of(opened: Opened) -> dict[str, Any]:

@@ -81,7 +81,10 @@ class Marks(msgspec.Struct, array_like=True, frozen=True, gc=False):
     crashes: int = 0
     """Attempts whose worker died; counted against `max_crashes`."""
     error: str = ""
-    """The last error, or the verdict of the last dead worker: one line of at most 500 characters."""
+    """The last error, or the verdict of the last dead worker: one line of at most 500 characters.
+
+    Below a verdict stand the stacks of that worker.
+    """
 
 
 NO_MARKS = Marks()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import NamedTuple
 
 import msgspec
@@ -25,6 +26,7 @@ from taskqd.job import (
 )
 from taskqd.options import TaskOptions
 from taskqd.registry import AppLike, Opened, TaskLike
+from taskqd.retry import retry_delay_s
 from taskqd.settings import LimitSettings
 from taskqd.storage.features import Revocation
 
@@ -115,24 +117,43 @@ class Opener:
     ) -> Outcome | None:
         if marks is NO_MARKS:
             return None
-        if options.at_most_once and (marks.crashes or marks.interruptions):
-            return self._ends.refuse(lease, Reason.LOST, marks.error, envelope, marks)
-        if marks.crashes >= options.max_crashes:
-            return self._ends.refuse(lease, Reason.POISONED, marks.error, envelope, marks)
+        error, _, stack = marks.error.partition("\n")
         limit = options.max_interruptions
-        if limit is not None and marks.interruptions > limit:
-            return self._ends.refuse(lease, Reason.INTERRUPTIONS, marks.error, envelope, marks)
+        spent: Reason | None = None
+        if options.at_most_once and (marks.crashes or marks.interruptions):
+            spent = Reason.LOST
+        elif marks.crashes >= options.max_crashes:
+            spent = Reason.POISONED
+        elif limit is not None and marks.interruptions > limit:
+            spent = Reason.INTERRUPTIONS
+        if spent is not None:
+            return self._ends.refuse(lease, spent, error, envelope, marks, stack)
         if marks.failures > options.retries:
             return self._spent(lease, envelope, marks, options)
-        return None
+        return self._postponed(lease, envelope, marks, options)
+
+    def _postponed(
+        self, lease: Lease, envelope: Envelope, marks: Marks, options: TaskOptions
+    ) -> Outcome | None:
+        """Let a job that was killed at its timeout wait for its retry: its killer knew no options."""
+        if not marks.error.startswith(KILLED):
+            return None
+        delay_s = retry_delay_s(options, marks.failures, random.random())
+        if delay_s <= 0:
+            return None
+        marks = msgspec.structs.replace(marks, error=f"{_WAITED}{marks.error}")
+        return self._ends.postpone(lease, envelope.t, marks, delay_s)
 
     def _spent(
         self, lease: Lease, envelope: Envelope, marks: Marks, options: TaskOptions
     ) -> Outcome:
         """Bury a job whose last failure was counted by who killed its worker, not by itself."""
-        kind, _, message = marks.error.partition(": ")
-        reason = Reason.TIMEOUT if kind == TIMED_OUT else Reason.FAILED
-        failure = Failure(kind, message) if message else Failure("", marks.error)
+        error, _, stack = marks.error.partition("\n")
+        timed_out = error.removeprefix(_WAITED).startswith(KILLED)
+        kind, _, message = error.partition(": ")
+        failure = Failure(kind, message, stack) if message else Failure("", error, stack)
+        reason = Reason.TIMEOUT if timed_out else Reason.FAILED
+        marks = msgspec.structs.replace(marks, error=error)
         return self._ends.bury(lease, envelope, marks, options, reason, failure)
 
     def _decode_call(
@@ -171,8 +192,10 @@ class Opener:
         return marks, options, envelope.t
 
 
-TIMED_OUT = "TaskTimeout"
-"""So begins the error of a job that was killed at its timeout."""
+KILLED = "TaskTimeout: "
+"""So begins the error of a job that was killed at its timeout ..."""
+_WAITED = "taskqd.errors."
+"""... and this is put before it, as before that of one that raised, once its retry has a time."""
 _DEFAULTS = TaskOptions()
 _MARKS_BYTES_MAX = 4096
 _AWAY_MS = 1000

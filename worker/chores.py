@@ -241,6 +241,7 @@ class Chores:
             self._reports.say(_took_back(errand.worker_id, recovered))
 
     def _tell(self, recovered: Sequence[Recovered], verdict: str) -> None:
+        verdict = verdict.partition("\n")[0]
         for job in recovered:
             facts = {"job_id": job.id, "queue": job.queue}
             if job.how == "orphaned":
