@@ -197,7 +197,7 @@ KILLED = "TaskTimeout: "
 _WAITED = "taskqd.errors."
 """... and this is put before it, as before that of one that raised, once its retry has a time."""
 _DEFAULTS = TaskOptions()
-_MARKS_BYTES_MAX = 4096
+_MARKS_BYTES_MAX = 16_384
 _AWAY_MS = 1000
 _ORDERS_S = 1.0
 _decode_envelope = msgspec.json.Decoder(Envelope).decode

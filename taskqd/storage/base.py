@@ -290,8 +290,8 @@ class Storage(Features, Protocol):
         `how`: "orphaned" counts a crash (several running ones become suspects; `verdict` is kept
         as their error), "interrupted" counts an interruption, back to the head, never suspect,
         "timeout" counts a failure with `verdict` as its error, back to the head, never suspect,
-        "released" counts nothing.  The worker never leases again, nor is it handed a job or gets a
-        lock: its id is not used twice.
+        "released" counts nothing.  A verdict is kept as it is, also one of several lines.  The
+        worker never leases again, nor is it handed a job or gets a lock: its id is not used twice.
         """
         ...
 

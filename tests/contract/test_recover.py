@@ -250,3 +250,15 @@ def test_a_job_recovered_while_others_wait_is_running_nowhere(rig: Rig) -> None:
     row = rig.storage.job("a", "q")
     assert row is not None
     assert (row.state, row.worker) == (State.QUEUED, "")
+
+
+def test_a_verdict_of_several_lines_is_kept_as_it_is(rig: Rig) -> None:
+    rig.put("a")
+    [lease] = rig.lease()
+    verdict = 'TaskTimeout: ran longer than 1 s\nThread 1:\n  File "/a/b.py", line 1 in é'
+    [row] = rig.storage.recover_worker(
+        "n.1", ["q"], running=[lease.token], how="timeout", verdict=verdict
+    )
+    assert row.marks.error == verdict
+    [again] = rig.lease()
+    assert split_record(again.record).marks.error == verdict

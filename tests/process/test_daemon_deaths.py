@@ -91,7 +91,11 @@ def test_a_job_past_its_timeout_is_killed_and_its_stack_is_in_the_log(shop: Shop
         with pytest.raises(TaskFailed, match="TaskTimeout: ran longer than 1 s") as raised:
             result.get(timeout=30)
         assert raised.value.type_name == "TaskTimeout"
+        assert str(raised.value) == "TaskTimeout: ran longer than 1 s"
         dead = shop.info(result)
+        for stack in (raised.value.traceback, dead["traceback"]):
+            assert "in endless" in stack
+            assert "pump.py" not in stack
         assert (dead["reason"], dead["attempts"], dead["crashes"]) == ("timeout", 1, 0)
         hung = daemon.wait("worker.hung")
         assert hung["task"].endswith("endless")
@@ -122,8 +126,9 @@ def test_a_timeout_in_a_thread_costs_its_siblings_nothing(shop: Shop) -> None:
                 "interruptions": 0,
                 "crashes": 0,
             }
-        with pytest.raises(TaskFailed, match="TaskTimeout: ran longer than 1 s"):
+        with pytest.raises(TaskFailed, match="TaskTimeout: ran longer than 1 s") as raised:
             late.get(timeout=30)
+        assert "in endless" in raised.value.traceback
         assert again.get(timeout=30)["failures"] == 1
         assert "endless" in daemon.wait("worker.hung")["stack"]
         assert daemon.stop() == 0

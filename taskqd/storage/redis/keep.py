@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from taskqd.clock import monotonic_s
-from taskqd.job import NO_MARKS, Marks, clip
+from taskqd.job import NO_MARKS, Marks
 from taskqd.storage.base import Due, Node, NodeRow, Recovered
 from taskqd.storage.redis.locks import Locks
 
@@ -108,7 +108,7 @@ class Keep(Locks):
         how: str,
         verdict: str = "",
     ) -> list[Recovered]:
-        return self._take_back(queues, _Subject("worker", worker, how, clip(verdict), running))
+        return self._take_back(queues, _Subject("worker", worker, how, verdict, running))
 
     def _take_back(self, queues: Sequence[str], subject: _Subject) -> list[Recovered]:
         held = self._survey(queues, subject)
