@@ -260,5 +260,5 @@ def test_a_verdict_of_several_lines_is_kept_as_it_is(rig: Rig) -> None:
         "n.1", ["q"], running=[lease.token], how="timeout", verdict=verdict
     )
     assert row.marks.error == verdict
-    [again] = rig.lease()
+    [again] = rig.lease(worker="n.2")
     assert split_record(again.record).marks.error == verdict
