@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from types import FrameType
 
 from taskqd.errors import TaskqdError
 
@@ -30,8 +29,6 @@ EXIT_VITAL = 1
 EXIT_BOOT = 70
 TERM = int(signal.SIGTERM)
 STACKS = int(signal.SIGUSR2)
-POKE = signal.SIGRTMIN + 6
-"""Of no use to anybody else: tasks may have SIGALRM to themselves."""
 
 _stacks_fd = 2
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -212,21 +209,6 @@ def catch_term() -> int:
     signal.signal(signal.SIGTERM, _ignore)
     signal.signal(STACKS, _ignore)
     return reader
-
-
-def on_poke(deliver: Callable[[int, FrameType | None], None]) -> bool:
-    """Have `poke_main_thread` call `deliver`; False: this is not the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        return False
-    signal.signal(POKE, deliver)
-    return True
-
-
-def poke_main_thread() -> None:
-    """Have the main thread call its handler between two bytecodes, out of a system call too."""
-    ident = threading.main_thread().ident
-    assert ident is not None
-    signal.pthread_kill(ident, POKE)
 
 
 def signals_caught(reader: int) -> set[int]:

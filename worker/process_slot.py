@@ -8,7 +8,7 @@ from taskqd import board
 from taskqd.board import Row
 from taskqd.job import Lease
 
-from . import process
+from . import pokes
 from .slots import Handover, JobRunner, SlotPlace, Usage
 from .stopping import Stopping
 
@@ -26,8 +26,8 @@ class ProcessSlot(Handover):
 
     def run(self) -> None:
         halts = self._place.halts
-        if process.on_poke(lambda _number, frame: halts.deliver(frame)):
-            halts.poke = process.poke_main_thread
+        if pokes.on_poke(lambda _number, frame: halts.deliver(frame)):
+            halts.poke = pokes.poke_main_thread
         self.serve(self._place, self._runner)
 
     def running(self) -> list[Lease]:

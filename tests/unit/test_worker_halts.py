@@ -19,7 +19,7 @@ from taskqd.job import Lease, Outcome, decode_answer
 from taskqd.log import configure
 from taskqd.settings import LimitSettings
 from taskqd.storage.base import Node
-from taskqd.worker import process
+from taskqd.worker import pokes
 from taskqd.worker.place import SlotPlace
 from taskqd.worker.stopping import Stopping
 
@@ -33,8 +33,8 @@ class Bench:
         row = Board(memoryview(bytearray(size(1, 1))), 1, 1).row(0)
         self.place = SlotPlace(row, 0, Stopping("n.1"))
         halts = self.place.halts
-        assert process.on_poke(lambda _number, frame: halts.deliver(frame))
-        halts.poke = process.poke_main_thread
+        assert pokes.on_poke(lambda _number, frame: halts.deliver(frame))
+        halts.poke = pokes.poke_main_thread
         self.reached: list[str] = []
 
     def run(self, function: Callable[..., Any], **options: Any) -> Outcome:
@@ -54,7 +54,7 @@ class Bench:
         """Have the running job interrupted, at the very bytecode where this is called from."""
         assert self.place.lease is not None
         self.place.halts.halt(self.place.lease.token, error or JobInterrupted("now"))
-        process.poke_main_thread()
+        pokes.poke_main_thread()
 
     def hang(self) -> None:
         self.reached.append("own code")
@@ -67,7 +67,7 @@ def bench() -> Iterator[Bench]:
     made = Bench()
     yield made
     made.place.halts.poke = None
-    process.on_poke(lambda _number, _frame: None)
+    pokes.on_poke(lambda _number, _frame: None)
 
 
 def reason(outcome: Outcome) -> tuple[str, str]:
@@ -159,7 +159,7 @@ def test_an_exception_for_one_job_never_hits_the_next(bench: Bench) -> None:
 
     def next_job() -> str:
         bench.place.halts.halt(tokens[0], JobInterrupted("of the job before"))
-        process.poke_main_thread()
+        pokes.poke_main_thread()
         time.sleep(0.02)
         return "unharmed"
 
