@@ -114,7 +114,9 @@ class Burials:
             },
         )
         if "dead" in self._handlers:
-            self._app.listeners.tell("dead", JobView(lease.id, name, lease.queue, marks))
+            view = JobView(lease.id, name, lease.queue, marks, str(answer.reason))
+            headers = envelope.h if envelope is not None else None
+            self._app.listeners.tell("dead", view._replace(headers=headers or {}))
         return ended(lease, "bury", answer, str(answer.reason), marks)
 
     def stage_lost(self, stage: Stage, answer: Answer) -> None:

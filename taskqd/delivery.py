@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
+
+import msgspec
 
 from taskqd.clock import monotonic_s
 from taskqd.errors import StorageUnavailable
-from taskqd.job import Entry
+from taskqd.job import Entry, Envelope
+from taskqd.signals import Listeners
 from taskqd.storage.base import Storage
 
 _BATCH = 2000
 _TRY_FOR_S = 10.0
 _PAUSE_S_MAX = 1.0
+_decode_envelope = msgspec.json.Decoder(Envelope).decode
 
 
 class EnqueuedJob(NamedTuple):
@@ -26,10 +31,27 @@ class EnqueuedJob(NamedTuple):
     run_at_ms: int
     """0: now."""
     priority: int
+    enqueued_ms: int = 0
+    headers: Mapping[str, str] = MappingProxyType({})
 
-    @classmethod
-    def of(cls, entry: Entry, task: str) -> EnqueuedJob:
-        return cls(entry.id, task, entry.queue, entry.run_at_ms, entry.priority)
+
+def tell_enqueued(listeners: Listeners, entry: Entry, task: str) -> None:
+    """Tell the handlers of "enqueued", and of "scheduled", of a job that is in the storage now."""
+    if listeners.handlers.keys().isdisjoint(("enqueued", "scheduled")):
+        return
+    envelope = _decode_envelope(entry.payload.partition(b"\n")[0])
+    job = EnqueuedJob(
+        entry.id,
+        task or envelope.t,
+        entry.queue,
+        entry.run_at_ms,
+        entry.priority,
+        envelope.e,
+        envelope.h or {},
+    )
+    listeners.tell("enqueued", job)
+    if entry.run_at_ms:
+        listeners.tell("scheduled", job)
 
 
 def deliver(storage: Storage, entries: Sequence[Entry]) -> list[bool]:

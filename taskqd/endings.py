@@ -113,7 +113,7 @@ class Endings(Burials):
         )
         lease = opened.lease
         if delay_s > 0:
-            view = JobView(lease.id, job.task, lease.queue, marks, "retry")
+            view = JobView(lease.id, job.task, lease.queue, marks, "retry", job.headers)
             self._app.listeners.tell("scheduled", view)
         return Outcome(
             lease.id, lease.queue, lease.token, "retry", delay_ms=round(delay_s * 1000), marks=marks
@@ -169,7 +169,9 @@ class Endings(Burials):
         )
         signal = _SIGNAL_OF.get(reason, "canceled")
         if signal in self._handlers:
-            view = job or JobView(lease.id, envelope.t, lease.queue, marks)
+            view = job or JobView(
+                lease.id, envelope.t, lease.queue, marks, str(reason), envelope.h or {}
+            )
             self._app.listeners.tell(signal, view)
         return ended(lease, "cancel", answer, str(reason), NO_MARKS)
 
@@ -188,8 +190,9 @@ class Endings(Burials):
             },
         )
         view = JobView(lease.id, task, lease.queue, marks, Reason.INTERRUPTED)
+        # Aside: this may be the thread that requeues all that still runs, before its time is over.
         for signal in ("interrupted", "requeued"):
-            self._app.listeners.tell(signal, view)
+            self._app.listeners.tell_aside(signal, view)
         return Outcome(
             lease.id, lease.queue, lease.token, "requeue", marks=marks, reason=Reason.INTERRUPTED
         )

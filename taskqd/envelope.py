@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
@@ -51,10 +52,11 @@ class Packer:
         member: Member | None = None,
         group: str | None = None,
         ids: list[str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Entry:
         """Encode one call, with the stages that follow it.
 
-        `member`: the group that its last stage is counted in.  `group`: its first argument is that
+        `headers`: for a call without any of its own.  `member`: the group that its last stage is counted in.  `group`: its first argument is that
         group's answers.  `ids`: gets the ids of all stages, the first one's first.
         Raises BadArguments, EncodeError, PayloadTooLarge or ConfigError.
         """
@@ -67,6 +69,8 @@ class Packer:
             envelope.g = member
         if group is not None:
             envelope.c = group
+        if headers is not None and envelope.h is None:
+            envelope.h = dict(headers)
         if signature.stages or signature.handler is not None:
             self._chain(envelope, signature, now, ids)
         entry = self.seal(
@@ -128,6 +132,7 @@ class Packer:
             envelope.x = moment_ms(expires, now, self._zone)
         if options:
             envelope.o = {k: v for k, v in options.items() if k in CARRIED} or None
+            envelope.h = dict(options.get("headers") or ()) or None
         return envelope
 
     def _stage(self, signature: Signature[Any], now: int) -> Stage:

@@ -143,6 +143,14 @@ class TaskTimeout(TaskqdError):
     """The task ran longer than its `soft_timeout` or `timeout`."""
 
 
+class HookFailed(TaskqdError):
+    """A hook raised without which its process must not go on."""
+
+    def __init__(self, hook: str, message: str) -> None:
+        super().__init__(message)
+        self.hook = hook
+
+
 class JobInterrupted(BaseException):
     """The job's worker is stopping; the job goes back to its queue.
 

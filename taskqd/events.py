@@ -115,6 +115,7 @@ STORAGE_WARNING = _event("storage.warning", "warning", "text")
 LOG_DROPPED = _event("log.dropped", "warning", "lines")
 
 HOOK_FAILED = _event("hook.failed", "error", "hook", "error", "traceback")
+HOOK_SLOW = _event("hook.slow", "warning", "hook", "took_s")
 SIGNAL_HANDLER_FAILED = _event("handler.failed", "error", "signal", "handler", "error", "traceback")
 
 

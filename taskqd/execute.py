@@ -53,6 +53,7 @@ class Runner:
         self._handlers = app.listeners.handlers
         self._some_ack_each = any(t.settings.ack == "each" for t in app.registry.values())
         app.listeners.report = self._report_listener
+        app.listeners.report_slow = self._report_slow
 
     def run(self, lease: Lease, place: Place) -> Outcome:
         """Run one job to its outcome.  Never raises: what the task raises is classified."""
@@ -265,6 +266,9 @@ class Runner:
             error=describe(error),
             traceback=trace_of(error),
         )
+
+    def _report_slow(self, kind: str, name: str, took_s: float) -> None:
+        self._log.emit(events.HOOK_SLOW, hook=f"{kind} {name}", took_s=round(took_s, 1))
 
 
 def _limit_coroutine(opened: Opened, place: Place) -> None:

@@ -46,7 +46,7 @@ def after_value(app: AppLike, envelope: Envelope, answer: Answer, value: Any) ->
     further on has been told.
     """
     if envelope.n:
-        dead = _start(app, envelope.n[0], value, envelope)
+        dead = _start(app, envelope.n[0], value, envelope, goes_on=True)
         if dead is not None:
             dead = msgspec.structs.replace(dead, ttl_s=answer.ttl_s)
             after_failure(app, envelope, dead)
@@ -69,7 +69,7 @@ def after_failure(app: AppLike, envelope: Envelope, answer: Answer) -> None:
         failure = answer.failure
         text = f"{failure.type_name}: {failure.message}" if failure else answer.reason
         handler = envelope.f
-        dead = _start(app, handler, text.removeprefix(": "), None)
+        dead = _start(app, handler, text.removeprefix(": "), envelope, goes_on=False)
         if dead is not None:
             app.features.conclude(handler.id, handler.queue, encode_answer(dead), answer.ttl_s)
 
@@ -96,31 +96,36 @@ def _value_of(data: bytes | None) -> Any:
     return Failed(answer.reason, f"{failure.type_name}: {failure.message}" if failure else "")
 
 
-def _start(app: AppLike, stage: Stage, value: Any, before: Envelope | None) -> Answer | None:
-    """Enqueue a stage, given the value of the job before it; `before` is its pipeline.
+def _start(
+    app: AppLike, stage: Stage, value: Any, before: Envelope, *, goes_on: bool
+) -> Answer | None:
+    """Enqueue a job that follows `before`, given its value; `goes_on`: as the next of its pipeline.
 
     Returns its answer where it cannot be enqueued: the value is too large, or has no JSON form.
     """
     try:
-        entry = _entry_of(app, stage, value, before)
+        entry = _entry_of(app, stage, value, before, goes_on)
     except StorageError:
         raise
     except Exception as error:
         reason = Reason.OVERSIZED if isinstance(error, PayloadTooLarge) else Reason.REJECTED
         failure = Failure("", clip(str(error)))
         return Answer("dead", 0, now_ms(), app.result_ttl, 0, reason=reason, failure=failure)
-    delivery.deliver(app.storage, [entry])
+    [is_new] = delivery.deliver(app.storage, [entry])
+    if is_new:
+        delivery.tell_enqueued(app.listeners, entry, "")
     return None
 
 
-def _entry_of(app: AppLike, stage: Stage, value: Any, before: Envelope | None) -> Entry:
+def _entry_of(app: AppLike, stage: Stage, value: Any, before: Envelope, goes_on: bool) -> Entry:
     envelope = _decode_envelope(stage.envelope)
     _extend(envelope, value)
     now = now_ms()
     envelope.e = now
-    if before is not None:
+    envelope.h = envelope.h or before.h
+    if goes_on:
         envelope.n = (before.n or [])[1:] or None
-        envelope.f, envelope.g, envelope.h = before.f, before.g, before.h
+        envelope.f, envelope.g = before.f, before.g
     run_at_ms = now + stage.delay_ms if stage.delay_ms else 0
     return app.packer.seal(envelope, stage.id, stage.queue, run_at_ms)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypedDict
 
 import msgspec
@@ -97,7 +97,9 @@ CARRIED = frozenset(
 )
 """Options of one call that travel in the envelope and override the task's own."""
 
-CALL_OPTION_NAMES = tuple(sorted(CARRIED | {"delay", "eta", "queue", "priority", "expires", "id"}))
+CALL_OPTION_NAMES = tuple(
+    sorted(CARRIED | {"delay", "eta", "queue", "priority", "expires", "id", "headers"})
+)
 
 _AT_LEAST_ZERO = ("retries", "retry_delay", "retry_max_delay", "result_ttl", "max_interruptions")
 _POSITIVE = ("timeout", "soft_timeout", "max_crashes", "max_running", "retry_backoff")
@@ -163,6 +165,20 @@ def _queue(value: Any) -> str | None:
     return "1 to 64 letters, digits, '_', '.' or '-'"
 
 
+HEADERS_MAX = 64
+HEADERS_BYTES_MAX = 8192
+
+
+def _headers(value: Any) -> str | None:
+    if isinstance(value, Mapping) and len(value) <= HEADERS_MAX:
+        texts = [text for pair in value.items() for text in pair]
+        if all(isinstance(text, str) for text in texts):
+            size = sum(len(text.encode("utf-8", "replace")) for text in texts)
+            if size <= HEADERS_BYTES_MAX:
+                return None
+    return f"at most {HEADERS_MAX} strings by name, {HEADERS_BYTES_MAX} bytes in all"
+
+
 def _retry_on(value: Any) -> str | None:
     kinds = value if isinstance(value, tuple) else (value,)
     if kinds and all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
@@ -175,6 +191,7 @@ _RULES: dict[str, Callable[[Any], str | None]] = {
     **{name: _number(0, exclusive=True) for name in _POSITIVE},
     "priority": _priority,
     "queue": _queue,
+    "headers": _headers,
     "retry_on": _retry_on,
     "on_locked": _one_of("skip", "requeue", "fail"),
     "ack": _one_of("batch", "each"),

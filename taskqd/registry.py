@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import tzinfo
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from taskqd.codec import CallCodec
@@ -90,3 +91,5 @@ class JobView(NamedTuple):
     marks: Marks
     reason: str = ""
     """Of "requeued" and "scheduled": why."""
+    headers: Mapping[str, str] = MappingProxyType({})
+    """{} where only its record tells."""

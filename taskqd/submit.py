@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, cast
 
 from taskqd import delivery
 from taskqd.compose import Chord, ChordResult, Group
@@ -138,7 +138,8 @@ def _plan_chord(
     app: SubmittingApp, plan: _Planned, chord: Chord, member: Member | None
 ) -> ChordResult:
     group = new_id()
-    callback = app.packer.pack(chord.callback, group=group, member=member)
+    headers = chord.callback.options.get("headers") or _headers_of(chord)
+    callback = app.packer.pack(chord.callback, group=group, member=member, headers=headers)
     plan.groups.append((group, len(chord.members), callback))
     results = [
         _plan_member(app, plan, each, Member(group, callback.queue, index))
@@ -155,6 +156,16 @@ def _plan_chord(
     return ChordResult(results, last)
 
 
+def _headers_of(chord: Chord) -> Mapping[str, str] | None:
+    """Return the headers of the first member that has some: what one trace begins, it ends."""
+    for member in chord.members:
+        first = member if isinstance(member, Signature) else None
+        found = first.options.get("headers") if first else _headers_of(cast("Chord", member))
+        if found:
+            return cast("Mapping[str, str]", found)
+    return None
+
+
 def _carry_out(app: SubmittingApp, plan: _Planned) -> list[bool]:
     # Inner chords were planned after the chord that they are members of, and are counted there.
     for group, total, callback in plan.groups:
@@ -163,10 +174,7 @@ def _carry_out(app: SubmittingApp, plan: _Planned) -> list[bool]:
     if not app.listeners.handlers.keys().isdisjoint(("enqueued", "scheduled")):
         for entry, task, is_new in zip(plan.entries, plan.tasks, new, strict=True):
             if is_new:
-                job = delivery.EnqueuedJob.of(entry, task)
-                app.listeners.tell("enqueued", job)
-                if entry.run_at_ms:
-                    app.listeners.tell("scheduled", job)
+                delivery.tell_enqueued(app.listeners, entry, task)
     if app.immediate:
         app.run_immediately()
     return new

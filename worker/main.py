@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 from taskqd import board
-from taskqd.errors import ConfigError, StorageCorrupt, StorageRefused
+from taskqd.errors import ConfigError, HookFailed, StorageCorrupt, StorageRefused
 from taskqd.execute import Runner
 from taskqd.log import Log
 from taskqd.messages import Booted, BootFailed, Drained
@@ -53,6 +53,9 @@ def live(born: Newborn) -> int:
     except (ConfigError, StorageRefused, StorageCorrupt) as error:
         channel.send(BootFailed("storage", str(error)))
         return process.EXIT_BOOT
+    except HookFailed as error:
+        channel.send(BootFailed(error.hook, str(error)))
+        return process.EXIT_BOOT
     except OSError as error:
         channel.send(BootFailed("process", f"{type(error).__name__}: {error}"))
         return process.EXIT_BOOT
@@ -89,9 +92,9 @@ class Worker:
             log=log,
         )
         self._runner = Runner(self._app, self._settings.limits, log)
-        self._app.run_hooks("after_fork")
+        self._app.run_vital_hooks("after_fork")
         self._storage = reach_storage(self._app, self._settings, channel, signals)
-        self._app.run_hooks("on_startup")
+        self._app.run_vital_hooks("on_startup")
 
     def serve(self) -> int:
         """Return the exit code."""
@@ -119,6 +122,7 @@ class Worker:
         if pump.interrupted:
             return pump.exit_code
         self._app.run_hooks("on_shutdown")
+        self._app.listeners.flush(LEAVE_WAIT_S)
         self._app.close()
         self._storage.close()
         return pump.exit_code

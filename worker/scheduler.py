@@ -51,6 +51,8 @@ KEEPER_SILENT_S = 20.0
 CHORES_SILENT_S = 120.0
 """A thread that has not turned for so long is stuck: the beat stops, and the master replaces us."""
 RETIRE_WAIT_S = 5.0
+LAST_WORDS_S = 0.5
+"""For handlers of signals that are still to be told."""
 
 
 def boot(born: Newborn, channel: Channel, signals: int) -> Callable[[], int]:
@@ -58,7 +60,7 @@ def boot(born: Newborn, channel: Channel, signals: int) -> Callable[[], int]:
     family = born.family
     Title("scheduler")
     log = open_log("scheduler", family.settings, generation=family.context.generation)
-    family.app.run_hooks("after_fork")
+    family.app.run_vital_hooks("after_fork")
     storage = reach_storage(family.app, family.settings, channel, signals)
     duty = duty_of(born)
     reports = Reports()
@@ -86,8 +88,8 @@ def duty_of(born: Newborn) -> Duty:
         settings.storage.node_lease_s,
         settings.limits,
         Timetable(read, settings.scheduler.missed),
-        app.listeners.tell,
-        Returns(app, settings.limits.unknown_patience_s, app.listeners.tell),
+        app.listeners.tell_aside,
+        Returns(app, settings.limits.unknown_patience_s, app.listeners.tell_aside),
     )
 
 
@@ -228,6 +230,7 @@ class Scheduler:
         self._chores.retire()
         for thread in threads:
             thread.join(RETIRE_WAIT_S)
+        self._born.family.app.listeners.flush(LAST_WORDS_S)
         self._report()
         if self._retired:
             self._forget_node()

@@ -19,7 +19,7 @@ import traceback
 import msgspec
 
 from taskqd.app import App
-from taskqd.errors import ConfigError
+from taskqd.errors import ConfigError, HookFailed
 from taskqd.messages import (
     CONTEXT_ENV,
     ChildContext,
@@ -90,7 +90,12 @@ def _load(context: ChildContext, channel: socket.socket) -> Family | None:
         _report_files(settings, channel, error)
         _say(channel, LoadFailed("import", one_line(error), _traceback(error)))
         return None
-    family.app.run_hooks("before_fork")
+    try:
+        family.app.run_vital_hooks("before_fork")
+    except HookFailed as error:
+        _report_files(settings, channel, error)
+        _say(channel, LoadFailed(error.hook, str(error), _traceback(error.__cause__ or error)))
+        return None
     gc.collect()
     # Nothing that lives now is ever collected or written to by a collection, so the pages stay
     # shared with the children.

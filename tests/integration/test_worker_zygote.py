@@ -249,3 +249,32 @@ def test_a_storage_that_refuses_is_told_before_the_child_leaves(tmp_path: Path) 
         assert child.wait() == 70
         with pytest.raises(Gone):
             child.hear(Ready)
+
+
+@pytest.mark.parametrize("hook", ["on_startup", "after_fork"])
+def test_a_worker_whose_hook_raises_does_not_boot_and_names_the_step(
+    tmp_path: Path, hook: str
+) -> None:
+    write(
+        tmp_path,
+        textwrap.dedent(APP)
+        + f"@app.{hook}()\ndef warm() -> None:\n    raise ValueError('no model')\n",
+    )
+    with ZygoteRig(settings("memory://"), tmp_path) as rig:
+        rig.hear(Loaded)
+        child = booted(rig)
+        failed = child.hear(BootFailed)
+        assert (failed.step, failed.error) == (hook, "warm raised ValueError: no model")
+        assert child.wait() == 70
+
+
+def test_a_hook_before_the_fork_that_raises_is_told_with_its_place(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        textwrap.dedent(APP)
+        + "@app.before_fork()\ndef shut() -> None:\n    raise OSError('still open')\n",
+    )
+    with ZygoteRig(settings("memory://"), tmp_path) as rig:
+        failed = rig.hear(LoadFailed)
+        assert (failed.step, failed.error) == ("before_fork", "shut raised OSError: still open")
+        assert "in shut" in failed.traceback
