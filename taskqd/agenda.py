@@ -186,8 +186,7 @@ class Agenda:
         [is_new] = delivery.deliver(app.storage, [entry])
         if not is_new:
             return None
-        if "enqueued" in app.listeners.handlers:
-            app.listeners.tell("enqueued", delivery.EnqueuedJob.of(entry, periodic.task.name))
+        delivery.tell_enqueued(app.listeners, entry, periodic.task.name)
         if app.immediate:
             app.run_immediately()
         return Result(app, entry.id, entry.queue, periodic.task.codec.decode_result)  # type: ignore[arg-type]
