@@ -11,6 +11,7 @@ from taskqd import __version__
 from . import (
     ctl_cron,
     ctl_daemon,
+    ctl_doctor,
     ctl_install,
     ctl_jobs,
     ctl_locks,
@@ -53,7 +54,16 @@ def probe(words: tuple[str, ...]) -> None:
     raise Fail(usage.USAGE, "taskqctl: write `taskqctl probe live|ready [options]`, probe first")
 
 
-_MODULES = (ctl_daemon, ctl_top, ctl_storage, ctl_jobs, ctl_cron, ctl_locks, ctl_install)
+_MODULES = (
+    ctl_daemon,
+    ctl_top,
+    ctl_storage,
+    ctl_jobs,
+    ctl_cron,
+    ctl_locks,
+    ctl_doctor,
+    ctl_install,
+)
 
 for _module in _MODULES:
     _module.add_to(taskqctl)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from taskqd.settings import slots_per_worker
+
 from .fleet import Child, Fleet, Post, Seen
 from .house import COUNTERS, House
 from .lives import State
@@ -104,6 +106,9 @@ def everything(house: House, pid: int) -> dict[str, Any]:
         "queues": list(house.queues),
         "health": house.health_address,
         "storage": {"url": house.storage_url, "error": storage_error(fleet)},
+        "worker_type": house.settings.workers.type,
+        "slots": slots_per_worker(house.settings.workers),
+        "grace_s": fleet.grace_s,
         "wanted": fleet.wanted(),
         "ready": fleet.ready(),
         "busy": busy(fleet),

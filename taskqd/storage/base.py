@@ -375,6 +375,10 @@ class Storage(Features, Protocol):
         """Return the storage's random id, made at first use: another one means another storage."""
         ...
 
+    def server_ms(self) -> int:
+        """Return Unix time in milliseconds by the clock that this storage goes by."""
+        ...
+
     def ping(self) -> None:
         """Raise where the storage cannot serve (unreachable, read-only, loading, refusing)."""
         ...

@@ -111,3 +111,9 @@ def test_without_room_for_the_reserve_nothing_new_is_taken(small_disk: Path) -> 
     ballast.unlink()
     assert rig.put("a") == [True]
     assert not any("reserve" in text for text in rig.storage.warnings())
+
+
+def test_a_new_storage_has_no_reserve_yet_and_does_not_complain(tmp_path: Path) -> None:
+    storage = open_storage(f"sqlite:///{tmp_path}/new.db", "test")
+    assert not any("reserve" in text for text in storage.warnings())
+    storage.close()

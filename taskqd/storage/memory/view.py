@@ -132,6 +132,9 @@ class View:
     def ping(self) -> None:
         """Memory always serves."""
 
+    def server_ms(self) -> int:
+        return self._space.wall_ms()
+
     def warnings(self) -> list[str]:
         return ["memory storage: jobs live in this process only and are lost with it"]
 

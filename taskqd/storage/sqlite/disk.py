@@ -98,6 +98,10 @@ class Reserve:
         except FileNotFoundError:
             return False
 
+    def is_spent(self) -> bool:
+        """Return whether it was used up; before the first job there is none yet."""
+        return os.path.exists(self.path) and not self.is_kept()
+
     def keep(self) -> bool:
         """Set the space aside.  False: there is no room for it."""
         if self.is_kept():

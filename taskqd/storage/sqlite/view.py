@@ -172,6 +172,9 @@ class View(Base):
         """Raise where the file cannot be written now."""
         self._write(lambda unit: None)
 
+    def server_ms(self) -> int:
+        return now_ms()
+
     def warnings(self) -> list[str]:
         found = [disk.doubt(self.path)]
         if library_version() < SAFE_VERSION:
@@ -180,7 +183,7 @@ class View(Base):
                 f"SQLite {version} can damage the file when it resets its write-ahead log; "
                 f"install an apsw with {safe} or newer"
             )
-        if not self._reserve.is_kept():
+        if self._reserve.is_spent():
             found.append(
                 f"sqlite storage {self.path}: no room for its reserve; new jobs may be refused"
             )
