@@ -114,7 +114,6 @@ class Ears:
         if zygote.state is not ZygoteState.LOADING:
             return
         zygote.state, zygote.since_s = ZygoteState.LOADED, house.clock()
-        zygote.unsafe = said.unsafe
         zygote.queues = zygote.settings.queues.names or said.queues
         if not self._reloader.loaded(zygote, said):
             self._fleet.zygote_failures, self._fleet.app_error = 0, ""
