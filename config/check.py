@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any, NamedTuple
 
+from taskqd.settings import LimitSettings
 from taskqd.urls import has_secret, mask_url
 
 from .keys import KEYS, Key
@@ -51,6 +53,7 @@ def cross_check(chosen: dict[str, Chosen], findings: Findings) -> None:
     _check_concurrency(chosen, findings)
     _check_weights(chosen, findings)
     _check_modes(chosen, findings)
+    _check_marks(chosen, findings)
     _check_argv(chosen, findings)
 
 
@@ -96,6 +99,20 @@ def _check_modes(chosen: dict[str, Chosen], findings: Findings) -> None:
     if burst and reload and burst.value and reload.value:
         text = f"contradicts burst ({burst.where}): it would never see a change"
         findings.reject(reload.where, "reload", text)
+
+
+def _check_marks(chosen: dict[str, Chosen], findings: Findings) -> None:
+    """The marks of memory ascend."""
+    default = LimitSettings()
+    found = []
+    for name in ("memory_recycle_percent", "memory_hold_percent", "memory_stop_percent"):
+        given = chosen.get(f"limits.{name}", Chosen(getattr(default, name), "default"))
+        if given.value is not None:
+            found.append((f"limits.{name}", given))
+    for (low_key, low), (key, high) in pairwise(found):
+        if low.value > high.value:
+            text = f"{high.value}: below {low_key} ({low.value}, {low.where}); the marks ascend"
+            findings.reject(high.where, key, text)
 
 
 def _check_argv(chosen: dict[str, Chosen], findings: Findings) -> None:

@@ -124,6 +124,13 @@ _KEYS = (
         field="workers.max_memory_bytes",
     ),
     Key(
+        "workers.memory_limit",
+        size(16 * MIB, off=None),
+        "Give each worker a control group of its own with this limit, where that is allowed "
+        "(systemd: `Delegate=yes`).",
+        field="workers.memory_limit_bytes",
+    ),
+    Key(
         "workers.max_age_s",
         duration(1, off=None),
         "Replace a worker of this age.",
@@ -195,6 +202,21 @@ _KEYS = (
     Key("limits.result_bytes_max", size(1024, 512 * MIB), "The largest encoded result."),
     Key("limits.dead_ttl_s", whole_duration(1), "How long dead letters are kept."),
     Key("limits.dead_max", whole(0), "How many dead letters are kept."),
+    Key(
+        "limits.memory_recycle_percent",
+        whole(1, 100, off=None),
+        "At so much of the control group's memory limit the largest idle worker is replaced.",
+    ),
+    Key(
+        "limits.memory_hold_percent",
+        whole(1, 100, off=None),
+        "At so much of it only one worker takes jobs, one at a time.",
+    ),
+    Key(
+        "limits.memory_stop_percent",
+        whole(1, 100, off=None),
+        "At so much of it the largest worker is killed, before the kernel chooses one.",
+    ),
     Key(
         "limits.unknown_patience_s",
         duration(0, DAY_S),

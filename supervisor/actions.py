@@ -143,6 +143,14 @@ class Supersede(NamedTuple):
     number: int
 
 
+class FreeMemory(NamedTuple):
+    """Let one worker go, or kill it, because memory is short."""
+
+    worker_id: str
+    reason: str
+    kill: bool
+
+
 class Relieve(NamedTuple):
     """Ask the scheduler to end, for another to take its place."""
 
@@ -171,5 +179,6 @@ Action = (
     | EndReload
     | Replace
     | Supersede
+    | FreeMemory
     | Relieve
 )

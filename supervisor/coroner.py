@@ -91,13 +91,18 @@ class Coroner:
 
     def _judge(self, child: Child, death: Death | None) -> Verdict:
         killed = death is not None and death.returncode == -9
+        oom_kills, cells = self._house.oom.take() if killed else 0, self._house.cells
+        over_bytes = 0
+        if killed and cells is not None and child.role == "worker" and cells.kills(child.number):
+            over_bytes = cells.limit_bytes
         return verdict.judge(
             death.returncode if death else None,
             drained=child.drained or (child.relieved and not child.killed_for),
             boot_error=child.boot_error,
             killed_for=child.killed_for,
             stopping=child.line is not None,
-            oom_kills=self._house.oom.take() if killed else 0,
+            oom_kills=oom_kills,
+            over_bytes=over_bytes,
         )
 
     def _report(

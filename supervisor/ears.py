@@ -177,6 +177,8 @@ class Ears:
         if not self._house.lines.adopt(child.worker_id, pid):
             self._posthumous.append((child, self._coroner.stray(pid)))
             return
+        if child.role == "worker":
+            self._house.confine(child.number, pid)
         self._house.log.emit(
             events.WORKER_SPAWNED,
             worker=child.name,

@@ -12,6 +12,7 @@ from taskqd.messages import Role, TakeBack
 from taskqd.settings import Settings
 
 from .lives import Event, State, next_state
+from .memory import Memory
 from .renewal import Reload
 from .stop import Timeline
 
@@ -238,6 +239,7 @@ class Fleet:
     """By worker id."""
     stop: Stop | None = None
     limits: Limits = UNLIMITED
+    memory: Memory = field(default_factory=Memory)
     reload: Reload | None = None
     """The one that is under way."""
     reload_asked: list[str] = field(default_factory=list)

@@ -17,6 +17,7 @@ from .births import Births
 from .fleet import Child, Debt, Stop
 from .house import House
 from .lives import Event
+from .relief import RECYCLE_PAUSE_S, STOP_PAUSE_S
 from .reloader import Reloader
 from .stop import Timeline, begin, cut, hasten
 
@@ -47,6 +48,7 @@ class Hands:
             actions.Drain: self._drain,
             actions.Interrupt: self._interrupt,
             actions.Condemn: self._condemn,
+            actions.FreeMemory: self._free_memory,
             actions.Signal: self._signal,
             actions.GiveUp: self._give_up,
             actions.Owe: self._owe,
@@ -105,6 +107,24 @@ class Hands:
         child.late = late
         child.killed_for, child.ladder, child.rungs = reason, ladder, 0
         child.feel(Event.CONDEMNED, self._house.clock())
+
+    def _free_memory(self, worker_id: str, reason: str, kill: bool) -> None:
+        child, memory, now_s = self._child(worker_id), self._fleet.memory, self._house.clock()
+        # The next looks tell whether it was enough.
+        memory.mark = memory.glimpsed = 0
+        memory.recycle_at_s, memory.stop_at_s = now_s + RECYCLE_PAUSE_S, now_s + STOP_PAUSE_S
+        if kill:
+            self._condemn(worker_id, reason, AT_ONCE)
+            return
+        child.recycled = True
+        self._house.log.emit(
+            events.WORKER_RECYCLED,
+            worker=child.number,
+            generation=child.generation,
+            successor=child.number,
+            reason=reason,
+        )
+        self._drain(worker_id, begin(now_s, self._fleet.grace_s), ())
 
     def condemn_garbled(self, child: Child, what: str) -> None:
         self._condemn(child.worker_id, f"it said what is no message: {what}", AT_ONCE)

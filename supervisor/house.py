@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from taskqd import events
 from taskqd.board import Board
 from taskqd.log import Log
 from taskqd.messages import Depth, Message
@@ -15,6 +16,7 @@ from taskqd.settings import Settings
 
 from . import process
 from .board_memory import StackFile
+from .cgroup import Cells, cells, groups
 from .channel import Channel
 from .fleet import Fleet
 from .oom import OomCounter
@@ -168,6 +170,30 @@ class House:
     """When; None: never yet."""
     strays: dict[int, tuple[process.Death, float]] = field(default_factory=dict)
     """Reaped pids that nobody knew, with the time: a newborn may die before it is announced."""
+
+    cells: Cells | None = None
+    """The control groups of workers, if they have their own."""
+
+    def build_cells(self) -> None:
+        limit = self.settings.workers.memory_limit_bytes
+        if limit is None:
+            return
+        made = cells(limit, groups())
+        if isinstance(made, str):
+            self.log.emit(events.CELLS_MISSING, reason=made)
+        else:
+            self.cells = made
+
+    def confine(self, number: int, pid: int) -> None:
+        """Put a newborn worker into its own control group, if there are any."""
+        if self.cells is None:
+            return
+        try:
+            self.cells.enter(number, pid)
+        except ProcessLookupError:
+            return  # it is dead already, which is told in its place
+        except OSError as error:
+            self.log.emit(events.CELLS_MISSING, reason=f"worker {number}: {error.strerror}")
 
     @property
     def instance(self) -> str:

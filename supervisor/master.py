@@ -31,6 +31,7 @@ from .ears import Ears
 from .fleet import Fleet, Post, limits_of
 from .hands import Hands
 from .house import House, Line, Lines
+from .memory_watch import MemoryWatch
 from .oom import OomCounter
 from .plan import plan, wake_in_s
 from .reloader import ReadSettings, Reloader
@@ -86,6 +87,7 @@ class Master:
         self._hands.on_stop = self._display.stop_begun
         reloader.on_begin = self._display.reload_begun
         reloader.on_end = self._display.reload_ended
+        self._memory_watch = MemoryWatch(self._house)
         self._commands = Commands(self._house, self._hands, reloader)
         self._doors = Doors(
             self._house, self._selector, self._commands.answer, may_move=health_may_move
@@ -157,6 +159,7 @@ class Master:
         self._doors.open_health()
         if settings.name or settings.admin.socket:
             self._doors.open_admin()
+        self._house.build_cells()
         self._woke_s = self._clock()
 
     def _listen(self, line: Line) -> None:
@@ -169,7 +172,7 @@ class Master:
         self._display.show()
         if self._hands.finished is not None:
             return
-        due_s = self._house.sources.next_s() - self._clock()
+        due_s = min(self._house.sources.next_s(), self._memory_watch.next_s()) - self._clock()
         sleep_s = max(0.0, min(wake_in_s(self._house.fleet, self._clock()), due_s))
         ready = self._selector.select(sleep_s)
         self._mind_the_gap(sleep_s)
@@ -186,6 +189,7 @@ class Master:
     def _look(self) -> None:
         house = self._house
         house.fleet.seen = watch.look(house.fleet, house.board, monotonic_ns())
+        self._memory_watch.look()
         if self._clock() < self._trusts_s:
             watch.excuse(house.fleet)
         for child in house.fleet.crew():
@@ -234,6 +238,8 @@ class Master:
         )
         for key in house.lines.names():
             house.lines.drop(key)
+        if house.cells is not None:
+            house.cells.close()
         self._display.close()
         self._selector.close()
         self._memory.close()

@@ -30,6 +30,7 @@ from .actions import (
 from .fate import go_on_or_stop, last_steps
 from .fleet import Child, Fleet, Post, ZygoteState
 from .lives import State
+from .relief import relieve, rests
 from .roll import renew
 
 SCHEDULER_BEAT_S = 2.5
@@ -69,6 +70,7 @@ def plan(fleet: Fleet, now_s: float) -> list[Action]:
         *_zygotes(fleet, now_s),
         *_posts(fleet, now_s),
         *renew(fleet, now_s),
+        *relieve(fleet, now_s),
         *(action for child in fleet.children() for action in _child(fleet, child, now_s)),
         *_queues(fleet),
         *_debts(fleet, now_s),
@@ -242,8 +244,8 @@ def _worker(fleet: Fleet, child: Child, now_s: float) -> Iterator[Action]:
             yield Drain(child.worker_id, stop.begin(now_s, fleet.grace_s))
         elif late := _overdue(fleet, child):
             yield Drain(child.worker_id, stop.begin(now_s, fleet.grace_s), (late,))
-        elif child.quiet is not fleet.quiet:
-            yield Tell(child.worker_id, Quiet() if fleet.quiet else Resume())
+        elif child.quiet is not (rest := rests(fleet, child)):
+            yield Tell(child.worker_id, Quiet() if rest else Resume())
 
 
 def _overdue(fleet: Fleet, child: Child) -> SlotView | None:

@@ -37,6 +37,19 @@ def generation(fleet: Fleet) -> int:
     return zygote.generation if zygote is not None else fleet.generation
 
 
+def memory(fleet: Fleet) -> dict[str, Any] | None:
+    """Return the use of our control group's memory, None where it has no limit."""
+    now = fleet.memory.pressure
+    if now is None:
+        return None
+    return {
+        "used_bytes": now.used_bytes,
+        "limit_bytes": now.limit_bytes,
+        "percent": round(now.percent, 1),
+        "held": fleet.memory.held,
+    }
+
+
 def unsafe(fleet: Fleet) -> tuple[str, ...]:
     """Return what a fork of the present zygote breaks."""
     zygote = fleet.zygote()
@@ -102,6 +115,7 @@ def everything(house: House, pid: int) -> dict[str, Any]:
         "state": state(fleet),
         "uptime_s": round(now_s - house.started_s, 3),
         "generation": generation(fleet),
+        "memory": memory(fleet),
         "unsafe": list(unsafe(fleet)),
         "queues": list(house.queues),
         "health": house.health_address,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from taskqd.board import SlotView
+from taskqd.settings import MIB
 
 _SIGNALS = {
     1: "SIGHUP", 2: "SIGINT", 3: "SIGQUIT", 4: "SIGILL", 5: "SIGTRAP", 6: "SIGABRT", 7: "SIGBUS",
@@ -36,12 +37,14 @@ def judge(
     killed_for: str = "",
     stopping: bool = False,
     oom_kills: int = 0,
+    over_bytes: int = 0,
 ) -> Verdict:
     """Return the verdict on one dead child.
 
     `returncode`: exit code, or minus the signal's number; None: it was never seen alive.
     `killed_for`: the reason why the master killed it, "" if it did not.
     `oom_kills`: kills by the kernel for want of memory in our cgroup since the last look.
+    `over_bytes`: the limit of its own cgroup, if it was killed there for that.
     """
     if returncode is None:
         return Verdict("unborn", "gone before it could say its pid", None, None, True)
@@ -53,6 +56,9 @@ def judge(
         return Verdict("drained", f"drained, {how}", code, signal, False)
     if boot_error:
         return Verdict("boot", f"failed to boot: {boot_error}", code, signal, True)
+    if signal == "SIGKILL" and over_bytes:
+        own = f"its own limit of {over_bytes / MIB:.0f} MiB"
+        return Verdict("oom", f"killed by SIGKILL: out of memory, {own}", code, signal, True)
     if signal == "SIGKILL" and oom_kills:
         return Verdict("oom", "killed by SIGKILL: out of memory", code, signal, True)
     if signal:

@@ -52,6 +52,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_jobs: int | None = None
     max_memory_bytes: int | None = None
     max_age_s: float | None = None
+    memory_limit_bytes: int | None = None
     nice: int = 0
     fork: Fork = "safe"
 
@@ -96,6 +97,9 @@ class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     result_bytes_max: int = 1 * MIB
     dead_ttl_s: int = 90 * 86400
     dead_max: int = 10_000
+    memory_recycle_percent: int | None = 80
+    memory_hold_percent: int | None = 90
+    memory_stop_percent: int | None = 95
     unknown_patience_s: float = 60.0
     """How long the callers of a job whose task no worker knows wait on, in case one appears."""
 

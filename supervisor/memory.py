@@ -1,0 +1,64 @@
+"""How short memory is: three marks, in percent of the control group's limit.  Pure.
+
+A mark counts when two looks in a row have found it passed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from taskqd.settings import LimitSettings
+
+RECYCLE, HOLD, STOP = 1, 2, 3
+RELEASE_PERCENT = 5.0
+"""So far below the second mark jobs are leased again."""
+
+
+class Pressure(NamedTuple):
+    used_bytes: int
+    limit_bytes: int
+
+    @property
+    def percent(self) -> float:
+        return 100.0 * self.used_bytes / self.limit_bytes
+
+
+@dataclass(slots=True)
+class Memory:
+    """What is known of the control group's memory; without a limit nothing ever is."""
+
+    pressure: Pressure | None = None
+    mark: int = 0
+    """The highest mark that two looks have found passed."""
+    glimpsed: int = 0
+    """The highest mark passed at the last look."""
+    held: bool = False
+    """No job is leased."""
+    recycle_at_s: float = 0.0
+    stop_at_s: float = 0.0
+    """When such a measure may be taken again."""
+
+
+def passed(percent: float, limits: LimitSettings) -> int:
+    """Return the highest mark that is passed, 0 for none."""
+    marks = (
+        (STOP, limits.memory_stop_percent),
+        (HOLD, limits.memory_hold_percent),
+        (RECYCLE, limits.memory_recycle_percent),
+    )
+    return next((mark for mark, at in marks if at is not None and percent >= at), 0)
+
+
+def note(memory: Memory, pressure: Pressure | None, limits: LimitSettings) -> None:
+    """Take in one look."""
+    memory.pressure = pressure
+    now = passed(pressure.percent, limits) if pressure is not None else 0
+    memory.mark, memory.glimpsed = min(now, memory.glimpsed), now
+    hold_percent = limits.memory_hold_percent
+    if pressure is None or hold_percent is None:
+        memory.held = False
+    elif memory.mark >= HOLD:
+        memory.held = True
+    elif pressure.percent < hold_percent - RELEASE_PERCENT:
+        memory.held = False
