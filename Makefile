@@ -20,7 +20,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 .DEFAULT_GOAL := help
 export PYTHON  # the interpreter to make .venv with; empty: the newest from 3.11 on that works
 .PHONY: help demo test check lint format type layers test-unit test-contract test-process \
-	test-fault test-security test-e2e test-wheel bench chaos fuzz release-check wheel clean
+	test-fault test-security test-e2e test-wheel bench chaos cron-chaos fuzz release-check wheel clean
 
 help:  ## Print this list.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -88,6 +88,9 @@ release-check: wheel  ## What the wheel brings with it: dist/sbom.cdx.json, and 
 	$(BIN)/cyclonedx-py environment var/release/bin/python --output-file dist/sbom.cdx.json
 	var/release/bin/python -m pip freeze --exclude taskqd > var/release/frozen.txt
 	$(BIN)/pip-audit --strict --no-deps --disable-pip --requirement var/release/frozen.txt
+
+cron-chaos: $(DEV)  ## Four daemons killed at random, each tick fires once; SECONDS=60 SEED=1 STORAGE=sqlite.
+	$(BIN)/python -m tests.fault.cron_chaos --seconds $(SECONDS) --seed $(SEED) --storage $(STORAGE)
 
 wheel: $(DEV)  ## Build dist/*.whl and dist/*.tar.gz.
 	$(BIN)/python -m build --quiet
