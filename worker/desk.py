@@ -50,8 +50,8 @@ class Desk:
         """A short queue is divided by this: twice the workers of this node."""
         self.ready = 0
         """Jobs that waited in the queues after the last turn."""
-        self.turned_s = 0.0
-        """When the storage was last heard."""
+        self.heard_s = 0.0
+        """When the storage has last spoken for all queues: of jobs that should stop."""
         self.handed_back = 0
         self.finished = 0
 
@@ -103,7 +103,9 @@ class Desk:
         self._runner.heed(leased.revocations)
         if leased.stops:
             self._slots.stop(leased.stops)
-        self.turned_s = now_s
+        if len(leased.leases) < limit or not limit:
+            # With the limit reached, the queues after that were not asked.
+            self.heard_s = now_s
         self.ready = leased.ready
         if limit:
             self.stock.dry = not leased.leases

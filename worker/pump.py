@@ -111,7 +111,7 @@ class Pump:
 
     def _hear_at_s(self) -> float:
         """Return when to ask what the storage has to say of a long job: it may have to stop."""
-        return self._desk.turned_s + HEAR_S if self._stock.in_slots else math.inf
+        return self._desk.heard_s + HEAR_S if self._stock.in_slots else math.inf
 
     def _lease(self) -> None:
         """Take turns until the slots are served or the queues are empty."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import select
 
-from taskqd.job import Marks, State
+from taskqd.job import Lease, Marks, State
 from taskqd.storage.features import Features, Revocation
 from tests.support.rig import DEADLINE_S, Rig, ack, done, ids, outcome, until
 
@@ -163,4 +164,56 @@ def test_a_standing_order_ends_with_its_lifetime(rig: Rig, features: Features) -
     assert not rig.storage.turn("n.1", (), ["q"], 1).revocations
     assert not features.restore("task:x")
     rig.storage.purge(["q"], dead_ttl_s=60, dead_max=10)
+    assert list(rig.storage.leftovers()) == []
+
+
+def test_no_mix_of_revocations_and_ends_leaves_a_token(rig: Rig, features: Features) -> None:
+    """Jobs are revoked before they come, while they wait, run or are given back, and after."""
+    chance = random.Random(1)
+    jobs = [f"j{number}" for number in range(150)]
+    answer = done(0, "cancelled", ttl_s=300)
+
+    def revoke() -> None:
+        job_id = chance.choice(jobs)
+        if not rig.storage.cancel(job_id, "q", answer, 300):
+            features.stop(job_id, "q", answer, 300)
+        if chance.random() < 0.2:
+            features.revoke(f"id:{job_id}", Revocation(once=chance.random() < 0.5), 1)
+
+    def end(lease: Lease, worker: str) -> None:
+        how = chance.choice(["ack", "cancel", "bury", "retry", "later", "requeue", "release"])
+        marks = Marks(1)
+        if how == "release":
+            rig.storage.release(worker, [(lease.id, lease.queue, lease.token)])
+        elif how in ("ack", "cancel"):
+            rig.settle(outcome(lease, how, answer=done(lease.token)), worker=worker)
+        elif how == "bury":
+            rig.settle(outcome(lease, "bury", answer=done(lease.token, "dead")), worker=worker)
+        else:
+            delay_ms = 1 if how == "later" else 0
+            kind = "requeue" if how == "requeue" else "retry"
+            rig.settle(outcome(lease, kind, marks=marks, delay_ms=delay_ms), worker=worker)
+
+    for serial, job_id in enumerate(jobs):
+        worker = f"n.{serial}"
+        rig.put(job_id, run_at_ms=1 if chance.random() < 0.1 else 0)
+        revoke()
+        leases = rig.lease(chance.randint(0, 3), worker=worker)
+        revoke()
+        for lease in leases:
+            if chance.random() < 0.8:
+                end(lease, worker)
+        rig.storage.promote(["q"])
+        running = [lease.token for lease in leases if chance.random() < 0.5]
+        how = chance.choice(["orphaned", "interrupted", "timeout", "released"])
+        rig.storage.recover_worker(worker, ["q"], running=running, how=how)
+    while rows := [*rig.storage.jobs(State.QUEUED), *rig.storage.jobs(State.SCHEDULED)]:
+        assert rows[0].id in jobs
+        rig.storage.promote(["q"])
+        for lease in rig.lease(60, worker="n.last", alone=True):
+            rig.settle(ack(lease), worker="n.last")
+    rig.storage.purge_dead()
+    until(lambda: features.revocations() == {})
+    rig.storage.purge(["q"], dead_ttl_s=60, dead_max=10)
+    assert rig.states() == {}
     assert list(rig.storage.leftovers()) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 
@@ -73,6 +74,30 @@ def test_jobs_that_come_together_start_together_in_an_idle_worker(backend: Backe
         wait_for(lambda: len(jobs.started) == 4)
         producer.enqueue(entries(6)[4:])
         wait_for(lambda: len(jobs.started) == 6)
+
+
+def test_a_job_hears_that_it_is_revoked_while_another_queue_keeps_its_worker_busy(
+    backend: Backend,
+) -> None:
+    storage = backend.open(backend.namespace())
+    producer = backend.open(storage.namespace)
+    jobs = Jobs()
+    jobs.gate("long0000")
+    numbers = itertools.count()
+
+    def heard() -> bool:
+        """Keep so much waiting in the first queue that no turn ever comes to ask the second."""
+        if {row.name: row.queued for row in producer.queues()}.get("first", 0) < 2000:
+            producer.enqueue(entries(2000, "first", prefix=f"n{next(numbers)}-"))
+        return jobs.places[0].stopping
+
+    with PumpRig(storage, jobs=jobs, threads=2, queues=("first", "second")):
+        producer.enqueue(entries(1, "second", prefix="long"))
+        wait_for(lambda: jobs.started)
+        heard()
+        wait_for(lambda: len(jobs.started) > 100)
+        assert producer.stop("long0000", "second", b"", 60)
+        wait_for(heard)
 
 
 def test_two_workers_share_a_short_queue_of_long_jobs(backend: Backend) -> None:
