@@ -9,13 +9,12 @@ from typing import Any, Protocol
 import msgspec
 
 from taskqd.execute import Runner
+from taskqd.ids import new_id
 from taskqd.log import configure
 from taskqd.registry import AppLike
 from taskqd.settings import LimitSettings
 from taskqd.storage.base import Node, Storage
 
-_NODE = Node("immediate")
-_WORKER = "immediate.1"
 _LEASE_S = 10 * 365 * 86400.0
 
 
@@ -35,9 +34,9 @@ class CallersPlace:
 
     stopping = False
     revoked = False
-    worker = _WORKER
 
-    def __init__(self) -> None:
+    def __init__(self, worker: str = "immediate.1") -> None:
+        self.worker = worker
         self._runner: asyncio.Runner | None = None
 
     def seconds_left(self) -> float:
@@ -66,22 +65,54 @@ class CallersPlace:
             self._runner.close()
 
 
+class CallersWorker:
+    """The caller's thread as a worker: one job at a time, of all queues that hold any."""
+
+    def __init__(self, app: ImmediateApp) -> None:
+        self._app = app
+        # A job may run others while it runs: each call is a worker of its own.
+        self._node = Node(f"immediate-{new_id()}")
+        self._worker = f"{self._node.id}.1"
+        self._queues: list[str] = []
+        # No other worker will ever come: callers of an unknown task are told at once.
+        limits = msgspec.structs.replace(app.limits, unknown_patience_s=0.0)
+        self._runner = Runner(app, limits, configure(role="immediate", level="critical"))
+        self._place = CallersPlace(self._worker)
+
+    def run_one(self) -> bool:
+        """Run the next queued job.  False: there is none."""
+        storage = self._app.storage
+        if not self._queues and not self._find_queues():
+            return False
+        leased = storage.lease(self._worker, self._queues, 1, alone=True)
+        if not leased.leases and self._find_queues():
+            leased = storage.lease(self._worker, self._queues, 1, alone=True)
+        self._runner.heed(leased.revocations)
+        for lease in leased.leases:
+            storage.settle(self._worker, [self._runner.run(lease, self._place)])
+        return bool(leased.leases)
+
+    def _find_queues(self) -> bool:
+        """Look for queues that are not served yet: a job may have been the first of its queue."""
+        found = {row.name for row in self._app.storage.queues()} - {*self._queues}
+        if found:
+            self._queues += sorted(found)
+            self._app.storage.register(self._node, self._queues, _LEASE_S)
+        return bool(found)
+
+    def close(self) -> None:
+        self._place.close()
+        if self._queues:
+            self._app.storage.retire(self._node.id, self._queues)
+
+
 def run_queued(app: ImmediateApp) -> int:
     """Run every queued job, those that they enqueue too; returns how many.  Delayed ones stay."""
-    storage = app.storage
-    queues = [row.name for row in storage.queues()]
-    storage.register(_NODE, queues, _LEASE_S)
-    # No other worker will ever come: callers of an unknown task are told at once.
-    limits = msgspec.structs.replace(app.limits, unknown_patience_s=0.0)
-    runner = Runner(app, limits, configure(role="immediate", level="critical"))
-    place = CallersPlace()
+    worker = CallersWorker(app)
     count = 0
     try:
-        while (leased := storage.lease(_WORKER, queues, 1)).leases:
-            runner.heed(leased.revocations)
-            for lease in leased.leases:
-                storage.settle(_WORKER, [runner.run(lease, place)])
-                count += 1
+        while worker.run_one():
+            count += 1
     finally:
-        place.close()
+        worker.close()
     return count
