@@ -25,7 +25,7 @@ from taskqd.errors import ConfigError
 from taskqd.log import Log, configure
 from taskqd.settings import Settings
 
-from . import process, signals, usage
+from . import completion, process, signals, usage
 from .identity import Identity, assume, pid_file, resolve
 from .usage import Fail
 
@@ -81,7 +81,7 @@ KEY_OF_FLAG = {
 @click.option("--burst", flag_value="on", help="End when all queues are empty.")
 @click.option("--check", is_flag=True, help="Validate everything, try app and storage, exit.")
 @click.version_option(__version__, "--version", message="taskqd %(version)s")
-def _flags(**flags: Any) -> dict[str, Any]:
+def taskqd(**flags: Any) -> dict[str, Any]:
     """Run the jobs of APP (module:attribute) in the foreground until told to stop."""
     return flags
 
@@ -99,8 +99,10 @@ def main() -> None:
 
 def run(argv: Sequence[str], env: Mapping[str, str]) -> int:
     """Return the exit code."""
+    if completion.is_asked("taskqd", env):
+        return completion.answer(taskqd, "taskqd", env)
     try:
-        flags = usage.read_flags(_flags, "taskqd", argv)
+        flags = usage.read_flags(taskqd, "taskqd", argv)
         loaded = load_settings(flags, env)
         identity = _resolve(loaded.settings)
         if flags["check"]:

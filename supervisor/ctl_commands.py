@@ -9,6 +9,8 @@ import click
 from taskqd import __version__
 
 from . import (
+    completion,
+    ctl_completion,
     ctl_cron,
     ctl_daemon,
     ctl_doctor,
@@ -63,6 +65,7 @@ _MODULES = (
     ctl_locks,
     ctl_doctor,
     ctl_install,
+    ctl_completion,
 )
 
 for _module in _MODULES:
@@ -75,8 +78,11 @@ def run(
     read_config: Callable[[Asked], Configured],
 ) -> int:
     """Return the exit code."""
+    asked = Asked(env, read_config)
+    if completion.is_asked("taskqctl", env):
+        return completion.answer(taskqctl, "taskqctl", env, asked)
     try:
-        return usage.read_flags(taskqctl, "taskqctl", argv, obj=Asked(env, read_config)) or 0
+        return usage.read_flags(taskqctl, "taskqctl", argv, asked) or 0
     except Fail as failure:
         usage.complain([str(failure)])
         return failure.code

@@ -13,7 +13,7 @@ from taskqd.inspect import describe, job_row
 from taskqd.job import Answer, Reason, State, encode_answer
 from taskqd.storage.base import JobRow, Storage
 
-from . import usage
+from . import ctl_names, usage
 from .ctl_asked import Asked, Output, Row, command
 from .ctl_target import open_target
 from .usage import Fail
@@ -33,8 +33,18 @@ def add_to(root: click.Group) -> None:
 def _filters(function: Any) -> Any:
     for option in (
         click.option("--limit", type=click.IntRange(1), metavar="N", help="Show at most N."),
-        click.option("--task", metavar="NAME", help="Only jobs of this task."),
-        click.option("--queue", metavar="NAME", help="Only jobs of this queue."),
+        click.option(
+            "--task",
+            metavar="NAME",
+            shell_complete=ctl_names.tasks,
+            help="Only jobs of this task.",
+        ),
+        click.option(
+            "--queue",
+            metavar="NAME",
+            shell_complete=ctl_names.queues,
+            help="Only jobs of this queue.",
+        ),
     ):
         function = option(function)
     return function
@@ -118,8 +128,12 @@ def _chosen(function: Any) -> Any:
     for option in (
         click.option("--all", "everything", is_flag=True, help="All of them."),
         click.option("--reason", metavar="WORD", help="Those given up for this reason."),
-        click.option("--task", metavar="NAME", help="Those of this task."),
-        click.option("--queue", metavar="NAME", help="Those of this queue."),
+        click.option(
+            "--task", metavar="NAME", shell_complete=ctl_names.tasks, help="Those of this task."
+        ),
+        click.option(
+            "--queue", metavar="NAME", shell_complete=ctl_names.queues, help="Those of this queue."
+        ),
         click.argument("job_ids", metavar="[ID...]", nargs=-1),
     ):
         function = option(function)

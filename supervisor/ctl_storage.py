@@ -10,7 +10,7 @@ import click
 from taskqd.inspect import node_row, queue_row
 from taskqd.storage.base import NodeRow, Recovered, Storage
 
-from . import usage
+from . import ctl_names, usage
 from .ctl_asked import Asked, Output, Row, command
 from .ctl_enqueue import enqueue_call
 from .ctl_target import open_target
@@ -40,7 +40,7 @@ def queue_ls(asked: Asked) -> Output:
 
 
 @command(queue, "pause")
-@click.argument("queue_name", metavar="NAME")
+@click.argument("queue_name", metavar="NAME", shell_complete=ctl_names.queues)
 def queue_pause(asked: Asked, queue_name: str) -> Output:
     """Give out no more jobs of a queue, on all daemons, until `queue resume`."""
     with open_target(asked) as storage:
@@ -49,7 +49,7 @@ def queue_pause(asked: Asked, queue_name: str) -> Output:
 
 
 @command(queue, "resume")
-@click.argument("queue_name", metavar="NAME")
+@click.argument("queue_name", metavar="NAME", shell_complete=ctl_names.queues)
 def queue_resume(asked: Asked, queue_name: str) -> Output:
     """Give out jobs of a paused queue again."""
     with open_target(asked) as storage:
@@ -58,7 +58,7 @@ def queue_resume(asked: Asked, queue_name: str) -> Output:
 
 
 @command(queue, "purge")
-@click.argument("queue_name", metavar="NAME")
+@click.argument("queue_name", metavar="NAME", shell_complete=ctl_names.queues)
 def queue_purge(asked: Asked, queue_name: str) -> Output:
     """Drop all waiting jobs of a queue; running ones go on."""
     with open_target(asked) as storage:
@@ -95,10 +95,12 @@ def node_recover(asked: Asked, which: str | None, force: bool) -> Output:
     return Output(rows=_recovered(found), columns=("id", "queue", "how", "worker"))
 
 
-@click.argument("task", metavar="TASK")
+@click.argument("task", metavar="TASK", shell_complete=ctl_names.tasks)
 @click.option("--args", "call", metavar="JSON", default="[]", help="Arguments: [..] or {..}.")
 @click.option("--kwargs", metavar="JSON", default="{}", help="Keyword arguments: {..}.")
-@click.option("--queue", metavar="NAME", help="Default: the task's queue.")
+@click.option(
+    "--queue", metavar="NAME", shell_complete=ctl_names.queues, help="Default: the task's queue."
+)
 @click.option("--priority", type=click.IntRange(0, 9), help="Higher first.")
 @click.option("--delay", type=click.FloatRange(0), metavar="S", help="Not before S seconds.")
 @click.option("--id", "job_id", metavar="ID", help="A job's own id: used twice, it is one job.")

@@ -31,9 +31,15 @@ class Fail(Exception):
 
 
 def read_flags(
-    command: click.Command, program: str, argv: Sequence[str], obj: object = None
+    command: click.Command,
+    program: str,
+    argv: Sequence[str],
+    obj: object = None,
 ) -> Any:
-    """Run a click command with `obj` as its context's object; raises Fail for usage errors, SystemExit after --help and --version."""
+    """Run a click command with `obj` as its context's object.
+
+    Raises Fail for usage errors, SystemExit after --help and --version.
+    """
     try:
         with command.make_context(program, list(argv), obj=obj) as context:
             return command.invoke(context)

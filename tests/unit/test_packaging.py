@@ -61,6 +61,9 @@ def test_every_file_that_is_not_code_is_package_data() -> None:
                 assert any(file.match(pattern) for pattern in patterns), f"{file} is not shipped"
 
 
+MAN_PAGES = sorted((ROOT / "docs/man").glob("*.1"))
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a wheel built from an sdist, as a packager would."""
@@ -86,7 +89,11 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_wheel_holds_every_module_and_no_root_package(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     tops = {name.split("/")[0] for name in names}
-    assert tops == {"taskqd", f"taskqd-{PROJECT['project']['version']}.dist-info"}
+    version = PROJECT["project"]["version"]
+    assert tops == {"taskqd", f"taskqd-{version}.dist-info", f"taskqd-{version}.data"}
+    shared = {name for name in names if name.startswith(f"taskqd-{version}.data/")}
+    pages = {f"taskqd-{version}.data/data/share/man/man1/{page.name}" for page in MAN_PAGES}
+    assert shared == pages
     for name, folder in _physical_packages().items():
         for file in folder.iterdir():
             if file.is_file() and file.suffix != ".pyc":
