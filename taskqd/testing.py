@@ -102,9 +102,11 @@ class _Voyage:
     def bring(self, end_ms: float) -> bool:
         """Make the earliest job that is due by then a waiting one.  False: there is none."""
         self.look()
-        due = min(self._known.values(), default=None)
-        if due is None or due.at_ms > end_ms:
+        due, key = min(((due, key) for key, due in self._known.items()), default=(None, None))
+        if due is None or key is None or due.at_ms > end_ms:
             return False
+        # Its next time may look the same: the same millisecond of the present, later in the voyage.
+        del self._known[key]
         self._at_ms = max(self._at_ms, due.at_ms)
         self._app.storage.reschedule(due.job_id, due.queue, 0)
         return True
