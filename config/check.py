@@ -11,7 +11,7 @@ from taskqd.urls import has_secret, mask_url
 
 from .keys import KEYS, Key
 from .layers import Findings, Given
-from .values import Unfit
+from .values import MASK, Unfit
 
 VALUE_CHARS_MAX = 80
 
@@ -39,7 +39,9 @@ def choose(given: Iterable[Given], findings: Findings) -> dict[str, Chosen]:
 
 def shown(key: Key, value: Any) -> str:
     """Return a value as messages show it: short, and without its secrets."""
-    if isinstance(value, str):
+    if key.secret:
+        text = MASK
+    elif isinstance(value, str):
         text = f'"{mask_url(value) if key.credential else value}"'
     elif isinstance(value, bool):
         text = str(value).lower()

@@ -11,7 +11,7 @@ from typing import Any
 
 from taskqd.urls import has_secret
 
-from .keys import KEYS, SECTIONS
+from .keys import KEYS, SECTIONS, Key
 from .layers import Findings, Given
 from .source import line_of_keys
 from .suggest import did_you_mean, nearest
@@ -128,6 +128,10 @@ def _judge_mode(mode: int, path: Path, given: list[Given], findings: Findings) -
         who = "everybody" if mode & stat.S_IWOTH else "its group"
         text = f"names code to run and can be written by {who} (mode {mode:04o}); chmod go-w it"
         findings.warn(str(path), text)
-    secret = any(KEYS[item.key].credential and has_secret(str(item.value)) for item in given)
+    secret = any(_is_secret(KEYS[item.key], item.value) for item in given)
     if secret and mode & stat.S_IROTH:
         findings.warn(str(path), f"holds a password and can be read by everybody (mode {mode:04o})")
+
+
+def _is_secret(key: Key, value: object) -> bool:
+    return key.secret or bool(key.credential and has_secret(str(value)))

@@ -18,6 +18,7 @@ _APP = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*(?::[^\W\d]\w*(?:\.[^\W\d]\w*)*)?
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^:\[\]\s/]+):(\d{1,5})")
 _ACCOUNT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@$-]{0,63}")
 _UMASK = re.compile(r"(?:0o?)?[0-7]{1,3}")
+SECRET_BYTES_MIN = 16
 SOCKET_BYTES_MAX = 107
 """man 7 unix: sun_path holds 108 bytes with its closing zero."""
 
@@ -93,6 +94,21 @@ def socket_path(value: object) -> str:
     return value
 
 
+def secrets(value: object) -> tuple[str, ...]:
+    """A list of keys, or text with blanks or line ends between them (a file, a variable)."""
+    given = value.split() if isinstance(value, str) else value
+    if isinstance(given, list) and given and all(map(_is_long, given)):
+        return tuple(given)
+    raise Unfit(
+        f"expected keys of at least {SECRET_BYTES_MIN} bytes each, as from"
+        " `openssl rand -base64 32`"
+    )
+
+
+def _is_long(key: object) -> bool:
+    return isinstance(key, str) and len(key.encode("utf-8", "replace")) >= SECRET_BYTES_MIN
+
+
 def queue_names(value: object) -> tuple[QueueName, ...]:
     """A list ["critical:3", "default"], or the same as text: "critical:3,default"."""
     if isinstance(value, str):
@@ -147,6 +163,7 @@ def _weight(name: str, weight: object) -> int:
     )
 
 
+SECRETS = Kind(f"a list of keys of at least {SECRET_BYTES_MIN} bytes, or one on each line", secrets)
 APP = Kind("`module:attribute`", app_path)
 URL = Kind("a storage URL", storage_url)
 NAME = Kind("a name of letters, digits, `.`, `-`, `_`", instance_name, str.strip)

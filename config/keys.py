@@ -28,6 +28,8 @@ class Key(NamedTuple):
     """Where `Settings` keeps it, if not under `path`."""
     credential: str = ""
     """Name under ``$CREDENTIALS_DIRECTORY``; given to keys that can hold a secret."""
+    secret: bool = False
+    """The whole value is one: it is never shown."""
 
     @property
     def env(self) -> str:
@@ -221,6 +223,21 @@ _KEYS = (
         "limits.unknown_patience_s",
         duration(0, DAY_S),
         "How long the callers of a job whose task no worker knows wait on, in case one appears.",
+    ),
+    Key(
+        "crypto.signing_keys",
+        forms.SECRETS,
+        "Sign payloads with the first, verify with all. Default: those of the app.",
+        credential="signing_keys",
+        secret=True,
+    ),
+    Key(
+        "crypto.encryption_keys",
+        forms.SECRETS,
+        "Encrypt arguments, results and checkpoints with the first, decrypt with all. Default: "
+        "those of the app.",
+        credential="encryption_keys",
+        secret=True,
     ),
 )
 

@@ -12,7 +12,7 @@ from taskqd.settings import Settings
 from taskqd.urls import mask_url
 
 from .keys import KEYS, Key
-from .values import size_text
+from .values import MASK, size_text
 
 
 def as_written(settings: Settings, key: Key) -> Any:
@@ -20,6 +20,8 @@ def as_written(settings: Settings, key: Key) -> Any:
     value: Any = settings
     for part in key.target.split("."):
         value = getattr(value, part)
+    if key.secret:
+        return [MASK] * len(value)
     for word, meant in key.kind.words.items():
         if value is meant or (value == meant and type(value) is type(meant)):
             return word

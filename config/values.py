@@ -22,6 +22,9 @@ SIZE_BYTES_MAX = 1 << 50
 """Every number has a bound: `Settings` travels as JSON, whose integers end at 64 bits."""
 
 
+MASK = "***"
+
+
 class Unfit(ValueError):
     """The value does not fit; the message says what was expected."""
 

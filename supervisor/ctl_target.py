@@ -83,7 +83,7 @@ def open_app(asked: Asked) -> Iterator[App]:
         text = f"--namespace {asked.namespace}: app {app.name!r} has another one; leave it out"
         raise Fail(usage.USAGE, text)
     settings = asked.read_config(asked).settings
-    app.adopt(settings.storage, settings.limits, settings.scheduler)
+    app.adopt(settings.storage, settings.limits, settings.scheduler, settings.crypto)
     _insist_on_file(app.storage_url)
     try:
         try:

@@ -16,7 +16,13 @@ from taskqd.errors import ConfigError, UnknownTask
 from taskqd.job import NAME_PATTERN, Entry
 from taskqd.options import TaskKwargs, TaskOptions, task_options
 from taskqd.periodic import Missed, Overlap, PeriodicTask
-from taskqd.settings import Durability, LimitSettings, SchedulerSettings, StorageSettings
+from taskqd.settings import (
+    CryptoSettings,
+    Durability,
+    LimitSettings,
+    SchedulerSettings,
+    StorageSettings,
+)
 from taskqd.signals import Listeners, Listening
 from taskqd.signing import Signer
 from taskqd.storage import mask_url, open_storage
@@ -25,11 +31,13 @@ from taskqd.storage.features import Features
 from taskqd.submit import Submit
 from taskqd.task import Signature, Task, module_name
 from taskqd.threads import StoragePerThread
+from taskqd.vault import make_vault
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 DEFAULT_URL = "sqlite:///taskqd.db"
+_OWN_KEYS = CryptoSettings()
 
 
 class TaskDecorator(Protocol):
@@ -52,6 +60,7 @@ class App(Submit, Control, Listening):
         *,
         serializer: str = "json",
         signing_keys: Sequence[str | bytes] | None = None,
+        encryption_keys: Sequence[str | bytes] | None = None,
         result_ttl: int = 86400,
         timezone: str = "UTC",
         durability: Durability | None = None,
@@ -59,15 +68,14 @@ class App(Submit, Control, Listening):
     ) -> None:
         """`storage`: a URL; else $TASKQD_STORAGE, else `sqlite:///taskqd.db`.
 
-        Raises ConfigError for a name, URL, zone or serializer that is not valid.
+        `serializer`: "json", or "pickle" together with `signing_keys`.  Of keys the first signs or
+        encrypts, all verify or decrypt.  Raises ConfigError for what is not valid.
         """
         if not NAME_PATTERN.fullmatch(name):
             raise ConfigError(f"App name {name!r}: expected 1 to 64 letters, digits, '_', '.', '-'")
-        if serializer != "json":
-            raise ConfigError(f"serializer {serializer!r}: expected 'json'")
         self.name = name
         self._url = storage
-        self.signer = Signer(signing_keys) if signing_keys is not None else None
+        self._serializer = serializer
         self.result_ttl = result_ttl
         self.zone: tzinfo = zone_of(timezone)
         self.tick_zone = self.zone
@@ -80,7 +88,7 @@ class App(Submit, Control, Listening):
         self.periodic_tasks: list[PeriodicTask] = []
         self.periodic = Agenda(self)
         self.listeners = Listeners()
-        self._packer = Packer(name, self.signer, self.zone)
+        self._take_keys(signing_keys, encryption_keys)
         self._storages = StoragePerThread(self.open_storage)
         self._immediate_lock = threading.RLock()
         self._memory: Storage | None = None
@@ -168,14 +176,31 @@ class App(Submit, Control, Listening):
             return self._immediate_storage()
         return self._storages.here()
 
+    def _take_keys(
+        self,
+        signing_keys: Sequence[str | bytes] | None,
+        encryption_keys: Sequence[str | bytes] | None,
+    ) -> None:
+        self._keys = signing_keys, encryption_keys
+        self.signer = Signer(signing_keys) if signing_keys is not None else None
+        self.vault = make_vault(self.name, self._serializer, self.signer, encryption_keys)
+        self._packer = Packer(self.name, self.signer, self.zone, self.vault)
+
     def adopt(
-        self, storage: StorageSettings, limits: LimitSettings, scheduler: SchedulerSettings
+        self,
+        storage: StorageSettings,
+        limits: LimitSettings,
+        scheduler: SchedulerSettings,
+        crypto: CryptoSettings = _OWN_KEYS,
     ) -> None:
         """Take what the daemon was told over what the app says: its processes call this once."""
         self._url = storage.url or self._url
         self.durability = storage.durability or self.durability
         self.allow_eviction = storage.allow_eviction
         self.limits = limits
+        if crypto != _OWN_KEYS:
+            signing, encryption = self._keys
+            self._take_keys(crypto.signing_keys or signing, crypto.encryption_keys or encryption)
         self.tick_missed = scheduler.missed
         if scheduler.timezone is not None:
             self.tick_zone = zone_of(scheduler.timezone)

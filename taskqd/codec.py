@@ -124,20 +124,21 @@ class CallCodec:
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[bytes | None, bytes | None]:
         """`encode_call` for a call that gets more arguments later; names are checked."""
-        try:
-            self._signature.bind_partial(*args, **kwargs)
-        except TypeError as error:
-            raise BadArguments(
-                f"{self._label}{self._signature}: {error}; nothing was enqueued"
-            ) from None
+        self.check(args, kwargs, partial=True)
         positional = encode_checked(args, f"{self._label}: arguments") if args else None
         keyword = encode_checked(kwargs, f"{self._label}: arguments") if kwargs else None
         return positional, keyword
 
-    def check(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Raise BadArguments where the call does not fit the signature."""
+    def check(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], *, partial: bool = False
+    ) -> None:
+        """Raise BadArguments where the call does not fit the signature.
+
+        `partial`: it gets more arguments later.
+        """
+        bind = self._signature.bind_partial if partial else self._signature.bind
         try:
-            self._signature.bind(*args, **kwargs)
+            bind(*args, **kwargs)
         except TypeError as error:
             raise BadArguments(
                 f"{self._label}{self._signature}: {error}; nothing was enqueued"

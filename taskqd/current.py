@@ -16,6 +16,7 @@ from taskqd.codec import decode_plain, encode_checked
 from taskqd.errors import JobInterrupted, TaskTimeout
 from taskqd.job import Envelope, Lease, Marks
 from taskqd.storage.features import Features, Hold
+from taskqd.vault import Vault, checkpoint_of
 
 
 class Place(Protocol):
@@ -71,6 +72,7 @@ class CurrentJob:
         "_place",
         "_soft_deadline",
         "_started",
+        "_vault",
     )
 
     def __init__(
@@ -81,7 +83,9 @@ class CurrentJob:
         place: Place,
         started: float,
         features: Callable[[], Features],
+        vault: Vault | None = None,
     ) -> None:
+        self._vault = vault
         self._features = features
         self._notes: dict[str, bytes] | None = None
         self._lease = lease
@@ -186,13 +190,18 @@ class CurrentJob:
         It survives interruption, crash and change of host.  Raises JobInterrupted where the job
         is not this worker's any more, EncodeError, StorageError.
         """
-        self._note("checkpoint", encode_checked(state, f"{self.task}: checkpoint"))
+        data = encode_checked(state, f"{self.task}: checkpoint")
+        if self._vault is not None:
+            data = self._vault.close_value(checkpoint_of(self.id), state, data, pickles=False)
+        self._note("checkpoint", data)
 
     @property
     def checkpointed(self) -> Any:
         """The state of the last checkpoint, of this attempt or an earlier one; None: none yet."""
         data = self._read_notes().get("checkpoint")
-        return None if data is None else decode_plain(data)
+        if data is None or self._vault is None:
+            return None if data is None else decode_plain(data)
+        return self._vault.open_value(checkpoint_of(self.id), data, pickles=False)
 
     def progress(self, done: float, total: float | None = None) -> None:
         """Tell how far the job has come; `Result.info()` shows it."""

@@ -34,6 +34,7 @@ from taskqd.log import Log
 from taskqd.options import TaskOptions
 from taskqd.registry import AppLike, JobView, Opened
 from taskqd.settings import LimitSettings
+from taskqd.vault import result_of
 
 
 class Endings(Burials):
@@ -68,7 +69,10 @@ class Endings(Burials):
     def encode_result(self, opened: Opened, value: Any) -> msgspec.Raw:
         if value is None or not opened.options.store_result:
             return _NULL
-        data = encode_checked(value, f"{opened.envelope.t}: result")
+        vault, what = self._app.vault, f"{opened.envelope.t}: result"
+        data = b"" if vault is not None and vault.pickles else encode_checked(value, what)
+        if vault is not None:
+            data = vault.close_value(result_of(opened.lease.id), value, data)
         if len(data) > self._limits.result_bytes_max:
             raise PayloadTooLarge(
                 f"{opened.envelope.t}: the result has {len(data)} bytes; at most"

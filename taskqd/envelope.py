@@ -25,6 +25,7 @@ from taskqd.job import (
 from taskqd.options import CARRIED, SECONDS_MAX, TaskOptions, check_values
 from taskqd.signing import Signer
 from taskqd.task import Signature
+from taskqd.vault import Call, Vault
 
 VERSION = 1
 _MEMBERS_MAX = 2**31
@@ -38,7 +39,10 @@ _raw_dict = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 class Packer:
     """Encodes calls of one app."""
 
-    def __init__(self, namespace: str, signer: Signer | None, zone: tzinfo) -> None:
+    def __init__(
+        self, namespace: str, signer: Signer | None, zone: tzinfo, vault: Vault | None = None
+    ) -> None:
+        self._vault = vault
         self._namespace = namespace
         self._signer = signer
         self._zone = zone
@@ -64,7 +68,7 @@ class Packer:
         job_id = self._id_of(signature)
         if ids is not None:
             ids.append(job_id)
-        envelope = self._envelope(signature, now, tick_ms)
+        envelope = self._envelope(signature, job_id, now, tick_ms)
         if member is not None:
             envelope.g = member
         if group is not None:
@@ -82,7 +86,7 @@ class Packer:
         )
         if signature.task.settings.unique is None:
             return entry
-        key, until = unique_key(signature, envelope)
+        key, until = unique_key(signature, envelope, self._vault)
         return entry._replace(unique=key, unique_until=until)
 
     def _chain(
@@ -115,19 +119,24 @@ class Packer:
             payload += b"\n" + self._signer.sign(self._namespace, queue, job_id, payload)
         return Entry(job_id, queue, payload, run_at_ms, envelope.p, fresh)
 
-    def _envelope(self, signature: Signature[Any], now: int, tick_ms: int | None) -> Envelope:
+    def _envelope(
+        self, signature: Signature[Any], job_id: str, now: int, tick_ms: int | None
+    ) -> Envelope:
         task, options = signature.task, signature.options
-        encode = task.codec.encode_partial if signature.partial else task.codec.encode_call
-        positional, keyword = encode(signature.args, signature.kwargs)
         expires = options.get("expires", task.settings.expires)
         # Most calls have few of the fields: what is given is set, one by one.
         envelope = Envelope(
             p=options.get("priority", task.settings.priority), t=task.name, e=now, s=tick_ms
         )
-        if positional is not None:
-            envelope.a = msgspec.Raw(positional)
-        if keyword is not None:
-            envelope.k = msgspec.Raw(keyword)
+        if self._vault is None:
+            encode = task.codec.encode_partial if signature.partial else task.codec.encode_call
+            positional, keyword = encode(signature.args, signature.kwargs)
+            if positional is not None:
+                envelope.a = msgspec.Raw(positional)
+            if keyword is not None:
+                envelope.k = msgspec.Raw(keyword)
+        else:
+            self._vault.close_call(envelope, job_id, _call_of(signature, self._vault))
         if expires is not None:
             envelope.x = moment_ms(expires, now, self._zone)
         if options:
@@ -138,11 +147,12 @@ class Packer:
     def _stage(self, signature: Signature[Any], now: int) -> Stage:
         options = signature.options
         run_at_ms = _run_at_ms(options, now, self._zone)
+        job_id = self._id_of(signature)
         return Stage(
-            self._id_of(signature),
+            job_id,
             options.get("queue") or signature.task.settings.queue,
             max(0, run_at_ms - now),
-            msgspec.Raw(_encode(self._envelope(signature, now, None))),
+            msgspec.Raw(_encode(self._envelope(signature, job_id, now, None))),
         )
 
     @staticmethod
@@ -151,7 +161,20 @@ class Packer:
         return new_id() if given is None else checked_id(given)
 
 
-def unique_key(signature: Signature[Any], envelope: Envelope) -> tuple[str, str]:
+def _call_of(signature: Signature[Any], vault: Vault) -> Call:
+    """Return the arguments of a call, checked, for the vault."""
+    codec, args, kwargs = signature.task.codec, signature.args, signature.kwargs
+    if vault.pickles:
+        codec.check(args, kwargs, partial=signature.partial)
+        return Call(args, kwargs, pickled=True)
+    encode = codec.encode_partial if signature.partial else codec.encode_call
+    positional, keyword = encode(args, kwargs)
+    return Call(positional or b"", keyword or b"", pickled=False)
+
+
+def unique_key(
+    signature: Signature[Any], envelope: Envelope, vault: Vault | None = None
+) -> tuple[str, str]:
     """Return the key of a unique job, and until when it is held ("done" or "start").
 
     The option is "task", "args" or a template like "user:{user_id}", each with " until start" or
@@ -165,6 +188,8 @@ def unique_key(signature: Signature[Any], envelope: Envelope) -> tuple[str, str]
         )
     if what == "task":
         key = envelope.t
+    elif what == "args" and vault is not None:
+        key = f"{envelope.t}:{vault.fingerprint(_call_of(signature, vault))}"
     elif what == "args":
         digest = hashlib.sha256(bytes(envelope.a) + b"\n" + bytes(envelope.k)).hexdigest()[:32]
         key = f"{envelope.t}:{digest}"

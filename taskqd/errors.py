@@ -34,6 +34,10 @@ class SignatureError(DecodeError):
     """A payload is unsigned, or signed with a key that is not among the app's keys."""
 
 
+class SealError(DecodeError):
+    """An encrypted or pickled value was changed, is of an unknown key, or is not kept in this way."""
+
+
 class PayloadTooLarge(TaskqdError, ValueError):
     """An encoded job or result is over its limit."""
 

@@ -48,6 +48,7 @@ class Runner:
         self._limits = limits
         self._log = log
         self._ends = Endings(app, limits, log)
+        self._vault = app.vault
         self._opener = Opener(app, limits, self._ends)
         self._tells_start = log.enabled(events.JOB_STARTED)
         self._handlers = app.listeners.handlers
@@ -161,7 +162,13 @@ class Runner:
 
     def _job(self, opened: Opened, place: Place, started: float) -> CurrentJob:
         return CurrentJob(
-            opened.lease, opened.envelope, opened.marks, place, started, self._features
+            opened.lease,
+            opened.envelope,
+            opened.marks,
+            place,
+            started,
+            self._features,
+            self._vault,
         )
 
     def _features(self) -> Features:

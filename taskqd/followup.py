@@ -28,6 +28,7 @@ from taskqd.job import (
     encode_answer,
 )
 from taskqd.registry import AppLike
+from taskqd.vault import Call, member_of
 
 _raw_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _raw_dict = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -53,6 +54,11 @@ def after_value(app: AppLike, envelope: Envelope, answer: Answer, value: Any) ->
         return dead
     if envelope.g is not None:
         member = envelope.g
+        if app.vault is not None and bytes(answer.value) != b"null":
+            subject = member_of(member.group, member.index)
+            plain = b"" if app.vault.pickles else encode_checked(value, subject)
+            sealed = app.vault.close_value(subject, value, plain)
+            answer = msgspec.structs.replace(answer, value=msgspec.Raw(sealed))
         app.features.group_put(member.group, member.queue, member.index, encode_answer(answer))
     return None
 
@@ -81,13 +87,16 @@ def values_of(app: AppLike, group: str, queue: str) -> list[Any] | None:
     """
     if app.features.group_left(group, queue) < 0:
         return None
-    return [_value_of(data) for data in app.features.group_answers(group, queue)]
+    answers = app.features.group_answers(group, queue)
+    return [_value_of(app, data, group, index) for index, data in enumerate(answers)]
 
 
-def _value_of(data: bytes | None) -> Any:
+def _value_of(app: AppLike, data: bytes | None, group: str, index: int) -> Any:
     if data is None:
         return Skipped("missing")
     answer = decode_answer(data)
+    if answer.state == State.DONE and app.vault is not None:
+        return app.vault.open_value(member_of(group, index), bytes(answer.value))
     if answer.state == State.DONE:
         return decode_plain(bytes(answer.value))
     if answer.state == State.CANCELLED:
@@ -119,7 +128,11 @@ def _start(
 
 def _entry_of(app: AppLike, stage: Stage, value: Any, before: Envelope, goes_on: bool) -> Entry:
     envelope = _decode_envelope(stage.envelope)
-    _extend(envelope, value)
+    if app.vault is None:
+        _extend(envelope, value)
+    else:
+        call = app.vault.open_call(envelope, stage.id)
+        app.vault.close_call(envelope, stage.id, _extended(call, value))
     now = now_ms()
     envelope.e = now
     envelope.h = envelope.h or before.h
@@ -143,3 +156,17 @@ def _extend(envelope: Envelope, value: Any) -> None:
     given_args = _raw_list(envelope.a) if envelope.a else []
     data = encode_checked([*given_args, *more], "the value of the stage before")
     envelope.a = msgspec.Raw(data)
+
+
+def _extended(call: Call, value: Any) -> Call:
+    """As `_extend`, for arguments that are out of their vault."""
+    if not call.pickled:
+        open_one = Envelope(t="", a=msgspec.Raw(call.args), k=msgspec.Raw(call.kwargs))
+        _extend(open_one, value)
+        return Call(bytes(open_one.a), bytes(open_one.k), pickled=False)
+    if value is None or value == ():
+        return call
+    if isinstance(value, dict):
+        return call._replace(kwargs={**value, **call.kwargs})
+    more = value if isinstance(value, tuple) else (value,)
+    return call._replace(args=(*call.args, *more))

@@ -172,9 +172,9 @@ def _call_of(opened: Opened) -> dict[str, Any]:
     envelope = opened.envelope
     if envelope is None:
         return {}
-    return {
-        "args": _value(envelope.a, []),
-        "kwargs": _value(envelope.k, {}),
+    sealed: dict[str, Any] = {"args": None, "kwargs": None, "sealed": envelope.z}
+    plain = {"args": _value(envelope.a, []), "kwargs": _value(envelope.k, {})}
+    return (plain if envelope.z is None else sealed) | {
         "options": envelope.o or {},
         "headers": envelope.h or {},
         "expires_at": iso(envelope.x),

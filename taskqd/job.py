@@ -54,6 +54,8 @@ class Reason(StrEnum):
     """Its arguments do not fit the task's signature any more."""
     UNSIGNED = "unsigned"
     """Unsigned, or signed with a key that is not known."""
+    UNREADABLE = "unreadable"
+    """Its arguments cannot be decrypted or unpickled, or are plain where the app encrypts."""
     OVERSIZED = "oversized"
     LOST = "lost"
     """Declared `at_most_once`, and its worker died while running it."""
@@ -149,7 +151,7 @@ class Envelope(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     b: str | None = None
     """opaque body that replaces `a` and `k` (pickled or encrypted), base64"""
     z: str | None = None
-    """how `b` is encoded: "pickle", "aes"; None: not used"""
+    """how `b` is encoded: "pickle", "aes" or "pickle+aes"; None: not used"""
 
 
 class Entry(NamedTuple):

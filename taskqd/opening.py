@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from taskqd.clock import monotonic_s, now_ms
 from taskqd.endings import Endings
 from taskqd.envelope import call_options, unpack
-from taskqd.errors import ConfigError, DecodeError, SignatureError, StorageError
+from taskqd.errors import ConfigError, DecodeError, SealError, SignatureError, StorageError
 from taskqd.failures import describe
 from taskqd.followup import values_of
 from taskqd.job import (
@@ -29,6 +29,7 @@ from taskqd.registry import AppLike, Opened, TaskLike
 from taskqd.retry import retry_delay_s
 from taskqd.settings import LimitSettings
 from taskqd.storage.features import Revocation
+from taskqd.vault import Vault
 
 
 class _Orders(NamedTuple):
@@ -46,6 +47,7 @@ class Opener:
         self._app = app
         self._limits = limits
         self._ends = ends
+        self._vault = app.vault
         self._orders = 0
         """The number of the last change to the standing orders (`Leased.revocations`)."""
         self._known = _Orders(0, 0.0, {})
@@ -163,7 +165,12 @@ class Opener:
             message = f"the record has {len(lease.record)} bytes; see limits.payload_bytes_max"
             return self._ends.refuse(lease, Reason.OVERSIZED, message, envelope, marks)
         try:
-            args, kwargs = task.codec.decode_call(envelope.a, envelope.k)
+            if self._vault is None and envelope.z is None:
+                args, kwargs = task.codec.decode_call(envelope.a, envelope.k)
+            else:
+                args, kwargs = self._unseal(lease, envelope, task)
+        except SealError as error:
+            return self._ends.refuse(lease, Reason.UNREADABLE, str(error), envelope, marks)
         except DecodeError as error:
             return self._ends.refuse(lease, Reason.REJECTED, str(error), envelope, marks)
         if envelope.c is not None:
@@ -171,6 +178,8 @@ class Opener:
                 values = values_of(self._app, envelope.c, lease.queue)
             except StorageError:
                 return self._ends.come_back(lease, marks, Reason.INTERRUPTED, _AWAY_MS)
+            except (SealError, SignatureError) as error:
+                return self._ends.refuse(lease, Reason.UNREADABLE, str(error), envelope, marks)
             if values is None:
                 message = f"the group {envelope.c!r} is not known any more"
                 return self._ends.refuse(lease, Reason.LOST, message, envelope, marks)
@@ -179,6 +188,13 @@ class Opener:
         if problem is not None:
             return self._ends.refuse(lease, Reason.REJECTED, problem, envelope, marks)
         return Opened(lease, envelope, marks, task, options, args, kwargs)
+
+    def _unseal(self, lease: Lease, envelope: Envelope, task: TaskLike) -> tuple[Any, Any]:
+        vault = self._vault or Vault(self._app.name, pickles=False, signer=None, cipher=None)
+        call = vault.open_call(envelope, lease.id)
+        if call.pickled:
+            return call.args, call.kwargs
+        return task.codec.decode_call(call.args, call.kwargs)
 
     def peek(self, lease: Lease) -> tuple[Marks, TaskOptions, str]:
         """Return what can be known of a job without refusing it."""

@@ -15,6 +15,7 @@ from taskqd.signals import Listeners
 from taskqd.signing import Signer
 from taskqd.storage.base import Storage
 from taskqd.storage.features import Features
+from taskqd.vault import Vault
 
 
 class TaskLike(Protocol):
@@ -42,6 +43,11 @@ class AppLike(Protocol):
 
     @property
     def signer(self) -> Signer | None: ...
+
+    @property
+    def vault(self) -> Vault | None:
+        """How values are kept that are not plain JSON; None: they all are."""
+        ...
 
     @property
     def registry(self) -> Mapping[str, TaskLike]: ...

@@ -23,6 +23,7 @@ from taskqd.errors import (
 from taskqd.inspect import open_record
 from taskqd.job import Answer, Failure, Reason, State, decode_answer
 from taskqd.storage.base import JobRow, Storage
+from taskqd.vault import Vault, result_of
 
 R = TypeVar("R", covariant=True)
 _DAMAGE = (msgspec.MsgspecError, ValueError, RecursionError)
@@ -36,6 +37,9 @@ class Desk(Protocol):
 
     @property
     def storage(self) -> Storage: ...
+
+    @property
+    def vault(self) -> Vault | None: ...
 
     def revoke_by_id(
         self, job_id: str, *, queue: str | None = None, revoke_once: bool = True
@@ -213,7 +217,11 @@ class Result(Generic[R]):
 
     def _decoded(self, data: bytes) -> R:
         try:
-            value: R = self._decode(data)
+            vault = self._desk.vault
+            if vault is None:
+                value: R = self._decode(data)
+            else:
+                value = vault.open_value(result_of(self.id), data, self._decode)
         except _DAMAGE as error:
             raise DecodeError(f"job {self.id!r}: its value is damaged: {error}") from None
         return value

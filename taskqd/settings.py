@@ -104,6 +104,13 @@ class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How long the callers of a job whose task no worker knows wait on, in case one appears."""
 
 
+class CryptoSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Empty: those of the app."""
+
+    signing_keys: tuple[str, ...] = ()
+    encryption_keys: tuple[str, ...] = ()
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     app: str = ""
     """`module:attribute` (a dot works too)."""
@@ -123,6 +130,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     admin: AdminSettings = AdminSettings()
     log: LogSettings = LogSettings()
     limits: LimitSettings = LimitSettings()
+    crypto: CryptoSettings = CryptoSettings()
 
 
 _DEFAULT_CONCURRENCY: dict[WorkerType, int] = {

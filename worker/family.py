@@ -38,7 +38,7 @@ def _import(settings: Settings) -> App:
     if cwd not in sys.path:
         sys.path.insert(0, cwd)
     app = load_app(settings.app)
-    app.adopt(settings.storage, settings.limits, settings.scheduler)
+    app.adopt(settings.storage, settings.limits, settings.scheduler, settings.crypto)
     return app
 
 

@@ -29,6 +29,7 @@ class Crew:
             app, self.limits.unknown_patience_s, lambda *what: self.told.append(what)
         )
         self.place = CallersPlace()
+        self.place.worker = self.worker
         self.queues: tuple[str, ...] = ("default",)
 
     @property

@@ -137,9 +137,24 @@ def test_a_systemd_credential_is_below_the_environment(tmp_path: Path) -> None:
 
 
 def test_credentials_that_cannot_be_looked_at_are_an_error_and_no_traceback() -> None:
-    (error,) = errors({"CREDENTIALS_DIRECTORY": "/" + "x" * 300})
-    assert error.startswith("credential storage_url: storage.url: /xxx")
-    assert error.endswith("cannot be read: File name too long")
+    found = errors({"CREDENTIALS_DIRECTORY": "/" + "x" * 300})
+    assert found[0].startswith("credential storage_url: storage.url: /xxx")
+    assert all(error.endswith("cannot be read: File name too long") for error in found)
+
+
+def test_keys_come_from_a_file_a_credential_or_a_list_and_are_never_shown(tmp_path: Path) -> None:
+    first, second = "first-key-of-many-bytes", "second-key-of-many-bytes"
+    (tmp_path / "encryption_keys").write_text(f"{first}\n{second}\n")
+    loaded = load({"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert loaded.settings.crypto.encryption_keys == (first, second)
+    path = {"TASKQD_CRYPTO__SIGNING_KEYS_FILE": str(tmp_path / "encryption_keys")}
+    assert load(path).settings.crypto.signing_keys == (first, second)
+    assert as_written(loaded.settings, KEYS["crypto.encryption_keys"]) == ["***", "***"]
+    (error,) = errors({"TASKQD_CRYPTO__SIGNING_KEYS": "hunter2 " + first})
+    assert error.endswith(
+        "***: expected keys of at least 16 bytes each, as from `openssl rand -base64 32`"
+    )
+    assert "hunter2" not in error
 
 
 @pytest.mark.parametrize(

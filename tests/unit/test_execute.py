@@ -384,6 +384,7 @@ def test_each_way_back_to_the_queue_is_told_with_its_reason(bench: Bench) -> Non
         raise ValueError
 
     bench.run(stop.s())
+    bench.app.listeners.flush(20)
     bench.run(fail.s())
     assert heard == [
         ("interrupted", "interrupted"),
