@@ -7,10 +7,15 @@ Source for the macros: man 7 man.
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import click
+
+DATE = "2026-11-20"
+"""Of these pages' last change in substance; man wants one."""
+WIDTH = 79
 
 
 class Page(NamedTuple):
@@ -90,7 +95,7 @@ def render(page: Page, command: click.Command) -> str:
     context = click.Context(command, info_name=page.name)
     lines = [
         '.\\" Made by `python -m taskqd.supervisor.manual`.',
-        f'.TH {page.name.upper()} 1 "" "taskqd" "User Commands"',
+        f'.TH {page.name.upper()} 1 "{DATE}" "taskqd" "User Commands"',
         ".SH NAME",
         f"{page.name} \\- {escape(page.title)}",
         ".SH SYNOPSIS",
@@ -106,7 +111,7 @@ def render(page: Page, command: click.Command) -> str:
     for title, rows in page.sections:
         lines += [f".SH {title}"]
         for term, text in rows:
-            lines += [".TP", f"\\fB{escape(term)}\\fR", escape(text)]
+            lines += [".TP", f"\\fB{escape(term)}\\fR", *_filled(text)]
     lines += [".SH SEE ALSO", escape(", ".join(page.also))]
     return "\n".join(lines) + "\n"
 
@@ -141,20 +146,38 @@ def _options(
         if record is None:
             continue
         term, text = record
-        yield from (".TP", f"\\fB{escape(term)}\\fR", escape(text))
+        yield from (".TP", f"\\fB{escape(term)}\\fR", *_filled(text))
 
 
 def _paragraphs(texts: Iterable[str]) -> Iterator[str]:
     for number, text in enumerate(texts):
         if number:
             yield ".PP"
-        yield escape(" ".join(text.split()))
+        yield from _filled(text)
+
+
+def _filled(text: str) -> list[str]:
+    """Return lines that are short enough for roff, each escaped by itself."""
+    wide = textwrap.wrap(
+        _plain(text),
+        WIDTH,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return [_guard(line) for line in wide]
 
 
 def escape(text: str) -> str:
     """Return text that roff shows as it is: no macro at the start, hyphens that can be copied."""
-    plain = text.replace("\\", "\\e").replace("-", "\\-").replace('"', "\\(dq")
-    return f"\\&{plain}" if plain[:1] in (".", "'") else plain
+    return _guard(_plain(text))
+
+
+def _plain(text: str) -> str:
+    return text.replace("\\", "\\e").replace("-", "\\-").replace('"', "\\(dq")
+
+
+def _guard(line: str) -> str:
+    return f"\\&{line}" if line[:1] in (".", "'") else line
 
 
 def commands() -> dict[str, click.Command]:
