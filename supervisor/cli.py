@@ -34,9 +34,6 @@ NO_APP = (
     '`app = "shop.tasks:app"` in the file given by --config, or TASKQD_APP'
 )
 
-BUILT_TYPES = ("process", "thread", "asyncio")
-"""Types of workers that this version has."""
-
 KEY_OF_FLAG = {
     "app": "app",
     "workers": "workers.count",
@@ -125,20 +122,7 @@ def load_settings(flags: Mapping[str, Any], env: Mapping[str, str]) -> Loaded:
         raise Fail(usage.CONFIG, str(error)) from None
     if not loaded.settings.app:
         raise Fail(usage.CONFIG, NO_APP)
-    _refuse_unbuilt(loaded)
     return loaded._replace(settings=resolve_auto(loaded.settings))
-
-
-def _refuse_unbuilt(loaded: Loaded) -> None:
-    """Refuse what the configuration knows and this version cannot do, rather than ignore it."""
-    settings, where = loaded.settings, loaded.origins
-    refused = []
-    if settings.workers.type not in BUILT_TYPES:
-        known = " and ".join(BUILT_TYPES)
-        text = f'"{settings.workers.type}": not in this version, which has {known}'
-        refused.append(f"{where['workers.type']}: workers.type: {text}")
-    if refused:
-        raise Fail(usage.CONFIG, *refused)
 
 
 def resolve_auto(settings: Settings) -> Settings:

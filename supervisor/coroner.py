@@ -71,8 +71,9 @@ class Coroner:
         held = watch.running(house.board, child.number)
         stack = house.lines.take_stack(child.worker_id)
         if child.role == "worker" and not child.drained and not child.taken_back:
-            how, text = verdict.owed(judged, held, child.late, interrupted=child.interrupted)
-            self._hands.owe(child, how, verdict.with_stack(text, stack or child.last_stack))
+            owed = verdict.owed(judged, held, child.late, interrupted=child.interrupted)
+            text = verdict.with_stack(owed.verdict, stack or child.last_stack)
+            self._hands.owe(child, owed.how, text, owed.late)
         self._report(child, death, judged, held, stack)
         self._settle_counters(child, judged)
         if child.ready_s is None and (held or house.board.row(child.number).get(board.READY)):

@@ -57,8 +57,8 @@ class Ears:
             messages.ForkFailed: self._fork_failed,
         }
 
-    def listen(self, line: Line) -> None:
-        """Take in all that has come on one channel."""
+    def listen(self, line: Line) -> bool:
+        """Take in what has come on one channel; return whether that was something."""
         heard = line.channel.receive()
         for message in heard.messages:
             self._hear(line.key, message)
@@ -70,12 +70,16 @@ class Ears:
             child, death = self._posthumous.pop()
             if child.alive:
                 self._coroner.bury(child, death)
+        return bool(heard.messages)
 
     def hear_out(self, key: str) -> None:
-        """Take in the last words of a process that is dead."""
+        """Take in the last words of a process that is dead.
+
+        law: not up to the end of file.  A process that it has forked may hold its end open.
+        """
         line = self._house.lines.get(key)
-        while line is not None and line.channel.fileno() >= 0:
-            self.listen(line)
+        while line is not None and line.channel.fileno() >= 0 and self.listen(line):
+            pass
 
     def _hear(self, key: str, message: Message) -> None:
         child = self._fleet.child(key)
@@ -202,7 +206,7 @@ class Ears:
             error=said.error,
         )
 
-    def _ready(self, child: Child, _said: messages.Ready) -> None:
+    def _ready(self, child: Child, said: messages.Ready) -> None:
         now_s = self._house.clock()
         self._storage_restored(child, None)
         if not child.feel(Event.SERVES, now_s):
@@ -219,6 +223,7 @@ class Ears:
             worker=child.number,
             generation=child.generation,
             boot_ms=boot_ms,
+            loop=said.loop or None,
         )
         self.on_ready()
 

@@ -169,8 +169,10 @@ class Seen:
     """A job that was asked to stop and runs."""
     revoked_ns: int = 0
     """When that was first seen."""
-    only_late: bool = False
-    """It runs nothing but jobs past their deadlines."""
+    over: tuple[SlotView, ...] = ()
+    """All jobs past their deadlines."""
+    blocked: bool = False
+    """One of its jobs keeps the others from running."""
 
 
 @dataclass(slots=True)

@@ -149,7 +149,7 @@ class Hands:
 
     def _report_hung(self, child: Child) -> None:
         child.stacks_at_s = None
-        held = watch.running(self._house.board, child.number)
+        held = child.late or watch.running(self._house.board, child.number)
         job = held[0] if held else None
         child.last_stack = self._house.lines.take_stack(child.worker_id)
         self._house.log.emit(
@@ -183,7 +183,9 @@ class Hands:
     def _owe(self, worker_id: str, how: str) -> None:
         self.owe(self._child(worker_id), how, "")
 
-    def owe(self, child: Child, how: str, verdict: str) -> list[SlotView]:
+    def owe(
+        self, child: Child, how: str, verdict: str, late: tuple[int, ...] = ()
+    ) -> list[SlotView]:
         """Write down that what `child` holds must be given back; returns the jobs it runs."""
         held = watch.running(self._house.board, child.number)
         order = TakeBack(
@@ -191,6 +193,7 @@ class Hands:
             running=tuple(view.token for view in held),
             how=how,  # type: ignore[arg-type]
             verdict=verdict,
+            late=late,
         )
         child.taken_back = True
         self._fleet.debts[child.worker_id] = Debt(order)

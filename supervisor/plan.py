@@ -258,11 +258,13 @@ def _draining(fleet: Fleet, child: Child, line: stop.Timeline, now_s: float) -> 
     if child.state is not State.DRAINING:
         return
     seen = fleet.seen.get(child.worker_id)
-    if child.late and seen is not None and seen.only_late and not child.interrupted:
-        # Its siblings are done, so only those that are to blame still run.
-        reason = f"timeout of {child.late[0].task}"
-        yield Condemn(child.worker_id, reason, HUNG, tuple(seen.busy))
-        return
+    if child.late and seen is not None and seen.over and not child.interrupted:
+        alone = len(seen.over) == len(seen.busy)
+        if alone or seen.blocked or now_s >= line.interrupt_s:
+            # Its siblings are done, or cannot be, or have had their time.
+            reason = f"timeout of {seen.over[0].task}"
+            yield Condemn(child.worker_id, reason, HUNG, seen.over)
+            return
     if now_s >= line.interrupt_s and not child.interrupted:
         yield Interrupt(child.worker_id)
     if now_s >= line.take_back_s and not child.taken_back:

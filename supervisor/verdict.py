@@ -84,18 +84,33 @@ def with_stack(text: str, stack: str) -> str:
     return "\n".join([text, "\n\n".join(told)[:STACK_CHARS_MAX]]).strip()
 
 
+class Owed(NamedTuple):
+    """How the jobs of a dead child are given back."""
+
+    how: str
+    verdict: str
+    """The error that is kept with them."""
+    late: tuple[int, ...] = ()
+    """Tokens of those that had their time; `verdict` is about these if there are any."""
+
+
 def owed(
     verdict: Verdict, held: list[SlotView], late: tuple[SlotView, ...], *, interrupted: bool
-) -> tuple[str, str]:
-    """Return how the jobs of a dead child are given back, and the error kept with them.
+) -> Owed:
+    """Return how the jobs that a dead child held are given back.
 
-    `late`: the jobs for whose timeout it was killed.  Where one of them had ended in the meantime,
-    the next one is not to blame for anything.
+    `late`: the jobs for whose timeout it was killed.  Those beside them are not to blame for
+    anything; nor is the next one, where all of them had ended in the meantime.
     """
     if not late or not held:
-        return "interrupted" if interrupted else "orphaned", on_jobs(verdict, held)
-    if {view.token for view in held} <= {view.token for view in late}:
-        limits_s = {(view.deadline_ns - view.started_ns) / 1e9 for view in held}
-        limit = f"{limits_s.pop():g} s" if len(limits_s) == 1 else "its timeout"
-        return "timeout", f"TaskTimeout: ran longer than {limit}"
-    return "interrupted", on_jobs(verdict, held)
+        return Owed("interrupted" if interrupted else "orphaned", on_jobs(verdict, held))
+    tokens = {view.token for view in late}
+    over = [view for view in held if view.token in tokens]
+    if not over:
+        return Owed("interrupted", on_jobs(verdict, held))
+    limits_s = {(view.deadline_ns - view.started_ns) / 1e9 for view in over}
+    limit = f"{limits_s.pop():g} s" if len(limits_s) == 1 else "its timeout"
+    text = f"TaskTimeout: ran longer than {limit}"
+    if len(over) == len(held):
+        return Owed("timeout", text)
+    return Owed("interrupted", text, tuple(view.token for view in over))

@@ -11,6 +11,8 @@ from .fleet import Child, Fleet, Seen
 
 OVERDUE_S = 0.5
 """A job past its deadline is its worker's own business for so long."""
+BLOCKED_S = 3.0
+"""A worker that has not beaten, or let another job run, for so long is held up by one job."""
 _S = 1_000_000_000
 
 
@@ -31,6 +33,8 @@ def _see(child: Child, rows: Board, now_ns: int, before: Seen | None) -> Seen:
     busy = row.busy()
     over = [v for v in busy if v.deadline_ns and now_ns > v.deadline_ns + OVERDUE_S * _S]
     late = over[0] if over else None
+    turned_ns = row.get(board.TURNED)
+    silent_ns = [now_ns - at_ns for at_ns in (beat_ns, turned_ns) if at_ns]
     asked = row.get(board.REVOKED)
     revoked = next((v for v in busy if v.token == asked), None)
     known = before is not None and before.revoked is not None and before.revoked.token == asked
@@ -42,7 +46,8 @@ def _see(child: Child, rows: Board, now_ns: int, before: Seen | None) -> Seen:
         overdue=late if before is not None and late is not None and late == before.late else None,
         revoked=revoked,
         revoked_ns=before.revoked_ns if known and before is not None else now_ns,
-        only_late=bool(busy) and len(over) == len(busy),
+        over=tuple(over),
+        blocked=max(silent_ns, default=0) > BLOCKED_S * _S,
     )
 
 
@@ -91,4 +96,4 @@ def excuse(fleet: Fleet) -> None:
     """Judge nobody by what was seen: the clock went on while nobody ran."""
     for seen in fleet.seen.values():
         seen.beat_age_s = seen.late = seen.overdue = seen.revoked = None
-        seen.only_late = False
+        seen.over, seen.blocked = (), False

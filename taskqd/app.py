@@ -30,7 +30,7 @@ from taskqd.storage.base import Storage
 from taskqd.storage.features import Features
 from taskqd.submit import Submit
 from taskqd.task import Signature, Task, module_name
-from taskqd.threads import StoragePerThread
+from taskqd.threads import StoragePerThread, Storages
 from taskqd.vault import make_vault
 
 P = ParamSpec("P")
@@ -89,7 +89,8 @@ class App(Submit, Control, Listening):
         self.periodic = Agenda(self)
         self.listeners = Listeners()
         self._take_keys(signing_keys, encryption_keys)
-        self._storages = StoragePerThread(self.open_storage)
+        self.storages: Storages = StoragePerThread(self.open_storage)
+        """Where `storage` comes from; a kind of worker may put its own in place."""
         self._immediate_lock = threading.RLock()
         self._memory: Storage | None = None
 
@@ -174,7 +175,7 @@ class App(Submit, Control, Listening):
         """This thread's storage object, opened at first use and again after a fork."""
         if self.immediate:
             return self._immediate_storage()
-        return self._storages.here()
+        return self.storages.here()
 
     def _take_keys(
         self,
@@ -223,7 +224,7 @@ class App(Submit, Control, Listening):
 
     def close(self) -> None:
         """Close this thread's storage object."""
-        self._storages.close()
+        self.storages.close()
 
     # -- enqueueing --------------------------------------------------------------------------
 

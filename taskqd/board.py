@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 HEADER = struct.Struct("<QQQQ")
 """layout version, rows, slots in a row, unused"""
-ROW = struct.Struct("<QQQQQQQQ")
+ROW = struct.Struct("<QQQQQQQQQ")
 """beat_ns, pid, jobs done, jobs failed, jobs retried, jobs interrupted, ready,
-token of a job that was asked to stop (0: none)"""
+token of a job that was asked to stop (0: none), turned_ns"""
 SLOT = struct.Struct("<QQQ40s64s")
 """token (0: idle), started_ns, deadline_ns (0: none), job id, task (both clipped)"""
 FACTS = struct.Struct("<QQ40s64s")
@@ -26,7 +26,8 @@ FACTS = struct.Struct("<QQ40s64s")
 WORD_BYTES = 8
 VERSION = 1
 
-BEAT, PID, DONE, FAILED, RETRIED, INTERRUPTED, READY, REVOKED = range(8)
+BEAT, PID, DONE, FAILED, RETRIED, INTERRUPTED, READY, REVOKED, TURNED = range(9)
+"""TURNED: when the event loop of the slots last let another job run; 0: they have none."""
 
 
 class SlotView(NamedTuple):

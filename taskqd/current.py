@@ -45,6 +45,11 @@ class Place(Protocol):
         """The job itself was asked to stop."""
         ...
 
+    @property
+    def stops_plain_code(self) -> bool:
+        """`limit` works for plain functions too."""
+        ...
+
     def limit(self, seconds: float, message: str) -> None:
         """Have TaskTimeout raised in the job after so many seconds, where this kind can."""
         ...

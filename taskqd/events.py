@@ -59,7 +59,7 @@ ZYGOTE_KILLED = _event("zygote.killed", "warning", "generation", "reason")
 ZYGOTE_UNSAFE = _event("zygote.unsafe", "warning", "generation", "offenders", "children")
 
 WORKER_SPAWNED = _event("worker.spawned", "info", "worker", "generation", "child_pid")
-WORKER_READY = _event("worker.ready", "info", "worker", "generation", "boot_ms")
+WORKER_READY = _event("worker.ready", "info", "worker", "generation", "boot_ms", "loop")
 WORKER_DRAINED = _event(
     "worker.drained", "info", "worker", "generation", "handed_back", "interrupted"
 )

@@ -176,10 +176,11 @@ class Runner:
 
     def _call(self, opened: Opened, job: CurrentJob, place: Place) -> Any:
         self._before(opened, job)
+        if opened.task.is_async or place.stops_plain_code:
+            _limit_call(opened, place)
         value = opened.task.function(*opened.args, **opened.kwargs)
         if opened.task.is_async:
             # A runner of its own keeps the context of its first job, and with it `current_job`.
-            _limit_coroutine(opened, place)
             value = place.async_runner.run(place.watched(value), context=copy_context())
         return value
 
@@ -187,7 +188,7 @@ class Runner:
         self._before(opened, job)
         function = opened.task.function
         if opened.task.is_async:
-            _limit_coroutine(opened, place)
+            _limit_call(opened, place)
             return await place.watched(function(*opened.args, **opened.kwargs))
         return await asyncio.to_thread(function, *opened.args, **opened.kwargs)
 
@@ -278,8 +279,8 @@ class Runner:
         self._log.emit(events.HOOK_SLOW, hook=f"{kind} {name}", took_s=round(took_s, 1))
 
 
-def _limit_coroutine(opened: Opened, place: Place) -> None:
-    """A coroutine can be cancelled, so its `timeout` need not cost its worker."""
+def _limit_call(opened: Opened, place: Place) -> None:
+    """What can be stopped alone need not cost its worker at its `timeout`."""
     if (timeout_s := opened.options.timeout) is not None:
         place.limit(timeout_s, f"ran longer than its timeout of {timeout_s:g} s")
 

@@ -34,6 +34,7 @@ class CallersPlace:
 
     stopping = False
     revoked = False
+    stops_plain_code = False
 
     def __init__(self, worker: str = "immediate.1") -> None:
         self.worker = worker

@@ -107,6 +107,9 @@ class BootFailed(Message, frozen=True):
 class Ready(Message, frozen=True):
     """The child serves: a worker has asked its storage for jobs once and been answered."""
 
+    loop: str = ""
+    """The event loop that its jobs share, "" for none."""
+
 
 class StorageLost(Message, frozen=True):
     error: str
@@ -202,6 +205,8 @@ class TakeBack(Message, frozen=True):
     """Tokens from the board."""
     how: Literal["orphaned", "interrupted", "timeout", "released"]
     verdict: str = ""
+    late: tuple[int, ...] = ()
+    """Of `running`, those that are taken back as "timeout"; the others are "interrupted"."""
 
 
 class Serve(Message, frozen=True):

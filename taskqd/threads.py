@@ -5,11 +5,20 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from typing import Protocol
 
 from taskqd.storage.base import Storage
 
 _inherited: list[Storage] = []
 """Storages of the parent process, kept so that no destructor closes what is not ours."""
+
+
+class Storages(Protocol):
+    def here(self) -> Storage:
+        """Return the storage for code that runs here."""
+        ...
+
+    def close(self) -> None: ...
 
 
 class StoragePerThread:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import select
+from select import select
 
 from taskqd.clock import monotonic_s
 from taskqd.messages import Drain, Interrupt, Retire, decode_to_child
@@ -25,7 +25,7 @@ class Antechamber:
         deadline_s = monotonic_s() + seconds
         while (left_s := deadline_s - monotonic_s()) > 0:
             channel = self._channel.fileno()
-            ready, _, _ = select.select([channel, self._signals], [], [], left_s)
+            ready, _, _ = select([channel, self._signals], [], [], left_s)
             if self._signals in ready and process.TERM in process.signals_caught(self._signals):
                 raise AskedToEnd
             if channel in ready:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+from socket import socket
 from typing import NamedTuple
 
 from taskqd.app import App
@@ -25,6 +25,6 @@ class Newborn(NamedTuple):
 
     family: Family
     spawn: Spawn
-    channel: socket.socket
+    channel: socket
     stacks_fd: int
     """Append-only file for faulthandler."""

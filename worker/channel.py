@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections import deque
 from collections.abc import Sequence
+from socket import recv_fds, socket
 
 from taskqd.messages import PACKET_BYTES_MAX, Message, encode
 
@@ -19,7 +19,7 @@ class Channel:
     law: used by one thread.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket) -> None:
         sock.setblocking(False)
         self._socket = sock
         self._outbox: deque[bytes] = deque()
@@ -68,10 +68,10 @@ class Channel:
         self._socket.close()
 
 
-def receive_with_fds(sock: socket.socket) -> tuple[bytes, list[int]]:
+def receive_with_fds(sock: socket) -> tuple[bytes, list[int]]:
     """Wait for one packet and the descriptors it carries; (b"", []) at the end of file."""
     try:
-        packet, fds, _flags, _address = socket.recv_fds(sock, PACKET_BYTES_MAX, _FDS_MAX)
+        packet, fds, _flags, _address = recv_fds(sock, PACKET_BYTES_MAX, _FDS_MAX)
     except _GONE:
         return b"", []
     for fd in fds:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import os
 import random
-import select
 from collections import deque
 from collections.abc import Callable, Sequence
+from select import EPOLLET, EPOLLIN, epoll
 from typing import NamedTuple
 
 from taskqd import events
 from taskqd.clock import monotonic_s
 from taskqd.errors import StorageError
+from taskqd.job import Lease, Outcome
 from taskqd.log import Log
 from taskqd.messages import Counted, Depth, StorageLost, StorageRestored, TakeBack, TookBack
 from taskqd.registry import JobView
@@ -48,6 +49,8 @@ class Duty(NamedTuple):
     lease_s: float
     limits: LimitSettings
     timetable: Timetable
+    interrupted: Callable[[Lease], Outcome]
+    """Makes the outcome of a job that is stopped with its worker."""
     tell: Callable[[str, JobView], None] = lambda signal, job: None
     """The handlers of "orphaned" and "requeued"."""
     returns: Returns | None = None
@@ -71,9 +74,9 @@ class Chores:
         self._reports = reports
         self._log = log
         self._opened: Storage | None = None
-        self._poll = select.epoll()
+        self._poll = epoll()
         self._call = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._poll.register(self._call, select.EPOLLIN | select.EPOLLET)
+        self._poll.register(self._call, EPOLLIN | EPOLLET)
         self._doorbell = Doorbell(lambda: self._storage().timer_bell(self._duty.queues), self._poll)
         self._outage = Outage(random.uniform)
         self._errands: deque[TakeBack] = deque()
@@ -229,16 +232,26 @@ class Chores:
     def _run_errands(self) -> None:
         while self._errands:
             errand = self._errands[0]
+            interrupted = self._interrupt_siblings(errand) if errand.late else 0
             recovered = self._storage().recover_worker(
                 errand.worker_id,
                 self._duty.queues,
-                running=errand.running,
-                how=errand.how,
+                running=errand.late or errand.running,
+                how="timeout" if errand.late else errand.how,
                 verdict=errand.verdict,
             )
             self._errands.popleft()
             self._tell(recovered, errand.verdict)
-            self._reports.say(_took_back(errand.worker_id, recovered))
+            self._reports.say(_took_back(errand.worker_id, recovered, interrupted))
+
+    def _interrupt_siblings(self, errand: TakeBack) -> int:
+        """Requeue what ran beside the late jobs, as its worker would have; returns how many."""
+        storage, queues = self._storage(), self._duty.queues
+        beside = {*errand.running} - {*errand.late}
+        held = [j for j in storage.holdings(errand.worker_id, queues) if j.token in beside]
+        if held:
+            storage.settle(errand.worker_id, [self._duty.interrupted(job) for job in held])
+        return len(held)
 
     def _tell(self, recovered: Sequence[Recovered], verdict: str) -> None:
         verdict = verdict.partition("\n")[0]
@@ -253,11 +266,10 @@ class Chores:
                 self._duty.tell(signal, view)
 
 
-def _took_back(worker_id: str, recovered: Sequence[Recovered]) -> TookBack:
+def _took_back(worker_id: str, recovered: Sequence[Recovered], settled: int) -> TookBack:
     hows = [job.how for job in recovered]
-    return TookBack(
-        worker_id, hows.count("orphaned"), hows.count("released"), hows.count("interrupted")
-    )
+    interrupted = settled + hows.count("interrupted")
+    return TookBack(worker_id, hows.count("orphaned"), hows.count("released"), interrupted)
 
 
 def _counted(rows: Sequence[QueueRow]) -> Counted:

@@ -8,40 +8,43 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from importlib import import_module
-from importlib.util import find_spec
 from queue import Empty
-from threading import Event
 
+from taskqd import board
 from taskqd.board import Row
 from taskqd.clock import monotonic_ns
 from taskqd.job import Lease
 
-from .slots import Handover, JobRunner, SlotPlace, Usage, interrupt_all, total
+from .many import ManySlots
+from .native import Event
+from .slots import JobRunner, SlotPlace
 from .stopping import Stopping
 
 
-class AsyncioSlots(Handover):
+class AsyncioSlots(ManySlots):
     """`capacity` jobs at once on one loop (uvloop's, where it is installed)."""
 
     def __init__(self, row: Row, capacity: int, stopping: Stopping, runner: JobRunner) -> None:
-        super().__init__()
-        self.capacity = capacity
-        self._places = [SlotPlace(row, number, stopping) for number in range(capacity)]
-        self._runner = runner
+        super().__init__(row, capacity, stopping, runner)
+        self._factory = _uvloop()
+        self.loop = "uvloop" if self._factory is not None else "asyncio"
         self._loop: asyncio.AbstractEventLoop | None = None
         self._started = Event()
         self._idle: deque[asyncio.Future[None]] = deque()
         """Slots that wait for a job; of the loop's thread only."""
 
     def run(self) -> None:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=self._factory) as runner:
             runner.run(self._serve_all())
 
     async def _serve_all(self) -> None:
         self._loop = asyncio.get_running_loop()
+        # As many threads as slots: no plain function shall wait for another while its time runs.
+        self._loop.set_default_executor(ThreadPoolExecutor(self.capacity))
         self._started.set()
         await asyncio.gather(*(self._serve(place) for place in self._places))
 
@@ -84,12 +87,11 @@ class AsyncioSlots(Handover):
         self._on_loop(self._wake)
 
     def close(self, slots: int = 0) -> None:
-        super().close(slots or self.capacity)
+        super().close(slots)
         self._on_loop(self._wake)
 
-    def interrupt(self) -> bool:
-        """Cancel the running coroutines; plain code in a thread looks at `stopping` itself."""
-        return interrupt_all(self._places)
+    def turn(self) -> None:
+        self._on_loop(lambda: self._row.set(board.TURNED, monotonic_ns()))
 
     def _on_loop(self, call: Callable[[], object]) -> None:
         self._started.wait()
@@ -104,28 +106,11 @@ class AsyncioSlots(Handover):
             if not waiter.done():
                 waiter.set_result(None)
 
-    # -- what others see ---------------------------------------------------------------------
 
-    def running(self) -> list[Lease]:
-        leases = [place.lease for place in self._places]
-        return [lease for lease in leases if lease is not None]
-
-    def task(self) -> str:
-        tasks = [place.task for place in self._places if place.task]
-        if len(tasks) < 2:
-            return "".join(tasks)
-        return f"{tasks[0]} and {len(tasks) - 1} more"
-
-    def usage(self) -> Usage:
-        return total(self._places)
-
-    def stop(self, job_ids: Collection[str]) -> None:
-        for place in self._places:
-            place.stop(job_ids)
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    if find_spec("uvloop") is None:
+def _uvloop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return what makes its loops, None where it is not installed (or not for this Python)."""
+    try:
+        factory: Callable[[], asyncio.AbstractEventLoop] = import_module("uvloop").new_event_loop
+    except ImportError:
         return None
-    factory: Callable[[], asyncio.AbstractEventLoop] = import_module("uvloop").new_event_loop
     return factory

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Sequence
 
@@ -13,6 +12,7 @@ from taskqd.job import Lease, Outcome, Reason
 from taskqd.log import Log
 from taskqd.storage.base import Storage
 
+from . import native
 from .queue_order import QueueOrder
 from .slots import JobRunner, Slots, Usage
 from .stock import Stock
@@ -205,7 +205,7 @@ class Desk:
             running = self._slots.running()
             if len(running) == self.stock.in_slots or monotonic_s() > deadline_s:
                 return running
-            time.sleep(0.0001)
+            native.sleep(0.0001)
 
     def interrupt(self, outcomes: Sequence[Outcome]) -> None:
         """Settle what is finished, and the running jobs with these outcomes of theirs."""

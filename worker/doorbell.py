@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-import select
 from collections.abc import Callable
+from select import EPOLLIN, EPOLLONESHOT, epoll
 
 from taskqd.clock import monotonic_s
 from taskqd.errors import StorageError
@@ -20,7 +20,7 @@ class Doorbell:
     stays readable for other workers.
     """
 
-    def __init__(self, open_bell: Callable[[], Bell], poll: select.epoll) -> None:
+    def __init__(self, open_bell: Callable[[], Bell], poll: epoll) -> None:
         self._open_bell = open_bell
         self._poll = poll
         self._bell: Bell | None = None
@@ -90,9 +90,9 @@ class Doorbell:
         if fd < 0:
             return
         try:
-            self._poll.modify(fd, select.EPOLLIN | select.EPOLLONESHOT)
+            self._poll.modify(fd, EPOLLIN | EPOLLONESHOT)
         except FileNotFoundError:  # new, or closed and opened again under its number
-            self._poll.register(fd, select.EPOLLIN | select.EPOLLONESHOT)
+            self._poll.register(fd, EPOLLIN | EPOLLONESHOT)
 
     def _unwatch(self) -> None:
         if self._fd >= 0:

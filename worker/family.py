@@ -23,10 +23,11 @@ from .birth import Family
 def load_family(context: ChildContext) -> Family:
     """Raises whatever the app's modules raise when they are imported."""
     settings = decode(context.settings)
+    kinds.prepare(settings.workers)
     app = _import(settings)
     # What every child needs is imported here: its pages are shared, and a child boots at once.
     preload_storage(app.storage_url)
-    kinds.preload(settings.workers)
+    kinds.preload(settings.workers, app.storage_url)
     return Family(context, settings, app, _map_board(context))
 
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
 from collections.abc import Mapping, Sequence
+from os import close, posix_spawn
+from signal import signal as set_handler
+from socket import socket
 
 import msgspec
 
@@ -55,7 +57,7 @@ def _execute(argv: Sequence[str], environ: Mapping[str, str], fds: Sequence[int]
     for fd in fds:
         os.set_inheritable(fd, True)
     try:
-        return os.posix_spawn(argv[0], list(argv), dict(environ))
+        return posix_spawn(argv[0], list(argv), dict(environ))
     finally:
         for fd in fds:
             os.set_inheritable(fd, False)
@@ -69,12 +71,12 @@ def main() -> int:
     process.own_session()
     process.reset_signals()
     process.become_child_of(told.context.master_pid)
-    channel = socket.socket(fileno=told.channel_fd)
+    channel = socket(fileno=told.channel_fd)
     process.ending(lambda: _live(told, channel))
     return 1
 
 
-def _live(told: Fresh, channel: socket.socket) -> int:
+def _live(told: Fresh, channel: socket) -> int:
     # What takes time to import, and the app, come when the zygote knows of us already.
     from .birth import Newborn
     from .family import load_family, one_line
@@ -85,13 +87,13 @@ def _live(told: Fresh, channel: socket.socket) -> int:
     except BaseException as error:
         _say(channel, BootFailed("import", one_line(error)))
         return process.EXIT_BOOT
-    os.close(told.context.board_fd)
+    close(told.context.board_fd)
     return live(Newborn(family, told.spawn, channel, told.stacks_fd))
 
 
-def _say(channel: socket.socket, message: Message) -> None:
+def _say(channel: socket, message: Message) -> None:
     # Without the master there is nobody to tell, and this process is to end anyway.
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    set_handler(signal.SIGPIPE, signal.SIG_IGN)
     try:
         channel.send(encode(message))
     except OSError as error:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import threading
 from collections.abc import Callable, Iterable
+from socket import socket
 from typing import NamedTuple
 
 
@@ -84,7 +84,7 @@ def _peer(fd: int) -> str | None:
     try:
         if not os.readlink(f"/proc/self/fd/{fd}").startswith("socket:") or fd <= 2:
             return None
-        with socket.socket(fileno=os.dup(fd)) as copy:
+        with socket(fileno=os.dup(fd)) as copy:
             return str(copy.getpeername() or "an unnamed socket")
     except OSError:
         return None

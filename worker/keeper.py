@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import threading
 from collections.abc import Callable, Sequence
 
 from taskqd import events
@@ -13,6 +12,7 @@ from taskqd.log import Log
 from taskqd.messages import Ready, Reset
 from taskqd.storage.base import Node, Storage
 
+from . import native
 from .backoff import Backoff
 from .reports import Reports
 
@@ -38,7 +38,7 @@ class Keeper:
         self._reports = reports
         self._log = log
         self._backoff = Backoff(random.uniform)
-        self._over = threading.Event()
+        self._over = native.Event()
         self._more = False
         self._epoch: str | None = None
         self.progress_s = monotonic_s()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
+from taskqd.app import App
 from taskqd.board import Row
 from taskqd.errors import ConfigError
 from taskqd.settings import WorkerSettings, slots_per_worker
@@ -14,13 +15,28 @@ from .stopping import Stopping
 _KINDS = {
     "process": ("process_slot", "ProcessSlot"),
     "thread": ("threads", "ThreadSlots"),
+    "greenlet": ("greenlets", "GreenletSlots"),
     "asyncio": ("coroutines", "AsyncioSlots"),
 }
 
 
-def preload(settings: WorkerSettings) -> None:
+def prepare(settings: WorkerSettings) -> None:
+    """Do what must come before the app is imported.  Raises ConfigError."""
+    if settings.type == "greenlet":
+        import_module("taskqd.worker.monkey").patch()
+
+
+def preload(settings: WorkerSettings, storage_url: str) -> None:
     """Import the kind.  Raises ConfigError for one that this version does not have."""
     _find(settings)
+    if settings.type == "greenlet":
+        import_module("taskqd.worker.monkey").split_sockets(storage_url)
+
+
+def settle_in(settings: WorkerSettings, app: App) -> None:
+    """Make a forked process, and its app, ready for the kind."""
+    if settings.type == "greenlet":
+        import_module("taskqd.worker.greenlets").settle_in(app, slots_per_worker(settings))
 
 
 def make_slots(settings: WorkerSettings, row: Row, stopping: Stopping, runner: JobRunner) -> Slots:

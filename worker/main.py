@@ -5,9 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import random
-import threading
-import time
 from collections.abc import Callable
+from functools import partial
 
 from taskqd import board
 from taskqd.errors import ConfigError, HookFailed, StorageCorrupt, StorageRefused
@@ -15,11 +14,11 @@ from taskqd.execute import Runner
 from taskqd.log import Log
 from taskqd.messages import Booted, BootFailed, Drained
 
-from . import manners, process, scheduler
+from . import manners, native, process, scheduler
 from .antechamber import AskedToEnd
 from .birth import Newborn
 from .channel import Channel
-from .kinds import make_slots
+from .kinds import make_slots, settle_in
 from .post import Orders, Post
 from .pump import Pump
 from .queue_order import QueueOrder
@@ -92,8 +91,10 @@ class Worker:
             log=log,
         )
         self._runner = Runner(self._app, self._settings.limits, log)
+        settle_in(self._settings.workers, self._app)
         self._app.run_vital_hooks("after_fork")
-        self._storage = reach_storage(self._app, self._settings, channel, signals)
+        with native.claimed():
+            self._storage = reach_storage(self._app, self._settings, channel, signals)
         self._app.run_vital_hooks("on_startup")
 
     def serve(self) -> int:
@@ -101,9 +102,7 @@ class Worker:
         post = self._post
         slots = make_slots(self._settings.workers, post.row, post.stopping, self._runner)
         pump = Pump(post, self._orders(), self._storage, slots, self._runner)
-        threading.Thread(
-            target=_pump, args=(pump, slots, post.log), name="pump", daemon=True
-        ).start()
+        native.Thread(partial(_pump, pump, slots, post.log)).start()
         slots.run()
         return self._end(pump)
 
@@ -133,6 +132,6 @@ def _pump(pump: Pump, slots: Slots, log: Log) -> None:
     process.vital(pump.run)
     slots.close()
     if pump.interrupted:
-        time.sleep(LEAVE_WAIT_S)
+        native.sleep(LEAVE_WAIT_S)
         log.flush()
         process.leave(pump.exit_code)

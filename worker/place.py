@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Coroutine
-from threading import Event
 from typing import Any
 
 from taskqd.board import Row
@@ -13,11 +12,15 @@ from taskqd.errors import JobInterrupted
 from taskqd.job import Lease
 
 from .halts import Halts
+from .native import Event
 from .stopping import Stopping
 
 
 class SlotPlace:
     """One slot as the job that it runs sees it (`taskqd.current.Place`), and its running tally."""
+
+    stops_plain_code = False
+    """A plain function can be stopped at its `timeout` without its worker."""
 
     def __init__(self, row: Row, number: int, stopping: Stopping) -> None:
         self._row = row

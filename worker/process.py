@@ -6,14 +6,18 @@ import contextlib
 import ctypes
 import faulthandler
 import os
-import select
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable
+from os import close, fork, waitpid
+from select import select
+from signal import set_wakeup_fd
+from signal import signal as set_handler
 
 from taskqd.errors import TaskqdError
+
+from . import native
 
 _PR_SET_PDEATHSIG = 1
 MIDDLE_WAIT_S = 5.0
@@ -46,17 +50,17 @@ def double_fork() -> int:
     """
     reader, writer = _pipe()
     try:
-        middle = os.fork()
+        middle = fork()
     except OSError as error:
-        os.close(reader)
-        os.close(writer)
+        close(reader)
+        close(writer)
         raise ForkError(f"fork: {error}") from error
     if middle == 0:
-        os.close(reader)
+        close(reader)
         _fork_and_leave(writer)
-        os.close(writer)
+        close(writer)
         return 0
-    os.close(writer)
+    close(writer)
     return _adopted(reader, middle, MIDDLE_WAIT_S)
 
 
@@ -70,23 +74,23 @@ def launch_adopted(launch: Callable[[int], int]) -> int:
     try:
         middle = launch(writer)
     except OSError as error:
-        os.close(reader)
+        close(reader)
         raise ForkError(f"exec: {error}") from error
     finally:
-        os.close(writer)
+        close(writer)
     return _adopted(reader, middle, LAUNCH_WAIT_S)
 
 
 def leave_parent(writer: int) -> None:
     """In a program started by `launch_adopted`: go on in a child of a parent that ends."""
     _fork_and_leave(writer)
-    os.close(writer)
+    close(writer)
 
 
 def trial_fork() -> None:
     """Fork a child that ends at once: libraries that end their threads before a fork do it now."""
     with contextlib.suppress(OSError):
-        child = os.fork()
+        child = fork()
         if child == 0:
             os._exit(0)
         _reap(child)
@@ -103,7 +107,7 @@ def _adopted(reader: int, middle: int, wait_s: float) -> int:
     try:
         return _read_pid(reader, wait_s)
     finally:
-        os.close(reader)
+        close(reader)
         _reap(middle)
 
 
@@ -111,7 +115,7 @@ def _fork_and_leave(writer: int) -> None:
     """Return in the grandchild only."""
     status = 1
     try:
-        child = os.fork()
+        child = fork()
         if child == 0:
             return
         os.write(writer, str(child).encode())
@@ -124,7 +128,7 @@ def _fork_and_leave(writer: int) -> None:
 
 
 def _read_pid(reader: int, wait_s: float) -> int:
-    ready, _, _ = select.select([reader], [], [], wait_s)
+    ready, _, _ = select([reader], [], [], wait_s)
     text = os.read(reader, 200).decode(errors="replace") if ready else ""
     if text.isdigit():
         return int(text)
@@ -136,12 +140,12 @@ def _reap(pid: int) -> None:
     deadline = time.monotonic() + MIDDLE_WAIT_S
     while True:
         with contextlib.suppress(ChildProcessError, InterruptedError):
-            if os.waitpid(pid, os.WNOHANG) == (0, 0):
+            if waitpid(pid, os.WNOHANG) == (0, 0):
                 if time.monotonic() > deadline:
                     os.kill(pid, signal.SIGKILL)
-                    os.waitpid(pid, 0)
+                    waitpid(pid, 0)
                     return
-                time.sleep(0.0005)
+                native.sleep(0.0005)
                 continue
         return
 
@@ -163,7 +167,7 @@ def become_child_of(master_pid: int) -> None:
     while os.getppid() != master_pid:
         if time.monotonic() > deadline:
             os._exit(EXIT_ORPHANED)
-        time.sleep(0.0005)
+        native.sleep(0.0005)
     die_with_parent(signal.SIGTERM)
     if os.getppid() != master_pid:
         os._exit(EXIT_ORPHANED)
@@ -194,8 +198,8 @@ def reset_signals() -> None:
     """Undo every disposition and mask that was inherited or set by user code; ignore INT."""
     for number in signal.valid_signals() - _CAUGHT_BY_PYTHON - _FIXED:
         with contextlib.suppress(OSError, ValueError):
-            signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, _ignore)
+            set_handler(number, signal.SIG_DFL)
+    set_handler(signal.SIGINT, _ignore)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
@@ -205,9 +209,9 @@ def catch_term() -> int:
     The kernel's handler writes to the pipe even while C code holds the interpreter lock.
     """
     reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    signal.signal(signal.SIGTERM, _ignore)
-    signal.signal(STACKS, _ignore)
+    set_wakeup_fd(writer, warn_on_full_buffer=False)
+    set_handler(signal.SIGTERM, _ignore)
+    set_handler(STACKS, _ignore)
     return reader
 
 
@@ -254,7 +258,7 @@ def leave(code: int) -> None:
 
     What users have printed is flushed, unless a thread that holds the stream is stuck.
     """
-    flusher = threading.Thread(target=_flush, daemon=True)
+    flusher = native.Thread(_flush)
     with contextlib.suppress(RuntimeError):  # no thread can be started any more
         flusher.start()
         flusher.join(_FLUSH_WAIT_S)

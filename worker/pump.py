@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-import select
+from select import EPOLLET, EPOLLIN, epoll
 
 from taskqd import board, messages
 from taskqd.clock import monotonic_s
@@ -39,7 +39,7 @@ class Pump:
         self._desk = Desk(post.worker_id, storage, orders.order, slots, runner, post.row, post.log)
         self._stock = self._desk.stock
         self._outage = Outage(random.uniform)
-        self._poll = select.epoll()
+        self._poll = epoll()
         self._doorbell = Doorbell(lambda: storage.bell(post.worker_id, orders.queues), self._poll)
         self._shown = Shown(post)
         self._ready = False
@@ -58,9 +58,9 @@ class Pump:
 
     def run(self) -> None:
         """Serve until the worker is drained or interrupted."""
-        self._poll.register(self._post.channel.fileno(), select.EPOLLIN)
-        self._poll.register(self._post.signals, select.EPOLLIN)
-        self._poll.register(self._slots.fileno(), select.EPOLLIN | select.EPOLLET)
+        self._poll.register(self._post.channel.fileno(), EPOLLIN)
+        self._poll.register(self._post.signals, EPOLLIN)
+        self._poll.register(self._slots.fileno(), EPOLLIN | EPOLLET)
         self._listen()  # what came while the worker booted
         while not self.over:
             now_s = monotonic_s()
@@ -146,7 +146,7 @@ class Pump:
         if not self._ready:
             self._ready = True
             self._post.row.set(board.READY, 1)
-            self._post.channel.send(messages.Ready())
+            self._post.channel.send(messages.Ready(self._slots.loop))
 
     # -- outages -----------------------------------------------------------------------------
 

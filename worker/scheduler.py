@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import math
 import os
-import select
-import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from select import EPOLLET, EPOLLIN, epoll
 
 from taskqd import board, events
 from taskqd.book import Reading
 from taskqd.clock import monotonic_ns, monotonic_s
 from taskqd.errors import StorageError
+from taskqd.execute import Runner
 from taskqd.log import Log
 from taskqd.messages import (
     Count,
@@ -32,7 +33,7 @@ from taskqd.messages import (
 )
 from taskqd.storage.base import Node, Storage
 
-from . import predecessors, process, procfs
+from . import native, predecessors, process, procfs
 from .birth import Newborn
 from .channel import Channel
 from .chores import Chores, Duty
@@ -58,18 +59,19 @@ LAST_WORDS_S = 0.5
 def boot(born: Newborn, channel: Channel, signals: int) -> Callable[[], int]:
     """Return what runs the scheduler until its end and gives its exit code."""
     family = born.family
+    native.claim()
     Title("scheduler")
     log = open_log("scheduler", family.settings, generation=family.context.generation)
     family.app.run_vital_hooks("after_fork")
     storage = reach_storage(family.app, family.settings, channel, signals)
-    duty = duty_of(born)
+    duty = duty_of(born, log)
     reports = Reports()
     keeper = Keeper(duty.node, duty.queues, duty.lease_s, storage, reports, log)
     chores = Chores(duty, family.app.open_storage, reports, log)
     return Scheduler(born, duty, keeper, chores, reports, channel, signals, log).run
 
 
-def duty_of(born: Newborn) -> Duty:
+def duty_of(born: Newborn, log: Log) -> Duty:
     context, settings, app, _ = born.family
     pid = os.getpid()
     node = Node(
@@ -81,6 +83,9 @@ def duty_of(born: Newborn) -> Duty:
         pid_started=procfs.start_time(context.master_pid),
         info={predecessors.SCHEDULER: predecessors.identity(pid, procfs.start_time(pid))},
     )
+    # gevent would make a greenlet of the thread aside, and this thread never lets one run.
+    greenlets = settings.workers.type == "greenlet"
+    tell = app.listeners.tell if greenlets else app.listeners.tell_aside
     read = app.periodic.read if settings.scheduler.enabled else _read_nothing
     return Duty(
         node,
@@ -88,8 +93,9 @@ def duty_of(born: Newborn) -> Duty:
         settings.storage.node_lease_s,
         settings.limits,
         Timetable(read, settings.scheduler.missed),
-        app.listeners.tell_aside,
-        Returns(app, settings.limits.unknown_patience_s, app.listeners.tell_aside),
+        Runner(app, settings.limits, log).interrupted,
+        tell,
+        Returns(app, settings.limits.unknown_patience_s, tell),
     )
 
 
@@ -121,21 +127,20 @@ class Scheduler:
         self._signals = signals
         self._row = born.family.board.row(born.family.context.scheduler_row)
         self._row.set(board.PID, os.getpid())
-        self._poll = select.epoll()
+        self._poll = epoll()
         self._linger_until_s = math.inf
         self._over = False
         self._retired = False
 
     def run(self) -> int:
         threads = [
-            threading.Thread(target=process.vital, args=(part.run,), name=name, daemon=True)
-            for name, part in (("keeper", self._keeper), ("chores", self._chores))
+            native.Thread(partial(process.vital, part.run)) for part in (self._keeper, self._chores)
         ]
         for thread in threads:
             thread.start()
-        self._poll.register(self._channel.fileno(), select.EPOLLIN)
-        self._poll.register(self._signals, select.EPOLLIN)
-        self._poll.register(self._reports.fileno(), select.EPOLLIN | select.EPOLLET)
+        self._poll.register(self._channel.fileno(), EPOLLIN)
+        self._poll.register(self._signals, EPOLLIN)
+        self._poll.register(self._reports.fileno(), EPOLLIN | EPOLLET)
         self._listen()
         while not self._over:
             self._beat()
@@ -225,7 +230,7 @@ class Scheduler:
     def _retire(self) -> None:
         self._retired = self._over = True
 
-    def _end(self, threads: Sequence[threading.Thread]) -> int:
+    def _end(self, threads: Sequence[native.Thread]) -> int:
         self._keeper.stop()
         self._chores.retire()
         for thread in threads:

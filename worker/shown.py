@@ -26,6 +26,7 @@ class Shown:
         self.beat_at_s = now_s + BEAT_S
         desk.share = 2 * max(1, self._serving())
         self._post.channel.flush()
+        slots.turn()
         task = slots.task()
         self._post.title.show(f"[busy] {task}" if task else "[idle]")
 

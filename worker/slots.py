@@ -11,7 +11,6 @@ import os
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from queue import Empty, SimpleQueue
-from threading import Event
 from typing import NamedTuple, Protocol
 
 from taskqd.board import Row
@@ -19,6 +18,7 @@ from taskqd.clock import monotonic_ns
 from taskqd.current import Place
 from taskqd.job import Lease, Outcome
 
+from .native import Event
 from .place import SlotPlace
 from .stopping import Stopping
 
@@ -49,6 +49,8 @@ class Slots(Protocol):
 
     capacity: int
     """How many jobs run at once."""
+    loop: str
+    """Name of the event loop that the jobs share, "" for none."""
     low: int
     """A slot that leaves no more than so many jobs unstarted rings; the pump sets it."""
 
@@ -108,6 +110,10 @@ class Slots(Protocol):
         """
         ...
 
+    def turn(self) -> None:
+        """Show on the board, soon, that no job keeps all others from running."""
+        ...
+
     def close(self) -> None:
         """Make `run` return once the running jobs have ended."""
         ...
@@ -118,6 +124,8 @@ class Handover:
 
     A slot rings only when it helps: few jobs are left unstarted, or someone waits for a settlement.
     """
+
+    loop = ""
 
     def __init__(self) -> None:
         self._jobs: SimpleQueue[Lease | None] = SimpleQueue()
@@ -166,6 +174,9 @@ class Handover:
     def urgent(self) -> bool:
         return bool(self._waiters)
 
+    def turn(self) -> None:
+        """Threads do not hold each other back."""
+
     def close(self, slots: int = 1) -> None:
         for _ in range(slots):
             self._jobs.put(None)
@@ -203,9 +214,12 @@ class Handover:
         self._rung = True
         os.eventfd_write(self._bell, 1)
 
+    def _new_event(self) -> Event:
+        return Event()
+
     def _finish_and_wait(self, outcome: Outcome, place: SlotPlace) -> None:
         """Start no other job before the storage knows of this one, which counts as running."""
-        acked = place.acked = place.acked or Event()
+        acked = place.acked = place.acked or self._new_event()
         acked.clear()
         self._waiters[outcome.id] = acked
         self._finished.append(outcome)
@@ -213,15 +227,6 @@ class Handover:
         self.ring()
         acked.wait()
         place.leave()
-
-
-def total(places: Sequence[SlotPlace]) -> Usage:
-    return Usage(sum(place.jobs for place in places), sum(place.ran_ns for place in places))
-
-
-def interrupt_all(places: Sequence[SlotPlace]) -> bool:
-    """Have JobInterrupted raised in all of them; returns whether it can be in any."""
-    return sum(place.interrupt() for place in places) > 0
 
 
 MakeSlots = Callable[[Row, int, Stopping, JobRunner], Slots]
@@ -233,6 +238,4 @@ __all__ = [
     "SlotPlace",
     "Slots",
     "Usage",
-    "interrupt_all",
-    "total",
 ]

@@ -11,10 +11,11 @@ from __future__ import annotations
 import gc
 import os
 import signal
-import socket
 import sys
 import time
 import traceback
+from os import close
+from socket import socket
 
 import msgspec
 
@@ -55,7 +56,7 @@ def main() -> int:
     process.die_with(context.master_pid, signal.SIGKILL)
     gc.disable()
     Title(f"zygote {context.generation}")
-    channel = socket.socket(fileno=context.channel_fd)
+    channel = socket(fileno=context.channel_fd)
     cwd = os.getcwd()
     family = _load(context, channel)
     if family is None:
@@ -80,7 +81,7 @@ def read_context() -> ChildContext:
 # -- loading -----------------------------------------------------------------------------------
 
 
-def _load(context: ChildContext, channel: socket.socket) -> Family | None:
+def _load(context: ChildContext, channel: socket) -> Family | None:
     """Import the app and tell the master of it; None where that fails."""
     settings = decode(context.settings)
     started = time.monotonic()
@@ -105,9 +106,7 @@ def _load(context: ChildContext, channel: socket.socket) -> Family | None:
     return family
 
 
-def _report_files(
-    settings: Settings, channel: socket.socket, error: BaseException | None = None
-) -> None:
+def _report_files(settings: Settings, channel: socket, error: BaseException | None = None) -> None:
     if settings.reload:
         for report in sources.reports(error):
             _say(channel, report)
@@ -134,7 +133,7 @@ def _traceback(error: BaseException) -> str:
 # -- serving -----------------------------------------------------------------------------------
 
 
-def serve(family: Family, channel: socket.socket, cwd: str) -> Newborn | None:
+def serve(family: Family, channel: socket, cwd: str) -> Newborn | None:
     """Bring a child into the world for each Spawn.
 
     Returns in a forked child with its birth, in the zygote at its end.  `cwd`: where new
@@ -160,12 +159,12 @@ def serve(family: Family, channel: socket.socket, cwd: str) -> Newborn | None:
         if pid == 0:
             return _born(family, message, channel, fds)
         for fd in fds:
-            os.close(fd)
+            close(fd)
         if pid > 0:
             _say(channel, Forked(message.worker_id, pid))
 
 
-def forks(family: Family, hygiene: Hygiene, channel: socket.socket, fds: list[int]) -> bool:
+def forks(family: Family, hygiene: Hygiene, channel: socket, fds: list[int]) -> bool:
     """Return whether children are forked, and not started as new interpreters; tell of what a fork
     breaks."""
     wanted = family.settings.workers.fork
@@ -176,15 +175,15 @@ def forks(family: Family, hygiene: Hygiene, channel: socket.socket, fds: list[in
     return does
 
 
-def _born(family: Family, spawn: Spawn, zygote_channel: socket.socket, fds: list[int]) -> Newborn:
+def _born(family: Family, spawn: Spawn, zygote_channel: socket, fds: list[int]) -> Newborn:
     """Keep of the zygote's descriptors only what is this child's."""
     zygote_channel.close()
-    os.close(family.context.board_fd)
+    close(family.context.board_fd)
     channel_fd, stacks_fd = fds
-    return Newborn(family, spawn, socket.socket(fileno=channel_fd), stacks_fd)
+    return Newborn(family, spawn, socket(fileno=channel_fd), stacks_fd)
 
 
-def _say(channel: socket.socket, message: Message) -> None:
+def _say(channel: socket, message: Message) -> None:
     try:
         channel.send(encode(message))
     except OSError as error:

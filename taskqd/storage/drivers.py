@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from types import ModuleType
 
 from taskqd.storage import REDIS_SCHEMES
 from taskqd.urls import scheme_of
@@ -17,3 +18,9 @@ def preload(url: str) -> None:
     kind = "redis" if scheme in REDIS_SCHEMES else scheme
     if kind in {"memory", "redis", "sqlite"}:
         import_module(f"taskqd.storage.{kind}")
+
+
+def use_sockets(url: str, sockets: ModuleType) -> None:
+    """Have the driver of `url` make its sockets with this stand-in for the module `socket`."""
+    if scheme_of(url) in REDIS_SCHEMES:
+        import_module("taskqd.storage.redis.address").use_sockets(sockets)

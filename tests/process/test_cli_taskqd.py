@@ -96,7 +96,6 @@ def test_three_errors_of_a_file_are_reported_at_once(folder: Path) -> None:
         ),
         (["-w", "many"], '--workers: workers.count: "many": expected'),
         (["-k", "fibre"], '--worker-type: workers.type: "fibre": expected'),
-        (["-k", "greenlet"], '--worker-type: workers.type: "greenlet": not in this version'),
         (["-c", "4"], "--concurrency: workers.concurrency: 4: a worker of type process"),
         (["--storage", "ftp://x"], '--storage: storage.url: "ftp://x": unknown URL scheme "ftp"'),
         (["--grace", "-1"], '--grace: shutdown.grace_s: "-1": expected a duration'),

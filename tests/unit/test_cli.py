@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import click
 import pytest
 
 from taskqd.config.keys import KEYS
-from taskqd.settings import Settings, WorkerSettings
+from taskqd.settings import Settings, WorkerSettings, WorkerType
 from taskqd.supervisor import cli
 from taskqd.supervisor.ctl_commands import taskqctl
-from taskqd.supervisor.usage import Fail
 from taskqd.worker import kinds
 
 DOCS = (Path(__file__).parents[2] / "docs" / "commands.md").read_text()
@@ -74,9 +74,5 @@ def test_flags_and_environment_make_settings() -> None:
     assert (settings.scheduler.enabled, settings.burst) == (False, True)
 
 
-def test_a_type_that_this_version_has_is_started_and_any_other_refused() -> None:
-    assert set(cli.BUILT_TYPES) == set(kinds._KINDS)
-    for kind in ("greenlet",):
-        with pytest.raises(Fail, match="not in this version") as refused:
-            cli.load_settings(*flags(app="a:b", worker_type=kind))
-        assert refused.value.code == 78
+def test_every_type_of_worker_that_can_be_configured_is_there() -> None:
+    assert {*get_args(WorkerType)} == {*kinds._KINDS}

@@ -123,9 +123,19 @@ def test_processes_are_made_and_ended_in_one_file_of_a_wing(wing: str) -> None:
         if name_of(file).startswith(f"{wing}/")
         for call in calls(file)
         if dotted(call.func).split(".")[-1] in PROCESS_EFFECTS
-        and dotted(call.func).split(".")[0] in {"os", "signal"}
+        and dotted(call.func).split(".")[0] in {"os", "signal", *_names_from(file, "os")}
     }
     assert len(places) <= (0 if wing in {"taskqd", "config"} else 1), places
+
+
+def _names_from(file: Path, module: str) -> set[str]:
+    """Return the names that `from MODULE import NAME` binds."""
+    return {
+        alias.name
+        for node in ast.walk(tree_of(file))
+        if isinstance(node, ast.ImportFrom) and node.module == module
+        for alias in node.names
+    }
 
 
 def test_every_event_emitted_is_a_constant_of_the_catalogue() -> None:

@@ -256,14 +256,19 @@ def test_a_worker_of_several_slots_lets_the_siblings_of_a_late_job_finish_first(
     late = SlotView(0, 7, 0, 1, "job-7", "shop.slow")
     sibling = SlotView(1, 8, 0, 0, "job-8", "shop.fair")
     fleet = fleet_of(kills_overdue=False)
-    fleet.seen["n.0"] = Seen(0.5, [late, sibling], (0, 0, 0, 0), overdue=late)
+    seen = Seen(0.5, [late, sibling], (0, 0, 0, 0), overdue=late, over=(late,))
+    fleet.seen["n.0"] = seen
     (drain,) = plan(fleet, NOW)
     assert isinstance(drain, actions.Drain)
     assert drain.late == (late,)
     child = worker(fleet)
     child.state, child.line, child.late = State.DRAINING, drain.line, drain.late
     assert plan(fleet, NOW + 1) == []
-    fleet.seen["n.0"] = Seen(0.5, [late], (0, 0, 0, 0), overdue=late, only_late=True)
+    assert child.line is not None
+    assert condemned(fleet, child.line.interrupt_s).late == (late,)
+    seen.blocked = True
+    assert condemned(fleet, NOW + 1).late == (late,)
+    fleet.seen["n.0"] = Seen(0.5, [late], (0, 0, 0, 0), overdue=late, over=(late,))
     assert condemned(fleet, NOW + 1).late == (late,)
 
 

@@ -33,6 +33,12 @@ def test_the_job_that_was_late_counts_a_timeout_and_one_that_came_after_it_does_
     assert verdict.owed(KILLED, [*late], late, interrupted=False) == (
         "timeout",
         "TaskTimeout: ran longer than 2.5 s",
+        (),
+    )
+    assert verdict.owed(KILLED, [view(6), *late], late, interrupted=False) == (
+        "interrupted",
+        "TaskTimeout: ran longer than 2.5 s",
+        (7,),
     )
     assert verdict.owed(KILLED, [view(8)], late, interrupted=False)[0] == "interrupted"
 

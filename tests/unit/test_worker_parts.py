@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
+import sys
 import time
 import uuid
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from taskqd import log
+from taskqd import board, log
 from taskqd.app import App
+from taskqd.board import Board
 from taskqd.cron import every
 from taskqd.errors import ConfigError, QueueFull, StorageUnavailable
 from taskqd.job import Entry, State
@@ -21,7 +25,10 @@ from taskqd.storage.memory import MemoryStorage
 from taskqd.worker import kinds, process, procfs
 from taskqd.worker.antechamber import Antechamber, AskedToEnd
 from taskqd.worker.channel import Channel
+from taskqd.worker.coroutines import AsyncioSlots
+from taskqd.worker.stopping import Stopping
 from taskqd.worker.timetable import Timetable
+from tests.support.pump_rig import Jobs
 
 SILENT = log.configure(role="test", level="critical")
 
@@ -201,7 +208,7 @@ def test_a_fork_that_the_kernel_refuses_is_an_error_and_no_second_zygote(
     def refuse() -> int:
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
-    monkeypatch.setattr(os, "fork", refuse)
+    monkeypatch.setattr(process, "fork", refuse)
     descriptors = len(os.listdir("/proc/self/fd"))
     with pytest.raises(process.ForkError, match="temporarily unavailable"):
         process.double_fork()
@@ -219,4 +226,18 @@ def test_a_process_is_known_by_its_pid_and_start() -> None:
 
 def test_a_kind_that_does_not_exist_yet_is_named() -> None:
     with pytest.raises(ConfigError, match="'fibre'"):
-        kinds.preload(WorkerSettings(type="fibre"))  # type: ignore[arg-type]
+        kinds.preload(WorkerSettings(type="fibre"), "memory://x")  # type: ignore[arg-type]
+
+
+# -- event loops -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_the_fast_event_loop_is_used_where_it_is_installed(
+    monkeypatch: pytest.MonkeyPatch, installed: bool
+) -> None:
+    stand_in = SimpleNamespace(new_event_loop=asyncio.new_event_loop) if installed else None
+    monkeypatch.setitem(sys.modules, "uvloop", stand_in)
+    memory = Board(memoryview(bytearray(board.size(1, 2))), 1, 2)
+    slots = AsyncioSlots(memory.row(0), 2, Stopping("n.1"), Jobs())
+    assert slots.loop == ("uvloop" if installed else "asyncio")

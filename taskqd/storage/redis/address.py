@@ -5,9 +5,11 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, quote, unquote
 
+from redis import connection as connecting
 from redis import exceptions as driver
 from redis.backoff import NoBackoff
 from redis.connection import AbstractConnection, Connection, UnixDomainSocketConnection, parse_url
@@ -28,6 +30,11 @@ _SENTINEL_OPTIONS = {"sentinel_username", "sentinel_password"}
 
 
 _new_connection: Callable[..., Any] = Connection
+
+
+def use_sockets(sockets: ModuleType) -> None:
+    """Have the driver look into `sockets` where it would into the module `socket`."""
+    vars(connecting)["socket"] = sockets
 
 
 class Sentinels(NamedTuple):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
+from time import sleep
 
-from taskqd.clock import now_ms
+from taskqd.clock import monotonic_s, now_ms
 from taskqd.storage.sqlite.base import Base
 from taskqd.storage.sqlite.bell import wait_fd
 from taskqd.storage.sqlite.wake import POLL_S, POLL_WITHOUT_FIFO_S, Ear, waiter_place, waiter_prefix
@@ -43,7 +43,7 @@ class Answers(Base):
     def wait(self, jobs: Sequence[tuple[str, str | None]], timeout_s: float) -> None:
         if any(self.answers(jobs)):
             return
-        deadline = time.monotonic() + timeout_s
+        deadline = monotonic_s() + timeout_s
         few = len(jobs) <= NAMES_MAX
         prefixes = {waiter_prefix(job_id) for job_id, _ in jobs} if few else {"~"}
         ear = Ear(self._wake)
@@ -51,17 +51,17 @@ class Answers(Base):
             heard = ear.listen([waiter_place(self._space)], sorted(prefixes))
             poll_s = POLL_S if heard else POLL_WITHOUT_FIFO_S
             while not any(self.answers(jobs)):
-                left = deadline - time.monotonic()
+                left = deadline - monotonic_s()
                 if left <= 0:
                     return
                 self._sleep(ear, min(left, poll_s))
                 if not few:
-                    time.sleep(min(left, BREATH_S))
+                    sleep(min(left, BREATH_S))
         finally:
             ear.remove()
 
     def _sleep(self, ear: Ear, timeout_s: float) -> None:
         if ear.fd < 0:
-            time.sleep(timeout_s)
+            sleep(timeout_s)
         elif wait_fd(ear.fd, timeout_s):
             ear.drain()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import select
 from collections.abc import Callable, Collection
+from select import EPOLLIN, POLLIN, epoll, poll
 
 from taskqd.job import Lease
 from taskqd.storage.sqlite.wake import POLL_S, POLL_WITHOUT_FIFO_S, Ear, Wake
@@ -19,7 +19,7 @@ class SqliteBell:
         self._places = places
         self._missed = missed
         self._ear = Ear(wake)
-        self._epoll = select.epoll()
+        self._epoll = epoll()
         self._deaf = False
 
     def fileno(self) -> int:
@@ -32,7 +32,7 @@ class SqliteBell:
     def arm(self) -> None:
         self._deaf = not self._ear.listen(self._places())
         if not self._deaf:
-            self._epoll.register(self._ear.fd, select.EPOLLIN)
+            self._epoll.register(self._ear.fd, EPOLLIN)
 
     def answer(self) -> list[Lease]:
         self._ear.drain()
@@ -54,6 +54,6 @@ class SqliteBell:
 
 def wait_fd(fd: int, timeout_s: float) -> bool:
     """Sleep until `fd` is readable; False at the timeout."""
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    return bool(poll.poll(max(0, timeout_s) * 1000))
+    ear = poll()
+    ear.register(fd, POLLIN)
+    return bool(ear.poll(max(0, timeout_s) * 1000))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import random
-import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from importlib import resources
+from time import sleep
 from typing import Any, TypeVar
 
 import apsw
 
+from taskqd.clock import monotonic_s
 from taskqd.errors import (
     QueueFull,
     StorageCorrupt,
@@ -161,26 +162,26 @@ class Connection:
 
     def _patiently(self, action: Callable[[], None]) -> None:
         """Repeat while another process creates or recovers the file, which ignores busy handlers."""
-        deadline = time.monotonic() + self._busy_s
+        deadline = monotonic_s() + self._busy_s
         while True:
             try:
                 return action()
             except (apsw.BusyError, apsw.LockedError, apsw.ProtocolError):
-                if time.monotonic() > deadline:
+                if monotonic_s() > deadline:
                     raise
-                time.sleep(random.uniform(0.001, 0.01))
+                sleep(random.uniform(0.001, 0.01))
 
     def _wait_busy(self, calls: int) -> bool:
         """Sleep a random moment while another process writes, up to the deadline.
 
         Short and random, because each release is a lottery: nobody falls back behind newcomers.
         """
-        now = time.monotonic()
+        now = monotonic_s()
         if calls == 0:
             self._busy_since = now
         if now - self._busy_since > self._busy_s:
             return False
-        time.sleep(random.uniform(0.0001, 0.0005 if calls < 4 else 0.004))
+        sleep(random.uniform(0.0001, 0.0005 if calls < 4 else 0.004))
         return True
 
     # -- errors ------------------------------------------------------------------------------

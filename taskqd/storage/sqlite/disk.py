@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from os import close
 
 from taskqd.errors import StorageRefused
 
@@ -29,7 +30,7 @@ def prepare(path: str) -> None:
             "lose jobs; put the file on a local disk, or use redis://"
         )
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE))
+        close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE))
     except FileNotFoundError:
         folder = os.path.dirname(path)
         raise StorageRefused(
@@ -117,7 +118,7 @@ class Reserve:
                 os.ftruncate(fd, 0)
             return False
         finally:
-            os.close(fd)
+            close(fd)
         return True
 
     def spend(self) -> None:

@@ -23,6 +23,7 @@ import stat
 import termios
 import time
 from collections.abc import Collection
+from os import close
 from urllib.parse import quote
 
 POLL_S = 2.0
@@ -119,7 +120,7 @@ class Wake:
         except OSError:
             return False
         finally:
-            os.close(fd)
+            close(fd)
 
 
 class Ear:
@@ -178,7 +179,7 @@ class Ear:
     def ignore(self) -> None:
         """Stop listening: nobody can ring any more."""
         if self._fd >= 0:
-            os.close(self._fd)
+            close(self._fd)
             self._fd = -1
 
     def remove(self) -> None:
@@ -193,7 +194,7 @@ class Ear:
 def is_unread(path: str) -> bool:
     """Return whether no process has the FIFO open for reading."""
     try:
-        os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+        close(os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
     except OSError as error:
         return error.errno == errno.ENXIO
     return False
