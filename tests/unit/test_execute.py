@@ -34,6 +34,7 @@ class PlainPlace:
         self.ended = 0
         self.stopping = False
         self.revoked = False
+        self.stops_plain_code = False
         self.limits: list[tuple[float, str]] = []
         self.worker = ""
         self._runner: asyncio.Runner | None = None
