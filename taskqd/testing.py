@@ -32,16 +32,16 @@ class NeverEnds(TaskqdError):
 @contextmanager
 def isolated(app: App, url: str = "memory://") -> Iterator[App]:
     """Give an app a storage of its own for a while; ``memory://``: an empty one that nobody shares."""
-    before = app._url, app.immediate, app._storages
+    before = app._url, app.immediate, app.storages
     if url == "memory://":
         url = f"memory://{uuid.uuid4().hex}"
     app._url, app.immediate = url, False
-    app._storages = StoragePerThread(app.open_storage)
+    app.storages = StoragePerThread(app.open_storage)
     try:
         yield app
     finally:
         app.close()
-        app._url, app.immediate, app._storages = before
+        app._url, app.immediate, app.storages = before
 
 
 def run_pending(app: App, within: float | timedelta = 0.0, *, jobs_max: int = _JOBS_MAX) -> int:
