@@ -8,9 +8,10 @@ from pathlib import Path
 import click
 
 from . import body as body_of_jobs
-from . import catalogue, peers_report, report
+from . import catalogue, curves, depth, observe, peers_report, report
 from . import drain as draining
 from . import idle as idling
+from . import kills as killing
 from . import peers as comparing
 from . import recovery as recovering
 from . import sqlite as on_sqlite
@@ -86,6 +87,41 @@ def body(rounds: int, calm_s: float, write: bool) -> None:
     click.echo(text)
     if write:
         report.write_section("body", text)
+
+
+@main.command()
+@click.option("--only", multiple=True, help="Part of a label; may be given several times.")
+@click.option("--quick", is_flag=True, help="A quarter of the jobs.")
+@click.option("--calm-s", default=20.0, show_default=True, help="Wait so long for others to rest.")
+@click.option("--write", is_flag=True, help="Rewrite docs/benchmarks.md.")
+def kills(only: tuple[str, ...], quick: bool, calm_s: float, write: bool) -> None:
+    """Drain while a process that runs jobs is killed each second: taskqd beside its peers."""
+    head = (
+        f"{report.machine()}; taskqd {report.revision()}; SIGKILL each {killing.KILL_EVERY_S:g} s."
+    )
+    text = f"{head}\n\n{killing.run(calm_s, only, 4 if quick else 1)}"
+    click.echo(text)
+    if write:
+        report.write_section("kills", text)
+
+
+@main.command()
+@click.option("--calm-s", default=20.0, show_default=True, help="Wait so long for others to rest.")
+@click.option("--depth-max", default=1_000_000, show_default=True)
+@click.option("--write", is_flag=True, help="Rewrite docs/benchmarks.md.")
+def scaling(calm_s: float, depth_max: int, write: bool) -> None:
+    """Cost of a job by how many wait or are delayed, workers, payload, queues, periodic tasks."""
+    parts = [f"{report.machine()}; taskqd {report.revision()}."]
+    depths = tuple(n for n in depth.DEPTHS if n <= depth_max)
+    for storage in ("redis", "sqlite"):
+        for delayed in (False, True):
+            observe.wait_for_calm(calm_s)
+            parts.append(depth.run(storage, delayed, depths))
+    parts.append(curves.run(calm_s))
+    text = "\n\n".join(parts)
+    click.echo(text)
+    if write:
+        report.write_section("scaling", text)
 
 
 @main.command()

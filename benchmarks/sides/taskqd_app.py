@@ -55,6 +55,17 @@ def many(jobs: int) -> None:
     noop.map(() for _ in range(jobs))
 
 
+def sized(jobs: int, size: int) -> None:
+    data = "x" * (size - 60)
+    step = max(1, 20_000_000 // size)
+    for start in range(0, jobs, step):
+        take.map((data,) for _ in range(min(step, jobs - start)))
+
+
+def spread(jobs: int, queues: int) -> None:
+    app.enqueue([noop.options(queue=f"q{number % queues}").s() for number in range(jobs)])
+
+
 def computing(jobs: int, microseconds: int) -> None:
     busy.map((microseconds, False) for _ in range(jobs))
 
