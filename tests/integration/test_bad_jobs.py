@@ -20,7 +20,7 @@ RAW = {
     "unknown": b'{"t":"nobody","a":[1,2]}',
     "rejected": b'{"t":"add","a":[1]}',
     "not of the type": b'{"t":"add","a":["x",{}]}',
-    "oversized": b'{"t":"add","a":[1,2],"h":{"x":"' + b"x" * 9000 + b'"}}',
+    "oversized": b'{"t":"add","a":[1,2],"h":{"x":"' + b"x" * 40_000 + b'"}}',
 }
 REASONS = {"unreadable options": "undecodable", "not of the type": "rejected"}
 
