@@ -12,6 +12,7 @@ from . import catalogue, curves, depth, observe, peers_report, report
 from . import drain as draining
 from . import idle as idling
 from . import kills as killing
+from . import memory as weighing
 from . import peers as comparing
 from . import recovery as recovering
 from . import sqlite as on_sqlite
@@ -144,6 +145,16 @@ def drain(jobs: int, storage: str, worker_type: str, log_level: str) -> None:
 def idle(workers: int, storage: str, worker_type: str, seconds: float) -> None:
     """Measure a daemon with nothing to do: latency of a job that comes, CPU, memory."""
     click.echo(idling.run(storage, workers, worker_type, seconds))
+
+
+@main.command()
+@click.option("--write", is_flag=True, help="Rewrite docs/benchmarks.md.")
+def memory(write: bool) -> None:
+    """Memory of 8 workers with an app of 100 MB, beside gunicorn's."""
+    text = f"{report.machine()}; taskqd {report.revision()}.\n\n{weighing.run()}"
+    click.echo(text)
+    if write:
+        report.write_section("memory", text)
 
 
 @main.command()
