@@ -3,37 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, tzinfo
+from datetime import datetime
 from typing import Any, Protocol
 
 from taskqd.clock import now_ms
 from taskqd.codec import decode_plain
 from taskqd.envelope import moment_ms
-from taskqd.inspect import task_of
+from taskqd.followup import after_failure, follows
+from taskqd.inspect import open_record, task_of
 from taskqd.job import Answer, Reason, State, encode_answer
 from taskqd.locks import TaskLock
+from taskqd.registry import AppLike, JobView
 from taskqd.result import Result
-from taskqd.signals import Listeners
-from taskqd.storage.base import JobRow, NodeRow, QueueRow, Storage
-from taskqd.storage.features import Features, LockRow, Revocation
+from taskqd.storage.base import JobRow, NodeRow, QueueRow
+from taskqd.storage.features import LockRow, Revocation
 from taskqd.task import Task
 
 _ORDER_TTL_S = 7 * 86400
 """A standing order without an end of its own is forgotten after a week: it must not stay for ever."""
 
 
-class ControlledApp(Protocol):
+class ControlledApp(AppLike, Protocol):
     """What these methods need of the app that they belong to."""
-
-    result_ttl: int
-    zone: tzinfo
-    listeners: Listeners
-
-    @property
-    def storage(self) -> Storage: ...
-
-    @property
-    def features(self) -> Features: ...
 
 
 class Control:
@@ -76,15 +67,15 @@ class Control:
 
         A waiting job is removed at once, a running one is asked to stop (and not retried), an id
         that is not known yet is held back when it comes.  With `revoke_until` it may run later.
+        What follows the job is told now that it was revoked.
         """
         if revoke_until is None:
-            answer = encode_answer(
-                Answer("cancelled", 0, now_ms(), self.result_ttl, 0, reason=Reason.REVOKED)
-            )
-            call = (job_id, queue, answer, self.result_ttl)
+            row = self.storage.job(job_id, queue)
+            answer = Answer("cancelled", 0, now_ms(), self.result_ttl, 0, reason=Reason.REVOKED)
+            call = (job_id, queue, encode_answer(answer), self.result_ttl)
             if self.storage.cancel(*call) or self.features.stop(*call):
-                if "revoked" in self.listeners.handlers:
-                    self.listeners.tell("revoked", self.storage.job(job_id, queue))
+                if row is not None:
+                    _tell_revoked(self, row, answer)
                 return True
             if self.storage.job(job_id, queue) is not None:
                 return False
@@ -174,6 +165,17 @@ class Control:
 
     def nodes(self: ControlledApp) -> list[NodeRow]:
         return self.storage.nodes()
+
+
+def _tell_revoked(app: ControlledApp, row: JobRow, answer: Answer) -> None:
+    """Tell the handlers, and set off what follows a job that will not run any more."""
+    known = open_record(row.record)
+    envelope = known.envelope
+    name, headers = (envelope.t, envelope.h or {}) if envelope else ("", {})
+    view = JobView(row.id, name, row.queue, known.marks, Reason.REVOKED, headers)
+    app.listeners.tell("revoked", view)
+    if envelope is not None and follows(envelope):
+        after_failure(app, envelope, answer)
 
 
 def _order(app: ControlledApp, subject: str, once: bool, until: datetime | float | None) -> None:

@@ -28,13 +28,23 @@ class Crew:
         self._returns = Returns(
             app, self.limits.unknown_patience_s, lambda *what: self.told.append(what)
         )
+        self._serial = 1
         self.place = CallersPlace()
         self.place.worker = self.worker
         self.queues: tuple[str, ...] = ("default",)
 
     @property
     def worker(self) -> str:
-        return f"{self.node}.1"
+        return f"{self.node}.{self._serial}"
+
+    def crash(self, running: list[Lease]) -> None:
+        """Let the worker die over these jobs; a successor takes its place."""
+        tokens = [lease.token for lease in running]
+        self.app.storage.recover_worker(
+            self.worker, self.queues, running=tokens, how="orphaned", verdict="SIGKILL"
+        )
+        self._serial += 1
+        self.place.worker = self.worker
 
     def lease(self, limit: int = 100) -> list[Lease]:
         storage = self.app.storage
