@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple
 
 from taskqd.board import SlotView
 from taskqd.messages import Role, TakeBack
 from taskqd.settings import Settings
 
+from .limits import UNLIMITED, Limits
 from .lives import Event, State, next_state
 from .memory import Memory
 from .renewal import Reload
@@ -50,6 +50,8 @@ class Child:
     hogs: bool = False
     """Its beat is late, and it computes: a job holds the interpreter, and is not hung."""
     quiet: bool = False
+    asks_s: float = 0.0
+    """Since when it shall ask for jobs."""
     line: Timeline | None = None
     """Its stop, once it drains."""
     interrupted: bool = False
@@ -85,7 +87,7 @@ class Child:
             return False
         self.state, self.since_s = after, now_s
         if after is State.READY:
-            self.ready_s = now_s
+            self.ready_s = self.asks_s = now_s
         return True
 
     @property
@@ -173,6 +175,12 @@ class Seen:
     """All jobs past their deadlines."""
     blocked: bool = False
     """One of its jobs keeps the others from running."""
+    heard_age_s: float | None = None
+    """Since the storage last answered it; None: it has not yet."""
+    heard_from_ns: int = 0
+    """Since when it has been answered without a longer gap."""
+    steady_s: float = 0.0
+    """For how long that is."""
 
 
 @dataclass(slots=True)
@@ -195,22 +203,6 @@ class Stop:
     asked: int = 1
     retired: bool = False
     """The scheduler was told to go."""
-
-
-class Limits(NamedTuple):
-    """How long a worker serves; None: for ever."""
-
-    jobs: int | None = None
-    age_s: float | None = None
-    memory_bytes: int | None = None
-
-
-UNLIMITED = Limits()
-
-
-def limits_of(settings: Settings) -> Limits:
-    workers = settings.workers
-    return Limits(workers.max_jobs, workers.max_age_s, workers.max_memory_bytes)
 
 
 @dataclass(slots=True)

@@ -76,6 +76,8 @@ class Hands:
     def _tell(self, worker_id: str, message: Message) -> None:
         child = self._child(worker_id)
         child.quiet = isinstance(message, messages.Quiet)
+        if isinstance(message, messages.Resume):
+            child.asks_s = self._house.clock()
         if isinstance(message, messages.Serve):
             child.queues = message.queues
         self._house.lines.tell(worker_id, message)

@@ -28,9 +28,10 @@ from .coroner import Coroner
 from .display import Display
 from .doors import Doors
 from .ears import Ears
-from .fleet import Fleet, Post, limits_of
+from .fleet import Fleet, Post
 from .hands import Hands
 from .house import House, Line, Lines
+from .limits import limits_of
 from .memory_watch import MemoryWatch
 from .oom import OomCounter
 from .plan import plan, wake_in_s

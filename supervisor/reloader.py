@@ -20,9 +20,11 @@ from .actions import (
     Try,
 )
 from .births import Births
-from .fleet import Zygote, ZygoteState, limits_of
+from .fleet import Zygote, ZygoteState
 from .house import House
+from .limits import limits_of
 from .lives import Event
+from .recycle import DEAF
 from .renewal import OUTCOMES_KEPT, Outcome, Reload, Step, fixed_changes, refusal
 
 ReadSettings = Callable[[], Settings]
@@ -237,6 +239,8 @@ class Reloader:
         self._prepare(new)
         successor = self._fleet.workers[new]
         successor.replaces, successor.reason = old, reason
+        if reason.startswith(DEAF):
+            self._house.log.emit(events.WORKER_DEAF, worker=old, reason=reason)
 
     def _supersede(self, number: int) -> None:
         new = self._fleet.workers[number]

@@ -22,7 +22,7 @@ from .actions import (
 )
 from .fleet import Child, Fleet, Post, Zygote, ZygoteState
 from .lives import State
-from .recycle import overdue
+from .recycle import deaf, overdue
 from .renewal import Reload, Step
 
 IMPORT_S = 60.0
@@ -157,7 +157,9 @@ def _recycle(fleet: Fleet, now_s: float) -> Iterator[Action]:
         return
     for post in fleet.workers:
         if post.active and post.replaces is None and post.child is not None:
-            reason = overdue(post.child, fleet.seen.get(post.child.worker_id), fleet.limits, now_s)
+            seen = fleet.seen.get(post.child.worker_id)
+            reason = deaf(fleet, post.child, now_s)
+            reason = reason or overdue(post.child, seen, fleet.limits, now_s)
             if reason:
                 yield from (Replace(post.number, free.number, reason) for free in _vacant(fleet))
                 return

@@ -10,10 +10,13 @@ from typing import Any
 
 from taskqd.settings import slots_per_worker
 
+from . import recycle
 from .fleet import Child, Fleet, Post, Seen
 from .house import COUNTERS, House
 from .lives import State
 
+GIVEN_UP_S = 150.0
+"""So long after its last answer a worker that no longer consumes should have been replaced."""
 UNKILLED_S = 15.0
 """A child that lives on for so long after it was condemned is past our help."""
 
@@ -75,7 +78,16 @@ def live(house: House) -> dict[str, Any]:
         for child in house.fleet.children()
         if child.state is State.DYING and child.pid and now_s > child.since_s + UNKILLED_S
     ]
-    return {"ok": not stuck, "state": state(house.fleet), "reasons": stuck}
+    crew = house.fleet.crew()
+    deaf = [(child, why) for child in crew if (why := recycle.deaf(house.fleet, child, now_s))]
+    reasons = [f"worker {child.number} (pid {child.pid}) {why}" for child, why in deaf]
+    # It is being replaced; only where that does not help a new start of everything might.
+    lost = any(_silent_s(house.fleet, child) > GIVEN_UP_S for child, _why in deaf)
+    return {"ok": not stuck and not lost, "state": state(house.fleet), "reasons": stuck + reasons}
+
+
+def _silent_s(fleet: Fleet, child: Child) -> float:
+    return fleet.seen[child.worker_id].heard_age_s or 0.0
 
 
 def ready(house: House) -> dict[str, Any]:
@@ -198,6 +210,7 @@ def _of_board(seen: Seen | None, now_s: float) -> dict[str, Any]:
         return {}
     return {
         "beat_age_s": None if seen.beat_age_s is None else round(seen.beat_age_s, 3),
+        "heard_age_s": None if seen.heard_age_s is None else round(seen.heard_age_s, 3),
         "jobs": dict(zip(COUNTERS, seen.counters, strict=True)),
         "running": [
             {

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from taskqd import board
 from taskqd.board import Board, SlotView
 
+from . import recycle
 from .fleet import Child, Fleet, Seen
 
 OVERDUE_S = 0.5
@@ -29,7 +30,6 @@ def look(fleet: Fleet, rows: Board, now_ns: int) -> dict[str, Seen]:
 
 def _see(child: Child, rows: Board, now_ns: int, before: Seen | None) -> Seen:
     row = rows.row(child.number)
-    beat_ns = row.get(board.BEAT)
     busy = row.busy()
     over = [v for v in busy if v.deadline_ns and now_ns > v.deadline_ns + OVERDUE_S * _S]
     late = over[0] if over else None
@@ -38,8 +38,13 @@ def _see(child: Child, rows: Board, now_ns: int, before: Seen | None) -> Seen:
     asked = row.get(board.REVOKED)
     revoked = next((v for v in busy if v.token == asked), None)
     known = before is not None and before.revoked is not None and before.revoked.token == asked
+    heard_ns = row.get(board.HEARD)
+    from_ns = _heard_from_ns(heard_ns, now_ns, before)
     return Seen(
-        beat_age_s=max(0, now_ns - beat_ns) / _S if beat_ns else None,
+        beat_age_s=_age_s(now_ns, row.get(board.BEAT)),
+        heard_age_s=_age_s(now_ns, heard_ns),
+        heard_from_ns=from_ns,
+        steady_s=(heard_ns - from_ns) / _S,
         busy=busy,
         counters=counters(rows, child.number),
         late=late,
@@ -49,6 +54,18 @@ def _see(child: Child, rows: Board, now_ns: int, before: Seen | None) -> Seen:
         over=tuple(over),
         blocked=max(silent_ns, default=0) > BLOCKED_S * _S,
     )
+
+
+def _age_s(now_ns: int, then_ns: int) -> float | None:
+    return max(0, now_ns - then_ns) / _S if then_ns else None
+
+
+def _heard_from_ns(heard_ns: int, now_ns: int, before: Seen | None) -> int:
+    """Return since when the answers have come without a gap."""
+    if before is None or before.heard_age_s is None:
+        return heard_ns
+    last_ns = before.heard_from_ns + round(before.steady_s * _S)
+    return before.heard_from_ns if heard_ns - last_ns < recycle.gap_s() * _S else heard_ns
 
 
 def counters(rows: Board, number: int) -> tuple[int, ...]:
@@ -97,3 +114,4 @@ def excuse(fleet: Fleet) -> None:
     for seen in fleet.seen.values():
         seen.beat_age_s = seen.late = seen.overdue = seen.revoked = None
         seen.over, seen.blocked = (), False
+        seen.heard_age_s = None

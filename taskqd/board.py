@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 HEADER = struct.Struct("<QQQQ")
 """layout version, rows, slots in a row, unused"""
-ROW = struct.Struct("<QQQQQQQQQ")
+ROW = struct.Struct("<QQQQQQQQQQ")
 """beat_ns, pid, jobs done, jobs failed, jobs retried, jobs interrupted, ready,
-token of a job that was asked to stop (0: none), turned_ns"""
+token of a job that was asked to stop (0: none), turned_ns, heard_ns"""
 SLOT = struct.Struct("<QQQ40s64s")
 """token (0: idle), started_ns, deadline_ns (0: none), job id, task (both clipped)"""
 FACTS = struct.Struct("<QQ40s64s")
@@ -26,8 +26,9 @@ FACTS = struct.Struct("<QQ40s64s")
 WORD_BYTES = 8
 VERSION = 1
 
-BEAT, PID, DONE, FAILED, RETRIED, INTERRUPTED, READY, REVOKED, TURNED = range(9)
-"""TURNED: when the event loop of the slots last let another job run; 0: they have none."""
+BEAT, PID, DONE, FAILED, RETRIED, INTERRUPTED, READY, REVOKED, TURNED, HEARD = range(10)
+"""TURNED: when the event loop of the slots last let another job run; 0: they have none.
+HEARD: when the storage last answered."""
 
 
 class SlotView(NamedTuple):

@@ -79,6 +79,7 @@ WORKER_CRASHED = _event(
     "stack",
 )
 WORKER_HUNG = _event("worker.hung", "error", "worker", "generation", *JOB, "ran_s", "stack")
+WORKER_DEAF = _event("worker.deaf", "error", "worker", "reason")
 WORKER_KILLED = _event("worker.killed", "warning", "worker", "generation", "signal", "reason")
 WORKER_STACKS = _event("worker.stacks", "info", "worker", "generation", "stack")
 WORKER_BOOT_FAILED = _event("worker.boot_failed", "error", "worker", "generation", "step", "error")

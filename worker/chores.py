@@ -95,6 +95,8 @@ class Chores:
         self._over = False
         self.progress_s = monotonic_s()
         """When the loop last turned."""
+        self.heard_s = 0.0
+        """When the storage last answered."""
 
     # -- called by the main thread -----------------------------------------------------------
 
@@ -137,6 +139,7 @@ class Chores:
                 self.progress_s = monotonic_s()
                 if self.progress_s >= chore.due_s and not self._over:
                     chore.due_s = monotonic_s() + chore.run()
+                    self.heard_s = monotonic_s()
             if self._counts:
                 self._counts = False
                 self._reports.say(_counted(self._storage().queues()))

@@ -98,6 +98,7 @@ class Desk:
             share=self.share,
         )
         now_s = monotonic_s()
+        self._row.set(board.HEARD, round(now_s * 1e9))
         self._settled(outcomes, leased.settled)
         # law: orders are heeded before the jobs of the same turn can start.
         self._runner.heed(leased.revocations)

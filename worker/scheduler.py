@@ -167,6 +167,7 @@ class Scheduler:
         )
         if not stuck:
             self._row.set(board.BEAT, monotonic_ns())
+            self._row.set(board.HEARD, round(self._chores.heard_s * 1e9))
 
     def _report(self) -> None:
         for message in self._reports.take():

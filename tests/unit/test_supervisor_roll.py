@@ -15,13 +15,13 @@ from taskqd.supervisor import actions, recycle, roll, stop
 from taskqd.supervisor.fleet import (
     Child,
     Fleet,
-    Limits,
     Post,
     Seen,
     Stop,
     Zygote,
     ZygoteState,
 )
+from taskqd.supervisor.limits import Limits
 from taskqd.supervisor.lives import State
 from taskqd.supervisor.plan import plan
 from taskqd.supervisor.recycle import overdue
@@ -307,3 +307,64 @@ def test_nobody_is_recycled_during_a_reload() -> None:
     fleet = reloading(Step.TRIAL)
     fleet.limits = Limits(age_s=1.0)
     assert plan(fleet, NOW) == []
+
+
+# -- deaf workers ----------------------------------------------------------------------------------
+
+
+def hearing(*ages_s: float | None, scheduler_s: float | None = None) -> Fleet:
+    """Return a fleet whose workers heard from the storage so long ago."""
+    fleet = fleet_of(len(ages_s))
+    for child, age_s in zip(fleet.crew(), ages_s, strict=True):
+        fleet.seen[child.worker_id].heard_age_s = age_s
+        fleet.seen[child.worker_id].steady_s = 500.0
+    scheduler = fleet.scheduler.child
+    assert scheduler is not None
+    fleet.seen[scheduler.worker_id].heard_age_s = scheduler_s
+    fleet.seen[scheduler.worker_id].steady_s = 500.0
+    return fleet
+
+
+def test_a_worker_that_hears_nothing_while_another_does_is_replaced() -> None:
+    assert plan(hearing(29.9, 1.0), NOW) == []
+    (replace,) = plan(hearing(31.0, 1.0), NOW)
+    assert isinstance(replace, actions.Replace)
+    assert (replace.old, replace.reason.startswith("deaf")) == (0, True)
+
+
+@pytest.mark.parametrize(
+    "ages_s", [(31.0, 31.0), (31.0, 31.0, 500.0), (31.0, None), (31.0, recycle.DEAF_S / 2)]
+)
+def test_a_storage_that_answers_nobody_costs_no_worker(ages_s: tuple[float | None, ...]) -> None:
+    assert plan(hearing(*ages_s, scheduler_s=1.0), NOW) == []
+
+
+def test_after_an_outage_the_last_to_be_answered_was_taken_for_deaf() -> None:
+    fleet = hearing(31.0, 1.0)
+    fleet.seen[fleet.crew()[1].worker_id].steady_s = 28.9
+    assert plan(fleet, NOW) == []
+    fleet.seen[fleet.crew()[1].worker_id].steady_s = 29.0
+    assert plan(fleet, NOW)
+
+
+def test_for_a_worker_alone_the_scheduler_is_the_witness() -> None:
+    assert plan(hearing(31.0, scheduler_s=31.0), NOW) == []
+    (replace,) = plan(hearing(31.0, scheduler_s=2.0), NOW)
+    assert isinstance(replace, actions.Replace)
+
+
+@pytest.mark.parametrize(
+    "change", [{"quiet": True}, {"asks_s": NOW - 29}, {"state": State.DRAINING}]
+)
+def test_a_worker_that_need_not_ask_is_not_deaf(change: dict[str, Any]) -> None:
+    fleet = hearing(500.0, 1.0)
+    child = fleet.crew()[0]
+    for name, value in change.items():
+        setattr(child, name, value)
+    assert recycle.deaf(fleet, child, NOW) == ""
+
+
+def test_a_worker_without_a_beat_is_judged_by_that_alone() -> None:
+    fleet = hearing(31.0, 1.0)
+    fleet.seen[fleet.crew()[0].worker_id].beat_age_s = recycle.BEATS_S
+    assert recycle.deaf(fleet, fleet.crew()[0], NOW) == ""

@@ -265,3 +265,27 @@ def test_a_worker_that_computes_is_told_from_one_that_is_stuck() -> None:
     assert not weighed(child, 8.0, 104.0, cpu_s=50.1)
     assert weighed(child, 10.0, 106.0, cpu_s=52.0)
     assert not weighed(child, 0.1, 106.1, cpu_s=52.1)  # it beats again
+
+
+# -- answers of the storage ------------------------------------------------------------------------
+
+
+def steady_s(*heard_s: float) -> float:
+    """Return for how long answers have come without a gap, after looks each second."""
+    memory = memoryview(bytearray(board.size(1, 1)))
+    rows = Board(memory, 1, 1)
+    post = Post(0, "worker", active=True)
+    post.child = Child("n.0", "worker", 0, 1, 0.0)
+    fleet = Fleet([post], Post(1, "scheduler"), 25.0, 30.0, True)
+    for now_s in range(1, 101):
+        times = [time for time in heard_s if time <= now_s]
+        rows.row(0).set(board.HEARD, round(max(times, default=0) * 1e9))
+        fleet.seen = watch.look(fleet, rows, now_s * 10**9)
+    return fleet.seen["n.0"].steady_s
+
+
+def test_answers_count_as_steady_until_there_is_a_gap() -> None:
+    assert steady_s(*range(1, 100, 10)) == 90.0
+    assert steady_s(10, 20, 30, 70, 80, 90) == 20.0
+    assert steady_s(50) == 0.0
+    assert steady_s() == 0.0

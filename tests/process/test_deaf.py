@@ -1,0 +1,107 @@
+"""A worker that lives and no longer consumes is found and replaced; a storage that is away is not its fault."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.changing import RUN, Changing
+from tests.support.daemon import Daemon, wait_until
+from tests.support.redis_proxy import LossyProxy
+from tests.support.storages import open_backend
+
+OFTEN = """
+from taskqd.storage.redis import bell
+bell.RedisBell.poll_s = 0.5
+"""
+"""An idle worker asks its storage twice a second, so that silence is noticed early."""
+DEAF_S = 3.0
+STUCK = """
+from taskqd.storage.sqlite import bell
+bell.POLL_S = 0.5
+
+from taskqd.worker.desk import Desk
+turn = Desk.turn
+
+def stuck_turn(self, limit, *, idle=False):
+    if os.path.exists(f"stuck.{os.getpid()}"):
+        time.sleep(0.1)
+        return []
+    return turn(self, limit, idle=idle)
+
+Desk.turn = stuck_turn
+"""
+"""A worker that has a file goes on beating, and thinks that its queues are empty."""
+
+
+@pytest.fixture
+def proxy(tmp_path: Path) -> Iterator[tuple[Changing, LossyProxy]]:
+    with open_backend("redis", tmp_path) as backend:
+        with LossyProxy(backend.url.removeprefix("unix://")) as between:
+            app = Changing(tmp_path, backend.url)
+            app.write_source(1, OFTEN)
+            app.url = between.url
+            yield app, between
+            app.close()
+
+
+def daemon_of(app: Changing) -> Daemon:
+    daemon = app.daemon(shutdown={"grace_s": 2})
+    run = RUN.replace(
+        "roll.IMPORT_S = 5.0", f"from taskqd.supervisor import recycle; recycle.DEAF_S = {DEAF_S}"
+    )
+    daemon._argv = [daemon._argv[0], "-c", run]
+    return daemon
+
+
+def test_a_worker_whose_connections_lead_nowhere_is_replaced_and_its_job_runs_again(
+    proxy: tuple[Changing, LossyProxy],
+) -> None:
+    app, between = proxy
+    with daemon_of(app) as daemon:
+        daemon.wait("master.ready")
+        results = [app.write(n, 1.5) for n in range(2)]
+        wait_until(lambda: daemon.ask("status")["busy"] == 2)
+        lost = daemon.worker_pids()[0]
+        between.swallow = lambda pid: pid == lost
+        told = daemon.wait("worker.deaf")
+        assert "no answer from the storage for" in told["reason"]
+        assert daemon.ask("probe", probe="live")["up"]
+        assert daemon.wait("worker.recycled")["reason"].startswith("deaf")
+        assert [result.get(timeout=20) for result in results] == [1, 1]
+        wait_until(lambda: lost not in daemon.worker_pids(), what="the deaf worker to go")
+        assert set(app.written()) == {0, 1}
+        assert app.runs() == 1
+
+        before = set(daemon.worker_pids())
+        between.swallow = lambda _pid: True
+        wait_until(lambda: all(age > 1.5 * DEAF_S for age in silences(daemon)), what="silence")
+        between.swallow = lambda _pid: False
+        assert app.runs() == 1
+        assert set(daemon.worker_pids()) == before
+        assert len(daemon.events("worker.deaf")) == 1
+        assert daemon.stop() == 0
+
+
+def silences(daemon: Daemon) -> list[float]:
+    rows = daemon.ask("status")["workers"]
+    return [row["heard_age_s"] for row in rows if row["state"] == "ready"]
+
+
+def test_a_worker_that_beats_and_asks_for_nothing_is_replaced(tmp_path: Path) -> None:
+    with open_backend("sqlite", tmp_path) as backend:
+        app = Changing(tmp_path, backend.url)
+        app.write_source(1, STUCK)
+        with daemon_of(app) as daemon:
+            daemon.wait("master.ready")
+            stuck = daemon.worker_pids()[1]
+            (app.folder / f"stuck.{stuck}").touch()
+            recycled = daemon.wait("worker.recycled")
+            assert recycled["reason"].startswith("deaf: no answer from the storage")
+            wait_until(lambda: stuck not in daemon.worker_pids())
+            assert [app.write(n, 0.0).get(timeout=20) for n in range(5)] == [1] * 5
+            assert not daemon.events("worker.crashed")
+            assert daemon.stop() == 0
+        app.close()
