@@ -33,15 +33,15 @@ def _see(child: Child, rows: Board, now_ns: int, before: Seen | None) -> Seen:
     busy = row.busy()
     over = [v for v in busy if v.deadline_ns and now_ns > v.deadline_ns + OVERDUE_S * _S]
     late = over[0] if over else None
-    turned_ns = row.get(board.TURNED)
+    beat_ns, turned_ns = row.get(board.BEAT), row.get(board.TURNED)
     silent_ns = [now_ns - at_ns for at_ns in (beat_ns, turned_ns) if at_ns]
     asked = row.get(board.REVOKED)
     revoked = next((v for v in busy if v.token == asked), None)
     known = before is not None and before.revoked is not None and before.revoked.token == asked
     heard_ns = row.get(board.HEARD)
-    from_ns = _heard_from_ns(heard_ns, now_ns, before)
+    from_ns = _heard_from_ns(heard_ns, before)
     return Seen(
-        beat_age_s=_age_s(now_ns, row.get(board.BEAT)),
+        beat_age_s=_age_s(now_ns, beat_ns),
         heard_age_s=_age_s(now_ns, heard_ns),
         heard_from_ns=from_ns,
         steady_s=(heard_ns - from_ns) / _S,
@@ -60,7 +60,7 @@ def _age_s(now_ns: int, then_ns: int) -> float | None:
     return max(0, now_ns - then_ns) / _S if then_ns else None
 
 
-def _heard_from_ns(heard_ns: int, now_ns: int, before: Seen | None) -> int:
+def _heard_from_ns(heard_ns: int, before: Seen | None) -> int:
     """Return since when the answers have come without a gap."""
     if before is None or before.heard_age_s is None:
         return heard_ns
