@@ -12,11 +12,10 @@ from typing import Any, NamedTuple, Protocol, TypedDict, Unpack
 import msgspec
 
 from taskqd import delivery, schedule
-from taskqd.book import Book, Declaring, call_of
+from taskqd.book import Book, Declaring
 from taskqd.clock import now_ms
 from taskqd.cron import Rule, zone_of
 from taskqd.errors import ConfigError
-from taskqd.job import NOTHING
 from taskqd.locks import TaskLock
 from taskqd.periodic import Missed, Overlap, PeriodicTask, check_policies
 from taskqd.result import Result
@@ -139,7 +138,7 @@ class Agenda:
                 self._put(name, made)
                 return True
             known = self._book.open(name, data)
-            if msgspec.structs.replace(made, since_ms=known.since_ms, paused=known.paused) == known:
+            if self._same(name, made, known):
                 return False
         raise ConfigError(f"schedule {name!r} exists already and differs; use app.periodic.change")
 
@@ -239,16 +238,25 @@ class Agenda:
         if "when" in changes:
             fields["every_ms"], fields["crontab"] = schedule.rule_fields(name, changes["when"])
         if changes.keys() & {"task", "args", "kwargs"}:
-            args = changes["args"] if "args" in changes else call_of(task, base)[0]
-            kwargs = changes["kwargs"] if "kwargs" in changes else call_of(task, base)[1]
-            encoded = task.codec.encode_call(tuple(args), dict(kwargs or {}))
-            fields["args"], fields["kwargs"] = (
-                NOTHING if raw is None else msgspec.Raw(raw) for raw in encoded
-            )
+            kept: tuple[Any, Any] = ((), {})
+            if not {"args", "kwargs"} <= changes.keys():
+                kept = self._book.call_of(name, task, base)
+            args, kwargs = changes.get("args", kept[0]), changes.get("kwargs", kept[1])
+            fields["call"] = self._book.close_call(name, task, tuple(args), dict(kwargs or {}))
         made = msgspec.structs.replace(base, task=task.name, **fields)
         zone_of(made.timezone or "UTC")
         check_policies(name, task, made.rule, made.missed, made.overlap)
         return made
+
+    def _same(self, name: str, made: Schedule, known: Schedule) -> bool:
+        """Return whether two schedules say the same, however their arguments are kept."""
+        task = self._task(made.task)
+        twin = msgspec.structs.replace(
+            made, since_ms=known.since_ms, paused=known.paused, call=known.call
+        )
+        return twin == known and self._book.call_of(name, task, made) == self._book.call_of(
+            name, task, known
+        )
 
     def _task(self, task: Task[..., Any] | str) -> Task[..., Any]:
         return self._app.find_task(task if isinstance(task, str) else task.name)

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
+import msgspec
+
 from taskqd import schedule
 from taskqd.cron import zone_of
-from taskqd.errors import ConfigError, TaskqdError
+from taskqd.errors import ConfigError, DecodeError, TaskqdError
 from taskqd.periodic import Home, PeriodicTask
 from taskqd.schedule import Schedule
 from taskqd.signing import Signer
 from taskqd.task import Task
+from taskqd.vault import Vault
+
+_pair = msgspec.json.Decoder(tuple[msgspec.Raw, msgspec.Raw]).decode
 
 
 class Declaring(Home, Protocol):
@@ -19,6 +24,7 @@ class Declaring(Home, Protocol):
 
     name: str
     signer: Signer | None
+    vault: Vault | None
     periodic_tasks: list[PeriodicTask]
 
     def find_task(self, name: str) -> Task[Any, Any]: ...
@@ -53,6 +59,39 @@ class Book:
     def open(self, name: str, data: bytes) -> Schedule:
         return schedule.decode(name, data, self._app.name, self._app.signer)
 
+    def close_call(
+        self, name: str, task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> msgspec.Raw:
+        """Encode the arguments of a schedule.  Raises BadArguments, EncodeError."""
+        vault, data = self._app.vault, b""
+        if vault is not None and vault.pickles:
+            task.codec.check(args, kwargs)
+        else:
+            positional, keyword = task.codec.encode_call(args, kwargs)
+            data = b"[" + (positional or b"[]") + b"," + (keyword or b"{}") + b"]"
+        if vault is not None:
+            data = vault.close_value(_subject(name), (args, kwargs), data)
+        return msgspec.Raw(data)
+
+    def call_of(
+        self, name: str, task: Task[..., Any], kept: Schedule
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments of a schedule.  Raises DecodeError where they do not fit (any more)
+        or are not kept in this app's way."""
+        if not kept.call:
+            return (), {}
+
+        def decode(data: bytes) -> tuple[Any, dict[str, Any]]:
+            try:
+                args, kwargs = _pair(data)
+            except msgspec.MsgspecError as error:
+                raise DecodeError(f"its arguments: {error}") from None
+            return task.codec.decode_call(bytes(args), bytes(kwargs))
+
+        vault, data = self._app.vault, bytes(kept.call)
+        opened = decode(data) if vault is None else vault.open_value(_subject(name), data, decode)
+        return tuple(opened[0]), opened[1]
+
     def _compile(self, name: str, kept: Schedule) -> PeriodicTask:
         declared = self.declared(name)
         if not kept.task:
@@ -62,7 +101,7 @@ class Book:
         if declared is not None:
             raise ConfigError("the app declares a periodic task of that name too; that one counts")
         task = self._app.find_task(kept.task)
-        args, kwargs = call_of(task, kept)
+        args, kwargs = self.call_of(name, task, kept)
         if misfit := task.codec.fits(args, kwargs):
             raise ConfigError(misfit)
         made = PeriodicTask(
@@ -80,8 +119,5 @@ class Book:
         return made.held(paused=kept.paused, since_ms=kept.since_ms)
 
 
-def call_of(
-    task: Task[..., Any], kept: Schedule
-) -> tuple[list[Any] | tuple[Any, ...], dict[str, Any]]:
-    """Return the arguments of a schedule.  Raises DecodeError where they do not fit (any more)."""
-    return task.codec.decode_call(bytes(kept.args) or None, bytes(kept.kwargs) or None)
+def _subject(name: str) -> str:
+    return f"schedule {name}"

@@ -24,8 +24,8 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """"": the task is declared in the app; only `paused` and `since_ms` are said of it."""
     every_ms: int = 0
     crontab: str = ""
-    args: msgspec.Raw = NOTHING
-    kwargs: msgspec.Raw = NOTHING
+    call: msgspec.Raw = NOTHING
+    """``[arguments, keyword arguments]``, or what the app's vault makes of them."""
     timezone: str | None = None
     missed: str | None = None
     overlap: str | None = None

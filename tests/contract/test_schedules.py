@@ -15,6 +15,7 @@ from taskqd.app import App
 from taskqd.clock import now_ms
 from taskqd.cron import crontab, every
 from taskqd.errors import BadArguments, ConfigError, UnknownTask
+from taskqd.execute import Runner
 from taskqd.job import State
 from taskqd.settings import LimitSettings
 from taskqd.storage.base import Node, Storage
@@ -209,7 +210,7 @@ def test_arguments_that_no_longer_fit_the_function_are_told(
     storage: Storage, app: App, clock: Clock
 ) -> None:
     storage.schedule_put(
-        "bad", b'{"task":"note","every_ms":60000,"kwargs":{"word":"a","nobody":1}}'
+        "bad", b'{"task":"note","every_ms":60000,"call":[[],{"word":"a","nobody":1}]}'
     )
     daemon = Daemon(storage, app)
     daemon.at(NOON)
@@ -236,6 +237,27 @@ def test_an_app_that_signs_fires_nothing_that_it_did_not_sign(
     }  # fmt: skip
     plain.close()
     signing.close()
+
+
+def test_arguments_are_kept_in_the_apps_own_way(
+    backend: Backend, storage: Storage, clock: Clock
+) -> None:
+    keys = {"signing_keys": ["a key of many bytes"], "encryption_keys": ["another of many bytes"]}
+    for way in ({"serializer": "pickle", **keys}, {"encryption_keys": keys["encryption_keys"]}):
+        app = app_of(backend, storage, **way)
+        app.periodic.add("greet", "note", every(minutes=1), ["secret"], {"times": 2})
+        assert not app.periodic.add("greet", "note", every(minutes=1), ["secret"], {"times": 2})
+        assert b"secret" not in storage.schedules()["greet"]
+        task = app.periodic.find("greet")
+        assert (task.args, task.kwargs) == (("secret",), {"times": 2})
+        app.periodic.change("greet", kwargs={"times": 3})
+        assert app.periodic.find("greet").args == ("secret",)
+        with pytest.raises(BadArguments):
+            app.periodic.change("greet", args=["a", "b", "c"])
+        plain = app_of(backend, storage)
+        assert "greet" in plain.periodic.read(storage.schedules()).broken
+        app.periodic.remove("greet")
+        app.close()
 
 
 def test_all_are_listed_with_their_ticks(
@@ -309,7 +331,14 @@ def test_a_running_scheduler_hears_of_changes_by_the_bell_alone(
 
     silent = log.configure(role="test", level="critical")
     table = Timetable(app.periodic.read, "skip")
-    duty = Duty(Node("n"), ["q"], 600, LimitSettings(), table)
+    duty = Duty(
+        Node("n"),
+        ["q"],
+        600,
+        LimitSettings(),
+        table,
+        Runner(app, LimitSettings(), silent).interrupted,
+    )
     chores = Chores(duty, lambda: backend.open(rig.storage.namespace), Reports(), silent)
     thread = threading.Thread(target=chores.run, daemon=True)
     thread.start()
