@@ -97,21 +97,25 @@ def enter(app: AppLike, opened: Opened, worker: str) -> Held | Closed:
 
 def _enter(app: AppLike, opened: Opened, worker: str) -> Held | Closed:
     lease, options = opened.lease, opened.options
-    held = Held(app, owner_of(worker, lease.token), ())
     name, slots = _place(opened)
-    if name is not None:
-        waits = options.on_locked == "requeue" or options.lock is None
-        ttl_s = None if worker else _OUTSIDE_TTL_S
-        waiter = (lease.queue, lease.id) if waits else None
-        if app.features.lock(name, held.owner, slots=slots, ttl_s=ttl_s, waiter=waiter) is None:
-            return Closed(Reason.LOCKED, round(random.uniform(*_NET_MS)), name)
-        held = held._replace(names=(name,))
-    if options.rate_limit is not None:
-        rate = parse_rate(options.rate_limit)
-        wait_ms = app.features.take(opened.envelope.t, rate.limit, rate.period_ms, lease.id)
-        if wait_ms:
-            held.leave()
-            return Closed(Reason.RATE_LIMITED, wait_ms, options.rate_limit)
+    held = Held(app, owner_of(worker, lease.token), () if name is None else (name,))
+    try:
+        if name is not None:
+            waits = options.on_locked == "requeue" or options.lock is None
+            ttl_s = None if worker else _OUTSIDE_TTL_S
+            waiter = (lease.queue, lease.id) if waits else None
+            if app.features.lock(name, held.owner, slots=slots, ttl_s=ttl_s, waiter=waiter) is None:
+                return Closed(Reason.LOCKED, round(random.uniform(*_NET_MS)), name)
+        if options.rate_limit is not None:
+            rate = parse_rate(options.rate_limit)
+            wait_ms = app.features.take(opened.envelope.t, rate.limit, rate.period_ms, lease.id)
+            if wait_ms:
+                held.leave()
+                return Closed(Reason.RATE_LIMITED, wait_ms, options.rate_limit)
+    except StorageError:
+        # The place may be taken although the reply was lost, and this attempt will not start.
+        held.leave()
+        raise
     return held
 
 

@@ -75,7 +75,12 @@ class TaskLock:
             owner, ttl_s = f"{owner_of(job.worker, job.token)}/{uuid.uuid4().hex[:8]}", self._ttl_s
         else:
             owner, ttl_s = f"client:{uuid.uuid4().hex}", self._ttl_s or _TTL_S
-        token = self._desk.features.lock(self.name, owner, ttl_s=ttl_s)
+        try:
+            token = self._desk.features.lock(self.name, owner, ttl_s=ttl_s)
+        except StorageError:
+            # It may be taken although the reply was lost, and nobody else knows this owner.
+            unlock(self._desk, self.name, owner)
+            raise
         if token is None:
             return None
         renews = ttl_s is not None and self._ttl_s is None

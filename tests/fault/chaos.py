@@ -39,7 +39,7 @@ class Run:
         self, world: World, plan: Sequence[Step], seconds: float, *, nodes: int, loss: bool
     ) -> None:
         self.world = world
-        self._nodes = nodes
+        self.nodes = nodes
         self.plan = plan
         self.seconds = seconds
         self.broke: list[str] = []
@@ -51,7 +51,7 @@ class Run:
     def run(self) -> None:
         world = self.world
         world.start_daemon().wait("master.ready", timeout_s=READY_S)
-        if self._nodes > 1:
+        if self.nodes > 1:
             world.start_neighbour().wait("master.ready", timeout_s=READY_S)
         for _ in range(CLIENTS):
             world.start_client()
@@ -181,23 +181,28 @@ def torment(
     with world:
         run = Run(world, plan, seconds, nodes=nodes, loss="empty storage" in only)
         run.run()
-    evidence = read_evidence(folder)
+    return judge(world, run, began)
+
+
+def judge(world: World, run: Run, began: float) -> Report:
+    """Judge a run that is over by what it has written down."""
+    evidence = read_evidence(world.folder)
     judgement = Checker(evidence).judge()
     return Report(
-        seed=seed,
-        seconds=seconds,
+        seed=world.seed,
+        seconds=run.seconds,
         took_s=round(time.monotonic() - began, 1),
-        storage=storage,
-        kind=kind,
-        fsync=fsync if storage != "sqlite" else "",
-        workers=workers,
-        nodes=nodes,
+        storage=world.storage,
+        kind=world.kind,
+        fsync=world.fsync if world.server else "",
+        workers=world.workers,
+        nodes=run.nodes,
         versions=versions(world),
         faults=dict(Counter(fault.kind for fault in evidence.faults)),
         counts=judgement.counts,
         recovery=recovery(evidence),
         broken=[*(Broken("run", "", text) for text in run.broke), *judgement.broken],
-        plan=plan,
+        plan=list(run.plan),
     )
 
 

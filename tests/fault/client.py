@@ -89,9 +89,9 @@ class Client:
             self._read()
         kind = self._dice.choices(list(MIX), [weight for weight, _ in MIX.values()])[0]
         count = self._dice.randrange(5, 60) if self._dice.random() < 0.03 else 1
-        return self._enqueue(kind, count if MIX[kind][0] > 10 else 1)
+        return self.enqueue(kind, count if MIX[kind][0] > 10 else 1)
 
-    def _enqueue(self, kind: str, count: int) -> int:
+    def enqueue(self, kind: str, count: int) -> int:
         signatures = [MIX[kind][1](self._dice) for _ in range(count)]
         given = self._dice.random() < 0.1
         if given:

@@ -38,12 +38,8 @@ class Quiet(Command):
     signals, undo = ("SIGTSTP",), ("SIGCONT",)
 
 
-class Scale(Command):
-    """One worker more and two fewer, and back again."""
-
-    name = "scale"
-    signals = ("SIGTTIN", "SIGTTOU", "SIGTTOU")
-    undo = ("SIGTTIN",)
+class Replacing(Command):
+    """Base of commands by which workers drain and end."""
 
     def inject(self) -> bool:
         self.fault.drains = True
@@ -57,6 +53,21 @@ class Scale(Command):
     def close(self) -> Fault:
         self.fault.killed = [pid for pid in self.fault.killed if not alive(pid)]
         return super().close()
+
+
+class Scale(Replacing):
+    """One worker more and two fewer, and back again."""
+
+    name = "scale"
+    signals = ("SIGTTIN", "SIGTTOU", "SIGTTOU")
+    undo = ("SIGTTIN",)
+
+
+class Reload(Replacing):
+    """A new generation takes over, worker by worker."""
+
+    name = "reload"
+    signals = ("SIGHUP",)
 
 
 class Storm(Command):

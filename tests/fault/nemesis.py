@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.fault import daemons, deaths, outages
+from tests.fault import daemons, deaths, outages, steps
 from tests.fault.operation import Operation
 from tests.fault.world import World
 
@@ -35,7 +35,8 @@ OPERATIONS: dict[str, Make] = {
         deaths.KillWorker, deaths.KillZygote, deaths.KillScheduler, deaths.FreezeWorker,
         deaths.FreezeZygote, deaths.FreezeScheduler, deaths.FreezeMaster, daemons.KillMaster,
         daemons.KillTree, daemons.LoseNode, daemons.FreezeNode, daemons.Stop, daemons.StopNow, daemons.StopHard, daemons.Quiet,
-        daemons.Scale, daemons.Storm, outages.KillStorage, outages.EmptyStorage,
+        daemons.Scale, daemons.Reload, daemons.Storm, steps.KillAtStep,
+        steps.ErrorAtStep, steps.StopAtStep, outages.KillStorage, outages.EmptyStorage,
         outages.FreezeStorage, outages.LockStorage, outages.CutConnections, outages.FillStorage,
         outages.ReadOnlyStorage, outages.BusyStorage, outages.ForgetScripts, KillClient,
     )

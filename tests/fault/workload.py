@@ -14,8 +14,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from taskqd import App, current_job, every
+from taskqd import current_job, every
 from taskqd.errors import JobInterrupted
+from tests.fault.failpoints import AppUnderFire
 from tests.fault.ledger import Ledger
 
 LEDGER_ENV = "CHAOS_LEDGER"
@@ -33,7 +34,7 @@ RUDE = {
     "memory": MemoryError,
 }
 
-app = App(NAMESPACE)
+app = AppUnderFire(NAMESPACE)
 _ledger = Ledger(os.environ.get(LEDGER_ENV, os.devnull))
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 import psutil
 
+from tests.fault import failpoints
 from tests.fault.ledger import CLIENTS, JOBS, Line
 from tests.fault.workload import LEDGER_ENV, NAMESPACE
 from tests.support.daemon import ROOT, Daemon
@@ -63,6 +64,9 @@ class World:
         self.former: set[int] = set()
         """Processes of killed masters, which end by themselves beside the next daemon."""
         self.clients: list[subprocess.Popen[bytes]] = []
+        self.failpoints = folder / "steps"
+        """Where processes of the daemon look for what to do to themselves; see failpoints.py."""
+        self.seed = seed
         self._client_seed = seed * 1000
         self._log = folder / "daemon" / "log.jsonl"
         self._neighbours_log = folder / "neighbour" / "log.jsonl"
@@ -78,7 +82,7 @@ class World:
     # -- life ----------------------------------------------------------------------------------
 
     def __enter__(self) -> World:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.failpoints.mkdir(parents=True, exist_ok=True)
         self._outside = os.environ.get("TASKQD_STORAGE")
         os.environ["TASKQD_STORAGE"] = self.url
         if self.server:
@@ -125,6 +129,7 @@ class World:
             "TASKQD_LOG__LEVEL": "debug",
             "TASKQD_ADMIN__SOCKET": str(log.with_name("admin.sock")),
             LEDGER_ENV: str(self.folder / JOBS),
+            failpoints.ENV: str(self.failpoints),
         }
         return Daemon(log.parent, argv, env=env)
 
