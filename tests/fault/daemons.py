@@ -51,7 +51,10 @@ class Replacing(Command):
         return time.monotonic() > self._until_s
 
     def close(self) -> Fault:
-        self.fault.killed = [pid for pid in self.fault.killed if not alive(pid)]
+        """Another such command on top of the first ends workers that this one has made."""
+        crashed = {event["child_pid"] for event in self.world.events("worker.crashed")}
+        born = {event["child_pid"] for event in self.world.events("worker.spawned")} - crashed
+        self.fault.killed = [pid for pid in {*self.fault.killed, *born} if pid and not alive(pid)]
         return super().close()
 
 

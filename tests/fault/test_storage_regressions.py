@@ -7,19 +7,33 @@ import select
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import redis
 
+from taskqd.errors import StorageUnavailable
+from taskqd.execute import Runner
+from taskqd.job import Lease
+from taskqd.log import configure
+from taskqd.settings import LimitSettings
 from taskqd.storage import open_storage
 from taskqd.storage.base import Storage
+from tests.fault import failpoints
+from tests.fault.failpoints import AppUnderFire
 from tests.support.daemon import ROOT
+from tests.support.plain_place import PlainPlace
 from tests.support.rig import Rig, ids, until
 from tests.support.storages import Backend, open_backend
 
 NAMESPACE = "shop"
 IDLE_WORKER = """
 import sys, time
+from taskqd.errors import StorageUnavailable
+from taskqd.execute import Runner
+from taskqd.job import Lease
+from taskqd.log import configure
+from taskqd.settings import LimitSettings
 from taskqd.storage import open_storage
 from taskqd.storage.base import Node
 storage = open_storage(sys.argv[1], sys.argv[2])
@@ -37,6 +51,17 @@ def backend(
 ) -> Iterator[Backend]:
     with open_backend(request.param, tmp_path_factory.mktemp(request.param)) as running:
         yield running
+
+
+@pytest.fixture
+def app(
+    backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[AppUnderFire]:
+    """An app whose storage fails where a file in `tmp_path` says so."""
+    monkeypatch.setenv(failpoints.ENV, str(tmp_path))
+    opened = AppUnderFire(backend.namespace(), backend.url)
+    yield opened
+    opened.close()
 
 
 @pytest.fixture
@@ -104,3 +129,32 @@ def test_a_job_was_dropped_that_rang_before_its_worker_was_listed_as_idle_once_m
     assert sorted(ids(got)) == ["found", "rings"]
     assert sorted(ids(storage.holdings("n.1", ["q", "r"]))) == ["found", "rings"]
     bell.close()
+
+
+def test_a_lock_was_never_free_again_whose_taking_was_confirmed_to_nobody(
+    app: AppUnderFire, tmp_path: Path
+) -> None:
+    """The reply was lost, the job went back, and came again with another token: another owner."""
+
+    @app.task(name="locked", lock="door", on_locked="requeue")
+    def locked() -> str:
+        return "through"
+
+    runner = Runner(app, LimitSettings(), configure(role="test", level="critical"))
+    entry, place = app.entry(locked.s()), PlainPlace()
+    (tmp_path / "client.lock.after").write_text("error")
+    first = runner.run(Lease(entry.id, "default", 1, entry.payload), place)
+    assert (first.kind, first.reason) == ("retry", "interrupted")
+    assert not (tmp_path / "client.lock.after").exists()
+    again = runner.run(Lease(entry.id, "default", 2, entry.payload), place)
+    assert (again.kind, again.reason) == ("ack", "")
+
+
+def test_a_lock_in_a_users_code_was_held_by_nobody_after_a_lost_reply(
+    app: AppUnderFire, tmp_path: Path
+) -> None:
+    (tmp_path / "client.lock.after").write_text("error")
+    with pytest.raises(StorageUnavailable), app.lock_task("import"):
+        pass
+    with app.lock_task("import"):
+        assert app.is_locked("import")

@@ -25,7 +25,7 @@ from tests.fault.operation import Operation
 from tests.fault.report import Report, markdown
 from tests.fault.steps import ACTIONS, AGAIN_S, WALK, AtStep, ErrorAtStep
 from tests.fault.workload import app
-from tests.fault.world import Broke, World, wait_for
+from tests.fault.world import World, wait_for
 
 TRIES = 5
 DEATHS_MAX = 8
