@@ -3,6 +3,7 @@
 VENV ?= .venv
 STORAGE ?= sqlite
 KIND ?= process
+ACTION ?= kill
 SECONDS ?= 60
 SEED ?= 1
 CASES ?= 100000
@@ -20,7 +21,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 .DEFAULT_GOAL := help
 export PYTHON  # the interpreter to make .venv with; empty: the newest from 3.11 on that works
 .PHONY: help demo test check lint format type layers test-unit test-contract test-process \
-	test-fault test-security test-e2e test-wheel bench chaos cron-chaos fuzz release-check wheel clean
+	test-fault test-security test-e2e test-wheel bench chaos cron-chaos failpoints model ledgers \
+	fuzz release-check wheel clean
 
 help:  ## Print this list.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,7 +69,13 @@ test-security: $(DEV)  ## Spoilt input, hostile callers, secrets.
 test-e2e: $(DEV)  ## Under a real systemd and in simulated pods (root), and what is in deploy/.
 	$(PYTEST) tests/e2e
 
-test-wheel: $(DEV)  ## The built wheel in an empty environment, outside the checkout.
+test-failpoints: $(DEV)  ## Kill a process at each step between two calls to the storage; STORAGE=sqlite ACTION=kill|error|stop.
+	$(BIN)/python -m tests.fault.walk --storage $(STORAGE) --action $(ACTION)
+
+model: $(DEV)  ## Every interleaving of the lease protocol in small scope, and real storages on 5,000 of its paths.
+	$(BIN)/python -m tests.property.explore
+
+wheel: $(DEV)  ## The built wheel in an empty environment, outside the checkout.
 	$(PYTEST) -m slow tests/unit
 
 bench: $(DEV)  ## Side by side with all peers on one private Redis; BENCH_ARGS=--quick for a look.
@@ -91,6 +99,12 @@ release-check: wheel  ## What the wheel brings with it: dist/sbom.cdx.json, and 
 
 cron-chaos: $(DEV)  ## Four daemons killed at random, each tick fires once; SECONDS=60 SEED=1 STORAGE=sqlite.
 	$(BIN)/python -m tests.fault.cron_chaos --seconds $(SECONDS) --seed $(SEED) --storage $(STORAGE)
+
+failpoints: $(DEV)  ## Kill a process at each step between two calls to the storage; STORAGE=sqlite ACTION=kill|error|stop.
+	$(BIN)/python -m tests.fault.walk --storage $(STORAGE) --action $(ACTION)
+
+model: $(DEV)  ## Every interleaving of the lease protocol in small scope, and real storages on 5,000 of its paths.
+	$(BIN)/python -m tests.property.explore
 
 wheel: $(DEV)  ## Build dist/*.whl and dist/*.tar.gz.
 	$(BIN)/python -m build --quiet

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -206,8 +207,14 @@ def judge(world: World, run: Run, began: float) -> Report:
     )
 
 
+def end_by_signal() -> None:
+    """Leave nothing behind where this process is told to end."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+
 def main() -> int:
     given = _arguments()
+    end_by_signal()
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     report = torment(
         folder,

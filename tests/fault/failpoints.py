@@ -9,7 +9,7 @@ notes), ``keeper`` and ``chores`` (threads of the scheduler), ``scheduler`` (its
 ``client`` (anybody else).  A turn is called by what it is for: ``lease``, ``exchange`` (outcomes and
 a lease in one), ``hear``; either is ``requeue`` where it gives something back.  A bell's calls ``arm``, ``answer``, ``disarm``.
 
-TASKQD_FAILPOINTS is either a list, ``desk.settle.before=kill:0.01,chores.*=error``, each rule with a
+CHAOS_FAILPOINTS is either a list, ``desk.settle.before=kill:0.01,chores.*=error``, each rule with a
 chance (1 if none is given), or the absolute path of a folder.  In the folder a file named as a step
 holds an action; the first process that comes to the step renames it to ``<step>@<pid>`` and does it,
 so it is done once.  A file ``seen`` there, if it exists, gets the name of each step when a process
@@ -37,7 +37,7 @@ from taskqd import App
 from taskqd.errors import OutcomeUnknown, StorageUnavailable
 from taskqd.storage.base import Storage
 
-ENV = "TASKQD_FAILPOINTS"
+ENV = "CHAOS_FAILPOINTS"
 SEEN = "seen"
 ROLES = {"pump": "desk", "keeper": "keeper", "chores": "chores"}
 """Threads by their names."""
@@ -47,7 +47,7 @@ UNWRAPPED = {"close", "jobs", "leftovers"}
 
 
 class AppUnderFire(App):
-    """An app whose storages fail as $TASKQD_FAILPOINTS says."""
+    """An app whose storages fail as $CHAOS_FAILPOINTS says."""
 
     def open_storage(self, url: str | None = None, **options: Any) -> Storage:
         storage = super().open_storage(url, **options)

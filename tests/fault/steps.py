@@ -27,22 +27,31 @@ TRAFFIC = (
 )
 """Steps to which a daemon comes again and again while it runs the workload."""
 PROVOKED: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("kill worker", both("chores", "recover_worker") + both("worker", "ping")),
-    (
-        "kill scheduler",
-        both("keeper", "register epoch")
-        + both("scheduler", "ping")
-        + both("chores", "nodes purge last_tick arm"),
-    ),
+    ("kill worker", both("chores", "recover_worker")),
     ("kill tree", both("chores", "recover_node")),
     ("cut", both("desk", "holdings")),
     ("crowd", both("desk", "release")),
-    ("reload", both("worker", "ping") + both("desk", "arm")),
-    ("stop", both("scheduler", "nodes retire") + both("desk", "settle")),
+    (
+        "stop",
+        both("scheduler", "nodes retire ping")
+        + both("keeper", "register epoch")
+        + both("chores", "nodes purge last_tick arm")
+        + both("worker", "ping")
+        + both("desk", "settle"),
+    ),
     ("stop now", both("desk", "requeue")),
+    ("reload", both("scheduler", "ping") + both("worker", "ping") + both("desk", "arm")),
 )
 """What leads to the other steps, and to some in the middle of something else."""
+JOBS = {
+    "hear": "long", "lock": "locked", "unlock": "locked", "requeue": "flaky", "promote": "delayed",
+    "answer": "delayed",
+}  # fmt: skip
+"""Call -> the kind of job that leads to it; others are led to by any."""
 WALK = [("", step) for step in TRAFFIC] + [(how, step) for how, all_ in PROVOKED for step in all_]
+
+BURST = both("desk", "queues nodes")
+"""Looks of a daemon that ends by itself; they change nothing."""
 
 
 class AtStep(Operation):

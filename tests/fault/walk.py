@@ -16,14 +16,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.fault.chaos import READY_S, Run, judge
+from tests.fault.chaos import READY_S, Run, end_by_signal, judge
 from tests.fault.client import Client
 from tests.fault.failpoints import SEEN
 from tests.fault.ledger import CLIENTS, Ledger
 from tests.fault.nemesis import OPERATIONS
 from tests.fault.operation import Operation
 from tests.fault.report import Report, markdown
-from tests.fault.steps import ACTIONS, AGAIN_S, WALK, AtStep, ErrorAtStep
+from tests.fault.steps import ACTIONS, AGAIN_S, BURST, JOBS, WALK, AtStep, ErrorAtStep
 from tests.fault.workload import app
 from tests.fault.world import World, wait_for
 
@@ -43,10 +43,11 @@ class Walk(Run):
     def _torment(self) -> None:
         for provocation, step in self._places:
             self._refresh()
+            wait_for(self._serves, "the daemon serves", READY_S)
             at = self._action(self.world, 0.3, step)
             at.begin()
             try:
-                self._lead_to(at, provocation)
+                self._lead_to(at, provocation, step)
             finally:
                 at.heal()
                 self._open.append(at)
@@ -54,18 +55,20 @@ class Walk(Run):
             self._check_daemon()
             self._deaths += bool(at.fault.killed)
 
-    def _lead_to(self, at: AtStep, provocation: str) -> None:
+    def _lead_to(self, at: AtStep, provocation: str, step: str) -> None:
         for _ in range(TRIES):
-            self._provoke(provocation)
+            if provocation:
+                self._provoke(provocation)
+            else:
+                self._nudge(step)
             if at.come(AGAIN_S):
                 break
         at.verify()
 
     def _provoke(self, name: str) -> None:
-        if name in ("", "crowd"):
-            (self._crowd if name else self._nudge)()
+        if name == "crowd":
+            self._crowd()
             return
-        wait_for(self._serves, "the daemon serves", READY_S)
         if name == "cut":
             fault: Operation = ErrorAtStep(self.world, 0.0, "desk.lease.after")
         else:
@@ -77,9 +80,9 @@ class Walk(Run):
                 fault.heal()
                 self._open.append(fault)
 
-    def _nudge(self) -> None:
-        """Enqueue what leads to steps of its own."""
-        for kind in ("noop", "flaky", "locked", "locked", "delayed", "long"):
+    def _nudge(self, step: str) -> None:
+        """Enqueue what leads to the step."""
+        for kind in ("noop", JOBS.get(step.split(".")[1], "noop")):
             self._client.enqueue(kind, 1)
 
     def _crowd(self) -> None:
@@ -102,7 +105,7 @@ def walk(
 ) -> tuple[Report, set[str]]:
     """Walk these (provocation, step); return the report, and every step that was come to."""
     began = time.monotonic()
-    world = World(folder, storage=storage, workers=3, rate=60.0, seed=1)
+    world = World(folder, storage=storage, workers=4, rate=30.0, seed=1)
     with world:
         (world.failpoints / SEEN).touch()
         run = Walk(world, places, action)
@@ -119,6 +122,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="steps that contain this")
     parser.add_argument("--keep", action="store_true")
     given = parser.parse_args()
+    end_by_signal()
     folder = Path(tempfile.mkdtemp(prefix="walk-"))
     places = [place for place in WALK if given.only in place[1]]
     report, seen = walk(folder, given.storage, given.action, places)
@@ -132,7 +136,8 @@ def main() -> int:
 
 
 def unwalked(seen: set[str]) -> set[str]:
-    return seen - {step for _, step in WALK}
+    """Return the steps that exist and are not in the walk."""
+    return seen - {step for _, step in WALK} - set(BURST)
 
 
 if __name__ == "__main__":

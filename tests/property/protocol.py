@@ -1,0 +1,423 @@
+"""The protocol of leases as a state machine, small enough to look at every interleaving.  Pure.
+
+A state holds what the storage knows (places of jobs, tokens, receipts), what each worker believes
+(which may be older: replies get lost), and how many faults may still happen.  `moves` gives every
+next state.  Each `Move` names the call as a real storage could be asked to do it, and what it has to
+answer, so that a path through the states is a test of a real storage (`replay.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+JOBS = WORKERS = (0, 1)
+
+
+class Job(NamedTuple):
+    place: str = ""
+    """"" (nobody has sent it), "queued", "held" or "done"."""
+    worker: int = -1
+    token: int = 0
+    crashes: int = 0
+    interruptions: int = 0
+    suspect: bool = False
+    ends: int = 0
+    """Acknowledgements that took effect."""
+    stolen: bool = False
+    """It was ended by one that did not hold it."""
+
+
+class Task(NamedTuple):
+    """What a worker believes to hold."""
+
+    job: int
+    token: int
+    stage: str
+    """"waits", "runs" or "ended"."""
+
+
+class View(NamedTuple):
+    """One worker."""
+
+    tasks: tuple[Task, ...] = ()
+    deaf: bool = False
+    """A reply was lost: it has to look at its holdings before anything else."""
+    dead: bool = False
+    """Crashed, and its master has not reported it yet."""
+    late: str = ""
+    """What the dead one had sent, and the storage has not done yet: "lease", "settle"."""
+    gone: bool = False
+    """Its death was reported."""
+    fenced: bool = False
+    """Its node was once taken for dead; then what it ended may be denied, which harms nobody."""
+    receipt: tuple[tuple[int, int], ...] = ()
+    """(job, token) that the storage keeps of its latest outcomes."""
+
+
+class Faults(NamedTuple):
+    """How many of each may still happen."""
+
+    losses: int = 1
+    """Requests or replies that get lost."""
+    crashes: int = 1
+    expiries: int = 1
+    stops: int = 1
+    """Running jobs that are interrupted, waiting ones that are given back."""
+
+
+class State(NamedTuple):
+    jobs: tuple[Job, ...] = (Job(), Job())
+    line: tuple[int, ...] = ()
+    """The queue."""
+    suspects: tuple[int, ...] = ()
+    held: tuple[int, ...] = ()
+    """In the order of their leases."""
+    views: tuple[View, ...] = (View(), View())
+    served: bool = True
+    """The node is registered."""
+    told: tuple[str, ...] = ("", "")
+    """What the client knows of each job: "", "unsure" or "ok"."""
+    faults: Faults = Faults()
+
+
+class Move(NamedTuple):
+    call: str
+    args: tuple[Any, ...]
+    answer: Any
+    """What the storage says to the call, None where it is not called."""
+    state: State
+
+
+class Rules(NamedTuple):
+    """The protocol; each rule can be broken, to show that the laws would notice."""
+
+    fences: bool = True
+    """An outcome counts only with the current token of the current worker."""
+    receipts: bool = True
+    """A repeat of a worker's latest outcomes is told that it took effect."""
+    reconciles: bool = True
+    """A worker that missed a reply looks at its holdings."""
+    recovers_unheard: bool = True
+    """A dead worker's jobs are taken back, also those that it never heard of."""
+    buries_the_dead: bool = True
+    """Who was reported dead gets no jobs any more."""
+    known_ids: bool = True
+    """An id that is known is not enqueued again."""
+
+
+# -- what the storage does -------------------------------------------------------------------------
+
+
+def _job(state: State, job: int, **changes: Any) -> State:
+    jobs = list(state.jobs)
+    jobs[job] = jobs[job]._replace(**changes)
+    return state._replace(jobs=tuple(jobs))
+
+
+def _view(state: State, worker: int, **changes: Any) -> State:
+    views = list(state.views)
+    views[worker] = views[worker]._replace(**changes)
+    return state._replace(views=tuple(views))
+
+
+def put(rules: Rules, state: State, job: int) -> tuple[State, bool]:
+    if state.jobs[job].place and rules.known_ids:
+        return state, False
+    state = _job(state, job, place="queued")
+    return state._replace(line=(*state.line, job)), True
+
+
+def lease(
+    rules: Rules, state: State, worker: int, *, alone: bool
+) -> tuple[State, tuple[int, ...] | None]:
+    """None: refused, because the node is not known; one that was reported dead gets nothing."""
+    if not state.served:
+        return state, None
+    waiting = state.suspects if alone and state.suspects else state.line
+    if (rules.buries_the_dead and state.views[worker].gone) or not waiting:
+        return state, ()
+    job = waiting[0]
+    state = _leave(state, job)
+    state = _job(state, job, place="held", worker=worker, token=state.jobs[job].token + 1)
+    return state._replace(held=(*state.held, job)), (job,)
+
+
+def _leave(state: State, job: int) -> State:
+    line, suspects, held = (
+        tuple(other for other in place if other != job)
+        for place in (state.line, state.suspects, state.held)
+    )
+    return state._replace(line=line, suspects=suspects, held=held)
+
+
+def settle(
+    rules: Rules, state: State, worker: int, ended: tuple[tuple[int, int], ...]
+) -> tuple[State, tuple[bool, ...]]:
+    receipt = state.views[worker].receipt
+    took = []
+    for job, token in ended:
+        now = state.jobs[job]
+        current = (now.place, now.worker, now.token) == ("held", worker, token)
+        if current or (not rules.fences and now.place == "held"):
+            state = _leave(state, job)
+            state = _job(state, job, place="done", worker=-1, ends=now.ends + 1, suspect=False)
+            state = _job(state, job, stolen=not current)
+        took.append(current or (rules.receipts and (job, token) in receipt))
+    fresh = tuple(end for end, ok in zip(ended, took, strict=True) if ok)
+    return _view(state, worker, receipt=fresh) if fresh else state, tuple(took)
+
+
+def give_back(
+    state: State, worker: int, job: int, token: int, *, interrupted: bool
+) -> tuple[State, bool]:
+    now = state.jobs[job]
+    if (now.place, now.worker, now.token) != ("held", worker, token):
+        return state, (job, token) in state.views[worker].receipt
+    state = _to_head(state, job, suspect=now.suspect and not interrupted)
+    state = _job(state, job, interruptions=now.interruptions + interrupted)
+    return _view(state, worker, receipt=((job, token),)), True
+
+
+def _to_head(state: State, job: int, *, suspect: bool) -> State:
+    state = _job(_leave(state, job), job, place="queued", worker=-1, suspect=suspect)
+    if suspect:
+        return state._replace(suspects=(job, *state.suspects))
+    return state._replace(line=(job, *state.line))
+
+
+def take_back(
+    rules: Rules, state: State, worker: int, running: tuple[tuple[int, int], ...] | None
+) -> tuple[State, tuple[tuple[int, str, int, bool], ...]]:
+    """`running`: (job, token) of those that had started, None for "perhaps all".
+
+    Returns (job, how, crashes, suspect) of each.
+    """
+    held = [job for job in state.held if state.jobs[job].worker == worker]
+    if not rules.recovers_unheard:
+        held = [job for job in held if any(task.job == job for task in state.views[worker].tasks)]
+    started = [job for job in held if running is None or (job, state.jobs[job].token) in running]
+    found = []
+    for job in reversed(held):
+        crashed = job in started
+        suspect = (len(started) > 1) if crashed else state.jobs[job].suspect
+        crashes = state.jobs[job].crashes + crashed
+        state = _job(_to_head(state, job, suspect=suspect), job, crashes=crashes)
+        found.append((job, "orphaned" if crashed else "released", crashes, suspect))
+    return state, tuple(sorted(found))
+
+
+# -- who calls it ----------------------------------------------------------------------------------
+
+
+def moves(rules: Rules, state: State) -> Iterator[Move]:
+    """Yield all that can happen next."""
+    for job in JOBS:
+        yield from _client(rules, state, job)
+    for worker in WORKERS:
+        view = state.views[worker]
+        if view.late:
+            yield from _late(rules, state, worker)
+        if view.dead:
+            yield from _report(rules, state, worker)
+        elif not view.gone:
+            yield from (_deaf if view.deaf else _well)(rules, state, worker)
+            yield from _crash(state, worker)
+    yield from _node(rules, state)
+
+
+def _less(state: State, fault: str) -> State:
+    left = getattr(state.faults, fault) - 1
+    return state._replace(faults=state.faults._replace(**{fault: left}))
+
+
+def _told(state: State, job: int, what: str) -> State:
+    told = list(state.told)
+    told[job] = what
+    return state._replace(told=tuple(told))
+
+
+def _client(rules: Rules, state: State, job: int) -> Iterator[Move]:
+    """A client enqueues, and asks again where it does not know."""
+    if state.told[job] == "ok":
+        return
+    after, new = put(rules, state, job)
+    yield Move("put", (job,), new, _told(after, job, "ok"))
+    if state.faults.losses:
+        yield Move("put", (job,), new, _told(_less(after, "losses"), job, "unsure"))
+        yield Move("", (), None, _told(_less(state, "losses"), job, "unsure"))
+
+
+def _well(rules: Rules, state: State, worker: int) -> Iterator[Move]:
+    view = state.views[worker]
+    after, jobs = lease(rules, state, worker, alone=not view.tasks)
+    args = (worker, not view.tasks)
+    got = tuple(Task(job, after.jobs[job].token, "waits") for job in jobs or ())
+    if jobs or jobs is None:
+        yield Move("lease", args, jobs, _view(after, worker, tasks=view.tasks + got))
+    if jobs and state.faults.losses:
+        yield Move("lease", args, jobs, _view(_less(after, "losses"), worker, deaf=True))
+    yield from _local(state, worker)
+    for task in view.tasks:
+        if task.stage != "ended" and state.faults.stops:
+            stopped = _less(state, "stops")
+            yield from _give(stopped, worker, task, interrupted=task.stage == "runs")
+    if ended := _ended(view):
+        after, took = settle(rules, state, worker, ended)
+        left = tuple(task for task in view.tasks if task.stage != "ended")
+        yield Move("settle", (worker, ended), took, _view(after, worker, tasks=left))
+        if state.faults.losses:
+            deaf = _view(_less(after, "losses"), worker, deaf=True)
+            yield Move("settle", (worker, ended), took, deaf)
+            yield Move("", (), None, _view(_less(state, "losses"), worker, deaf=True))
+
+
+def _ended(view: View) -> tuple[tuple[int, int], ...]:
+    return tuple((task.job, task.token) for task in view.tasks if task.stage == "ended")
+
+
+def _give(state: State, worker: int, task: Task, *, interrupted: bool) -> Iterator[Move]:
+    call = "interrupt" if interrupted else "release"
+    after, took = give_back(state, worker, task.job, task.token, interrupted=interrupted)
+    left = tuple(other for other in state.views[worker].tasks if other != task)
+    args = (worker, task.job, task.token)
+    yield Move(call, args, took, _view(after, worker, tasks=left))
+    if state.faults.losses and not interrupted:
+        deaf = _view(_less(after, "losses"), worker, tasks=left, deaf=True)
+        yield Move(call, args, took, deaf)
+
+
+def _local(state: State, worker: int) -> Iterator[Move]:
+    """A slot takes the next job, or finishes one; a worker has one slot."""
+    tasks = state.views[worker].tasks
+    busy = any(task.stage == "runs" for task in tasks)
+    for place, task in enumerate(tasks):
+        then = {"waits": "" if busy else "runs", "runs": "ended"}.get(task.stage)
+        if then:
+            changed = (*tasks[:place], task._replace(stage=then), *tasks[place + 1 :])
+            yield Move("", (), None, _view(state, worker, tasks=changed))
+
+
+def _deaf(rules: Rules, state: State, worker: int) -> Iterator[Move]:
+    """Outcomes first, then what the storage says of this worker's holdings."""
+    view = state.views[worker]
+    if not rules.reconciles:
+        yield Move("", (), None, _view(state, worker, deaf=False))
+        return
+    ended = _ended(view)
+    after, took = settle(rules, state, worker, ended) if ended else (state, ())
+    holds = {job: after.jobs[job].token for job in after.held if after.jobs[job].worker == worker}
+    kept = tuple(
+        task
+        for task in view.tasks
+        if task.stage == "runs" or (task.stage == "waits" and holds.get(task.job) == task.token)
+    )
+    known = {(task.job, task.token) for task in kept}
+    unseen = tuple(
+        Task(job, token, "waits") for job, token in holds.items() if (job, token) not in known
+    )
+    answer = (took, tuple(sorted(holds.items())))
+    after = _view(after, worker, tasks=kept + unseen, deaf=False)
+    yield Move("reconcile", (worker, ended), answer, after)
+
+
+def _crash(state: State, worker: int) -> Iterator[Move]:
+    """What it had just sent may be done much later, or never."""
+    view = state.views[worker]
+    if not state.faults.crashes:
+        return
+    for late in ("", "lease", *(["settle"] if _ended(view) else [])):
+        dead = _view(_less(state, "crashes"), worker, dead=True, late=late)
+        yield Move("", (), None, dead)
+
+
+def _late(rules: Rules, state: State, worker: int) -> Iterator[Move]:
+    view = state.views[worker]
+    yield Move("", (), None, _view(state, worker, late=""))
+    if view.late == "lease":
+        after, jobs = lease(rules, state, worker, alone=not view.tasks)
+        yield Move("lease", (worker, not view.tasks), jobs, _view(after, worker, late=""))
+    else:
+        ended = _ended(view)
+        after, took = settle(rules, state, worker, ended)
+        yield Move("settle", (worker, ended), took, _view(after, worker, late=""))
+
+
+def _report(rules: Rules, state: State, worker: int) -> Iterator[Move]:
+    """The master has seen the death; which jobs ran is written on its board."""
+    view = state.views[worker]
+    running = tuple((task.job, task.token) for task in view.tasks if task.stage == "runs")
+    after, found = take_back(rules, state, worker, running)
+    tasks = tuple(task for task in view.tasks if view.late)
+    gone = _view(after, worker, dead=False, gone=True, tasks=tasks, receipt=())
+    yield Move("recover_worker", (worker, running), found, gone)
+
+
+def _node(rules: Rules, state: State) -> Iterator[Move]:
+    if not state.served:
+        yield Move("register", (), None, state._replace(served=True))
+    elif state.faults.expiries:
+        after, found = _less(state, "expiries"), ()
+        for worker in WORKERS:
+            after, some = take_back(rules, after, worker, None)
+            after = _view(after, worker, receipt=(), fenced=True)
+            found += some
+        yield Move("expire", (), tuple(sorted(found)), after._replace(served=False))
+
+
+# -- what must hold --------------------------------------------------------------------------------
+
+
+def broken(state: State) -> str:
+    """Return the law that does not hold in this state, "" if all do."""
+    for number, job in enumerate(state.jobs):
+        lines = [place.count(number) for place in (state.line, state.suspects, state.held)]
+        if sum(lines) != (job.place in ("queued", "held")):
+            return f"job {number} is in {sum(lines)} places"
+        if state.told[number] == "ok" and not job.place:
+            return f"job {number} was confirmed, and is not known"
+        if job.stolen:
+            return f"job {number} was ended by one that did not hold it"
+        if job.ends > 1:
+            return f"job {number} ended {job.ends} times"
+        if (job.place == "held") != (job.worker >= 0):
+            return f"job {number} is {job.place} by {job.worker}"
+        if job.place == "held" and state.views[job.worker].gone:
+            return f"job {number} is held by a worker whose death was reported"
+    return ""
+
+
+def misled(before: State, move: Move) -> str:
+    """Return what a worker is told wrongly, "" if it is told the truth."""
+    if move.call not in ("settle", "reconcile"):
+        return ""
+    worker, ended = move.args
+    took = move.answer if move.call == "settle" else move.answer[0]
+    for (job, token), ok in zip(ended, took, strict=True):
+        now = move.state.jobs[job]
+        view = before.views[worker]
+        heard = not (view.gone or view.fenced)
+        if heard and now.place == "done" and now.token == token and not ok:
+            return f"worker {worker} is told that it did not end job {job}, and it did"
+    return ""
+
+
+def at_rest(state: State) -> bool:
+    """All that was confirmed has ended."""
+    return all(
+        job.place == "done" for job, told in zip(state.jobs, state.told, strict=True) if told
+    )
+
+
+__all__ = [
+    "JOBS",
+    "WORKERS",
+    "Faults",
+    "Move",
+    "Rules",
+    "State",
+    "at_rest",
+    "broken",
+    "misled",
+    "moves",
+]
