@@ -21,7 +21,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 .DEFAULT_GOAL := help
 export PYTHON  # the interpreter to make .venv with; empty: the newest from 3.11 on that works
 .PHONY: help demo test check lint format type layers test-unit test-contract test-process \
-	test-fault test-security test-e2e test-wheel bench chaos cron-chaos failpoints model ledgers \
+	test-fault test-security test-e2e test-wheel bench chaos cron-chaos failpoints model \
 	fuzz release-check wheel clean
 
 help:  ## Print this list.
@@ -69,13 +69,7 @@ test-security: $(DEV)  ## Spoilt input, hostile callers, secrets.
 test-e2e: $(DEV)  ## Under a real systemd and in simulated pods (root), and what is in deploy/.
 	$(PYTEST) tests/e2e
 
-test-failpoints: $(DEV)  ## Kill a process at each step between two calls to the storage; STORAGE=sqlite ACTION=kill|error|stop.
-	$(BIN)/python -m tests.fault.walk --storage $(STORAGE) --action $(ACTION)
-
-model: $(DEV)  ## Every interleaving of the lease protocol in small scope, and real storages on 5,000 of its paths.
-	$(BIN)/python -m tests.property.explore
-
-wheel: $(DEV)  ## The built wheel in an empty environment, outside the checkout.
+test-wheel: $(DEV)  ## The built wheel in an empty environment, outside the checkout.
 	$(PYTEST) -m slow tests/unit
 
 bench: $(DEV)  ## Side by side with all peers on one private Redis; BENCH_ARGS=--quick for a look.
