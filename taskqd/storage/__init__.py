@@ -11,7 +11,7 @@ from taskqd.urls import mask_url, scheme_of
 
 __all__ = ["KNOWN", "REDIS_SCHEMES", "mask_url", "namespaces", "open_storage"]
 
-REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster")
+REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster", "rediss+cluster")
 KNOWN = (
     "memory://",
     "sqlite:///relative.db",

@@ -41,7 +41,11 @@ def test_a_sentinel_url_says_all_that_is_needed() -> None:
         "redis+sentinel://h1,,h2/shop",
         "redis+sentinel://h1/shop/db",
         "redis+sentinel://h1/shop?passwort=x",
-        "redis+cluster://h1",
+        "redis+cluster://",
+        "redis+cluster://h1:nan",
+        "redis+cluster://h1,,h2",
+        "redis+cluster://h1/1",
+        "redis+cluster://:pw@h1?unknown_option=1",
         "redis://:pw@h1:99999999/0",
     ],
 )

@@ -468,7 +468,9 @@ def test_a_storage_does_what_the_model_does(backend: Backend) -> None:
 
     Machine.backend = backend
     Machine.steps = 0
-    while Machine.steps < STEPS_MIN:
+    # A cluster differs by its round trips only, of which it has more.
+    steps_min = STEPS_MIN // 4 if backend.name == "cluster" else STEPS_MIN
+    while Machine.steps < steps_min:
         run_state_machine_as_test(
             Machine,
             settings=settings(

@@ -19,7 +19,7 @@ import pytest
 from taskqd.storage import open_storage
 from taskqd.storage.base import Storage
 
-NAMES = ("memory", "sqlite", "redis", "valkey")
+NAMES = ("memory", "sqlite", "redis", "valkey", "cluster")
 _numbers = itertools.count()
 
 
@@ -48,6 +48,11 @@ def open_backend(name: str, folder: Path) -> Iterator[Backend]:
         yield Backend(name, "memory://suite")
     elif name == "sqlite":
         yield Backend(name, f"sqlite:///{folder}/suite.db")
+    elif name == "cluster":
+        from tests.support.redis_cluster import RedisCluster
+
+        with RedisCluster(_server_binary("redis")) as cluster:
+            yield Backend(name, cluster.url)
     else:
         from tests.support.redis_server import RedisServer
 

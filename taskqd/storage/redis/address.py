@@ -20,10 +20,15 @@ from taskqd.urls import mask_url, scheme_of
 
 CONNECT_S = 2.0
 SENTINEL_PORT = 26379
+PORT = 6379
 
 _SENTINEL_URL = re.compile(
     r"redis\+sentinel://(?:(?P<auth>[^@/]*)@)?(?P<hosts>[^/?@]+)/(?P<name>[^/?]+)"
     r"(?:/(?P<db>\d+))?(?:\?(?P<query>.*))?"
+)
+_CLUSTER_URL = re.compile(
+    r"(?P<scheme>rediss?)\+cluster://(?:(?P<auth>[^@/]*)@)?(?P<hosts>[^/?@]+)(?:/0?)?"
+    r"(?:\?(?P<query>.*))?"
 )
 _HOST = re.compile(r"(\[[^\]]+\]|[^:\[\]]+)(?::(\d{1,5}))?")
 _SENTINEL_OPTIONS = {"sentinel_username", "sentinel_password"}
@@ -74,21 +79,19 @@ class Address(NamedTuple):
     options: dict[str, Any]
     """What the driver's connection is made with."""
     sentinels: Sentinels | None = None
+    seeds: Sequence[tuple[str, int]] = ()
+    """Some servers of a cluster; each knows the others."""
 
 
 def address(url: str, timeout_s: float) -> Address:
     """Return what `url` says; replies may take `timeout_s`.  Raises ConfigError."""
     where = mask_url(url)
     limits = _limits(timeout_s)
+    sentinels, seeds = None, list[tuple[str, int]]()
     if scheme_of(url) == "redis+sentinel":
         sentinels, url = _split_sentinel_url(url, where, limits)
-    elif scheme_of(url) == "redis+cluster":
-        raise ConfigError(
-            f"storage {where!r}: Redis Cluster is not served yet: use redis:// for one server, or "
-            "redis+sentinel:// for one with replicas"
-        )
-    else:
-        sentinels = None
+    elif is_cluster(url):
+        seeds, url = _split_cluster_url(url, where)
     try:
         options: dict[str, Any] = dict(parse_url(url))  # type: ignore[no-untyped-call]
     except (ValueError, TypeError) as error:
@@ -96,7 +99,11 @@ def address(url: str, timeout_s: float) -> Address:
     kind = options.pop("connection_class", Connection)
     if not issubclass(kind, UnixDomainSocketConnection):
         options["socket_keepalive"] = True
-    return Address(where, kind, options | limits, sentinels)
+    return Address(where, kind, options | limits, sentinels, seeds)
+
+
+def is_cluster(url: str) -> bool:
+    return scheme_of(url).endswith("+cluster")
 
 
 def _limits(timeout_s: float) -> dict[str, Any]:
@@ -114,11 +121,32 @@ def _limits(timeout_s: float) -> dict[str, Any]:
     }
 
 
+def _split_cluster_url(url: str, where: str) -> tuple[list[tuple[str, int]], str]:
+    """Return some servers, and a URL for the first of them."""
+    match = _CLUSTER_URL.fullmatch(url)
+    seeds = _hosts(match["hosts"], PORT) if match else []
+    if match is None or not seeds:
+        raise ConfigError(
+            f"storage {where!r}: expected redis+cluster://[user:password@]HOST[:PORT],... "
+            "(or rediss+cluster://), without a database: a cluster has only one"
+        )
+    auth = f"{match['auth']}@" if match["auth"] else ""
+    query = f"?{match['query']}" if match["query"] else ""
+    return seeds, f"{match['scheme']}://{auth}{quote(seeds[0][0], safe='.-')}/0{query}"
+
+
+def _hosts(text: str, port: int) -> list[tuple[str, int]]:
+    """Return host and port of each; [] where one is not legal."""
+    found = [_HOST.fullmatch(part) for part in text.split(",")]
+    hosts = [(host[1].strip("[]"), int(host[2] or port)) for host in found if host]
+    return hosts if len(hosts) == len(found) else []
+
+
 def _split_sentinel_url(url: str, where: str, limits: dict[str, Any]) -> tuple[Sentinels, str]:
     """Return the Sentinels, and a URL with everything but the master's address."""
     match = _SENTINEL_URL.fullmatch(url)
-    hosts = [_HOST.fullmatch(text) for text in match["hosts"].split(",")] if match else []
-    if match is None or not all(hosts):
+    known = _hosts(match["hosts"], SENTINEL_PORT) if match else []
+    if match is None or not known:
         raise ConfigError(
             f"storage {where!r}: expected redis+sentinel://[user:password@]HOST[:PORT],.../MASTER[/DB]"
         )
@@ -130,7 +158,6 @@ def _split_sentinel_url(url: str, where: str, limits: dict[str, Any]) -> tuple[S
             + ", ".join(sorted(_SENTINEL_OPTIONS))
         )
     access = {name.removeprefix("sentinel_"): value for name, value in query.items()}
-    known = [(host[1].strip("[]"), int(host[2] or SENTINEL_PORT)) for host in hosts if host]
     options = limits | access | {"socket_timeout": CONNECT_S}
     auth = f"{match['auth']}@" if match["auth"] else ""
     plain = f"redis://{auth}{quote(known[0][0], safe='.-')}/{match['db'] or 0}"

@@ -1,7 +1,7 @@
 """Bells: an idle worker sleeps in a blocking read, and the job comes with the ring.
 
 A worker that found nothing is on the idle list of each of its queues; whoever has a job for it
-puts the job into its inbox, and into its holdings, in one script.  The bell's own connection waits
+puts the job into its inbox, and into its holdings, in one script.  The bell's own connections wait
 for the inboxes by BLPOP.
 """
 
@@ -11,60 +11,14 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any
 
-from redis.exceptions import RedisError
-
-from taskqd.clock import monotonic_s
-from taskqd.errors import StorageError, StorageUnavailable
+from taskqd.errors import StorageError
 from taskqd.ids import new_id
 from taskqd.job import Lease
-from taskqd.storage.redis.connection import CALL_S, Link
+from taskqd.storage.redis.connection import BLOCK_S, CALL_S
 from taskqd.storage.redis.core import Core
-from taskqd.storage.redis.faults import translate
+from taskqd.storage.redis.listener import Listeners
 
-BLOCK_S = 5
-"""One blocking read; the connection allows it CALL_S more."""
 TIMER_MS = 30_000
-
-
-class Listener:
-    """A connection that waits for one of several lists to get an element."""
-
-    def __init__(self, url: str, lists: Sequence[str]) -> None:
-        self._link = Link(url, timeout_s=BLOCK_S + CALL_S)
-        self._command = ("BLPOP", *lists, BLOCK_S)
-        self._sent_s = 0.0
-        self.waiting = False
-
-    def listen(self, *, drop: bool = False) -> None:
-        """Begin to wait, unless under way.  `drop`: how an earlier wait ended does not matter."""
-        if self.waiting and drop and self._link.is_readable():
-            with contextlib.suppress(StorageUnavailable):  # it is closed then, and opened below
-                self.take()
-        if self.waiting:
-            if monotonic_s() - self._sent_s > BLOCK_S + CALL_S and not self._link.is_readable():
-                self.close()
-                # law: what that wait was given is in the holdings, and only there.
-                raise StorageUnavailable(f"{self._link.where}: a blocking read never ended")
-            return
-        self._link.send([self._command])
-        self._sent_s = monotonic_s()
-        self.waiting = True
-
-    def take(self) -> tuple[str, bytes] | None:
-        """Return (list, element) that the wait ended with; None: it ended without any."""
-        self.waiting = False
-        reply = self._link.read()
-        if isinstance(reply, RedisError):
-            self.close()
-            raise translate(reply, self._link.where, unknown=False)
-        return None if reply is None else (reply[0].decode(), reply[1])
-
-    def fileno(self) -> int:
-        return self._link.fileno() if self.waiting else -1
-
-    def close(self) -> None:
-        self._link.close()
-        self.waiting = False
 
 
 class RedisBell:
@@ -77,19 +31,19 @@ class RedisBell:
         self._worker = worker
         self.is_closed = False
         self._queue_of = {core.at(queue).inbox(worker): queue for queue in queues}
-        self._listener = Listener(core._url, list(self._queue_of))
+        self._listeners = Listeners(core._link, list(self._queue_of))
         self._listed: dict[str, bool] = {}
         """Queues on whose idle list the worker is, unless it was rung since.  True: it was rung
         once, unread yet, and then listed again."""
 
     def fileno(self) -> int:
-        return self._listener.fileno()
+        return self._listeners.fileno()
 
     def arm(self) -> None:
         self.listen()
 
     def listen(self) -> None:
-        self._listener.listen(drop=not self._listed)
+        self._listeners.listen(drop=not self._listed)
 
     def note(self, queue: str, registered: int) -> None:
         """Take note of what a turn says of the queue's idle list (see turn.lua)."""
@@ -102,41 +56,47 @@ class RedisBell:
             del self._listed[queue]
 
     def answer(self) -> list[Lease]:
-        if not self._listener.waiting:
+        if not self._listeners.waiting:
             return []
-        ring = self._listener.take()
-        if ring is None:
-            return self.disarm()
-        queue = self._queue_of[ring[0]]
-        if not self._listed.get(queue, True):
-            del self._listed[queue]
-        return [*_leases(queue, [ring[1]]), *self.disarm()]
+        leases = []
+        for inbox, element in self._listeners.take():
+            queue = self._queue_of[inbox]
+            if not self._listed.get(queue, True):
+                del self._listed[queue]
+            leases += _leases(queue, [element])
+        return leases + self.disarm()
 
     def disarm(self) -> list[Lease]:
-        queues, unread = sorted(self._listed), any(self._listed.values())
-        self._listed = {}
-        if not queues:
+        listed, self._listed = self._listed, {}
+        if not listed:
             return []
-        waiting = ("2" if unread else "1") if self._listener.waiting else "0"
-        replies = self._core.run_each("disarm", queues, [self._worker, waiting])
-        leases = [
-            lease
-            for queue, (_, *elements) in zip(queues, replies, strict=True)
-            for lease in _leases(queue, elements)
-        ]
-        rung = [queue for queue, reply in zip(queues, replies, strict=True) if reply[0]]
+        calls = [("disarm", queue, [self._worker, how]) for queue, how in self._waits(listed)]
+        replies = self._core.run_all(calls)
+        leases, rung = [], []
+        for (_, queue, _), (is_rung, *elements) in zip(calls, replies, strict=True):
+            leases += _leases(queue, elements)
+            rung += [queue] if is_rung else []
         return leases + (self._take_rung(rung) if rung else [])
 
+    def _waits(self, listed: dict[str, bool]) -> list[tuple[str, str]]:
+        """Return, for each queue, what disarm.lua is to know of the blocking read on its inbox."""
+        found = []
+        for waiting, inboxes in self._listeners.together():
+            queues = [q for q in map(self._queue_of.__getitem__, inboxes) if q in listed]
+            how = "0" if not waiting else "2" if any(listed[q] for q in queues) else "1"
+            found += [(queue, how) for queue in queues]
+        return sorted(found)
+
     def _take_rung(self, queues: list[str]) -> list[Lease]:
-        """Collect what the blocking read got, and what was pushed only to end it."""
-        ring = self._listener.take()
+        """Collect what the blocking reads got, and what was pushed only to end them."""
         inboxes = [self._core.at(queue).inbox(self._worker) for queue in queues]
-        self._core._link.call("DEL", *inboxes)
-        return _leases(self._queue_of[ring[0]], [ring[1]]) if ring else []
+        taken = self._listeners.take_from(inboxes)
+        self._core._link.pipeline([("DEL", inbox) for inbox in inboxes])
+        return [lease for name, got in taken for lease in _leases(self._queue_of[name], [got])]
 
     def reset(self) -> None:
         """Forget what is under way; the storage's holdings tell all of it."""
-        self._listener.close()
+        self._listeners.close()
         self._listed.clear()
 
     def close(self) -> None:
@@ -145,7 +105,7 @@ class RedisBell:
         with contextlib.suppress(StorageError):
             for lease in self.disarm() if self._core._link.is_connected else ():
                 self._core.run("release", lease.queue, [self._worker, lease.id, lease.token])
-        self._listener.close()
+        self._listeners.end()
 
 
 class TimerBell:
@@ -157,18 +117,18 @@ class TimerBell:
         self._core = core
         self._queues = list(queues)
         self._timer = new_id()
-        self._listener = Listener(core._url, [core.at(q).alarm(self._timer) for q in queues])
+        self._listeners = Listeners(core._link, [core.at(q).alarm(self._timer) for q in queues])
 
     def fileno(self) -> int:
-        return self._listener.fileno()
+        return self._listeners.fileno()
 
     def arm(self) -> None:
-        self._listener.listen(drop=True)
+        self._listeners.listen(drop=True)
         self._core.run_each("set_timer", self._queues, [self._timer, TIMER_MS])
 
     def answer(self) -> list[Lease]:
-        if self._listener.waiting:
-            self._listener.take()
+        if self._listeners.waiting:
+            self._listeners.take()
         return []
 
     def disarm(self) -> list[Lease]:
@@ -176,7 +136,7 @@ class TimerBell:
         return []
 
     def close(self) -> None:
-        self._listener.close()
+        self._listeners.end()
         if self._core._link.is_connected:
             commands: list[Any] = [
                 ("ZREM", self._core.at(queue)["timers"], self._timer) for queue in self._queues

@@ -19,12 +19,14 @@ from redis.connection import SSLConnection
 from redis.exceptions import NoScriptError, RedisError
 
 from taskqd.clock import monotonic_s
-from taskqd.errors import ConfigError, StorageUnavailable
+from taskqd.errors import ConfigError, StorageError, StorageUnavailable
 from taskqd.storage.redis.address import address
 from taskqd.storage.redis.faults import code_of, is_reply, translate
 from taskqd.storage.redis.scripts import Script
 
 CALL_S = 5.0
+BLOCK_S = 5
+"""One blocking read; its connection allows it CALL_S more."""
 PIECE_BYTES = 65_536
 """Commands are sent together up to this size."""
 STALE_S = 0.05
@@ -46,10 +48,21 @@ def fast_pack() -> Callable[[tuple[Any, ...]], bytes] | None:
 
 
 class Link:
-    """A connection to the server of `url`, opened at first use, by one thread of one process."""
+    """A connection to the server of `url`, opened at first use, by one thread of one process.
 
-    def __init__(self, url: str, *, timeout_s: float = CALL_S) -> None:
-        self.where, kind, options, self._sentinels = address(url, timeout_s)
+    `seek` tells its host and port each time that it is opened; of a cluster's server.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_s: float = CALL_S,
+        seek: Callable[[], tuple[str, int]] | None = None,
+    ) -> None:
+        self.where, kind, options, self._sentinels, _ = address(url, timeout_s)
+        self._url = url
+        self._seek = seek
         try:
             self._connection: Any = kind(**options)
         except (TypeError, ValueError) as error:
@@ -63,6 +76,17 @@ class Link:
         self.connects = 0
         """How often it was opened: who keeps something for a connection compares this."""
 
+    def servers(self) -> list[Link]:
+        """Return the one that there is; see `Cluster.servers`."""
+        return [self]
+
+    def lanes(self, keys: Sequence[str]) -> list[tuple[Link, list[str]]]:
+        """Return new connections for blocking reads of these keys; see `Cluster.lanes`."""
+        return [(Link(self._url, timeout_s=BLOCK_S + CALL_S), list(keys))]
+
+    def server_of(self, key: str) -> Link:
+        return self
+
     # -- commands --------------------------------------------------------------------------
 
     def call(self, *args: Any, write: bool = True) -> Any:
@@ -71,20 +95,23 @@ class Link:
 
     def pipeline(self, commands: Sequence[Args], *, write: bool = True) -> list[Any]:
         """Send commands in one go and return their replies; raises the first error among them."""
-        replies = self._exchange(commands, write)
+        replies = self.exchange(commands, write)
         for reply in replies:
             if isinstance(reply, RedisError):
-                raise self._failed(reply)
+                raise self.failure(reply)
         return replies
 
     def run(self, script: Script, key: str, args: Args, *, write: bool = True) -> Any:
         """Run one script.  The hot path of everything."""
         if script.sha not in self._loaded or self._stale():
             return self.run_all([(script, key, args)], write=write)[0]
-        [reply] = replies = self._exchange([("EVALSHA", script.sha, 1, key, *args)], write)
+        [reply] = replies = self.exchange([("EVALSHA", script.sha, 1, key, *args)], write)
         if isinstance(reply, RedisError):
             return self._again([(script, key, args)], (), replies, write)[0]
         return reply
+
+    def is_ready_for(self, script: Script) -> bool:
+        return script.sha in self._loaded and not self._stale()
 
     def run_all(
         self,
@@ -97,7 +124,7 @@ class Link:
         self.load(*(call[0] for call in calls))
         commands: list[Args] = [("EVALSHA", call[0].sha, 1, call[1], *call[2]) for call in calls]
         commands += then
-        replies = self._exchange(commands, write)
+        replies = self.exchange(commands, write)
         for reply in replies:
             if isinstance(reply, RedisError):
                 return self._again(calls, then, replies, write)
@@ -113,8 +140,8 @@ class Link:
         """Repeat what failed because the server forgot the scripts; it had no effect."""
         for reply in replies:
             if isinstance(reply, RedisError) and not isinstance(reply, NoScriptError):
-                raise self._failed(reply)
-        self._loaded.clear()
+                raise self.failure(reply)
+        self.forget_scripts()
         forgotten = [i for i in range(len(calls)) if isinstance(replies[i], NoScriptError)]
         again = self.run_all([calls[i] for i in forgotten], write=write, then=then)
         for i, reply in zip(forgotten, again, strict=False):
@@ -131,7 +158,12 @@ class Link:
             self.pipeline([("SCRIPT", "LOAD", item.text) for item in missing.values()], write=False)
             self._loaded |= missing.keys()
 
-    def _exchange(self, commands: Sequence[Args], write: bool) -> list[Any]:
+    def forget_scripts(self) -> None:
+        """The server said that it does not know them (any more)."""
+        self._loaded.clear()
+
+    def exchange(self, commands: Sequence[Args], write: bool) -> list[Any]:
+        """Send commands in one go and return their replies, errors among them."""
         if self._pid != os.getpid():
             self._lock = threading.Lock()  # its holder stayed in the parent
         with self._lock:
@@ -196,6 +228,8 @@ class Link:
         self.connects += 1
         if self._sentinels is not None:
             self._connection.host, self._connection.port = self._sentinels.master(self.where)
+        elif self._seek is not None:
+            self._connection.host, self._connection.port = self._seek()
         try:
             self._connection.connect()
             self._check_fresh()
@@ -215,6 +249,10 @@ class Link:
             # Behind the handshake come session tickets; unread, they would look like a reply.
             self._connection.send_command("PING")
             self._connection.read_response()
+
+    @property
+    def host(self) -> str:
+        return str(self._connection.host)
 
     @property
     def is_connected(self) -> bool:
@@ -241,7 +279,8 @@ class Link:
         """Whether the peer has closed a connection that was idle for a while."""
         return monotonic_s() - self._used_s >= STALE_S and self.is_readable()
 
-    def _failed(self, error: RedisError) -> Exception:
+    def failure(self, error: RedisError) -> StorageError:
+        """Return what to raise for an error that the server answered."""
         if code_of(error) in _RECONNECT:
             self.close()
         return translate(error, self.where, unknown=False)

@@ -9,6 +9,7 @@ from typing import Any
 from taskqd.errors import ConfigError
 from taskqd.settings import Durability
 from taskqd.storage.redis import keys
+from taskqd.storage.redis.cluster import Cluster, open_link
 from taskqd.storage.redis.connection import Args, Link
 from taskqd.storage.redis.keys import Keys
 from taskqd.storage.redis.scripts import script
@@ -18,7 +19,7 @@ Call = tuple[str, str, Args]
 
 
 class Core:
-    """One command connection to one namespace."""
+    """The command connections to one namespace."""
 
     def __init__(
         self,
@@ -34,7 +35,7 @@ class Core:
         self._url = url
         self._durability = durability
         self._allow_eviction = allow_eviction
-        self._link = Link(url)
+        self._link = open_link(url)
         self._own = Keys(namespace, "")
         self._keys: dict[str, Keys] = {}
         self._announced: set[str] = set()
@@ -98,6 +99,18 @@ class Core:
         """Return the storage's random id, made at first use: another one means another storage."""
         return str(self._link.run(script("epoch"), self._own.jobs, [uuid.uuid4().hex]).decode())
 
+    def by_server(self, queues: Iterable[str]) -> dict[Link, list[str]]:
+        """Return the queues by the server that they are on."""
+        found: dict[Link, list[str]] = {}
+        for queue in queues:
+            found.setdefault(self._link.server_of(self.at(queue).jobs), []).append(queue)
+        return found
+
     def server_ms(self) -> int:
-        seconds, micros = self._link.call("TIME", write=False)
-        return int(seconds) * 1000 + int(micros) // 1000
+        """Return the server's time; of a cluster, one server's."""
+        return server_ms(self._link)
+
+
+def server_ms(link: Link | Cluster) -> int:
+    seconds, micros = link.call("TIME", write=False)
+    return int(seconds) * 1000 + int(micros) // 1000

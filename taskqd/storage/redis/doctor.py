@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from taskqd.errors import StorageRefused, StorageUnavailable
+from taskqd.storage.redis.cluster import Cluster
 from taskqd.storage.redis.connection import Link
 
 OLDEST = (6, 2)
@@ -10,70 +11,80 @@ _ALWAYS = "set appendonly yes and appendfsync always on the server, or use durab
 
 
 class Doctor:
-    """Questions to one server."""
+    """Questions to one server, or to each of a cluster."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link | Cluster) -> None:
         self._link = link
         self._local: tuple[int, str] = (0, "")
 
-    def info(self) -> dict[str, str]:
-        text: bytes = self._link.call("INFO", write=False)
-        lines = (line.partition(":") for line in text.decode("utf-8", "replace").splitlines())
-        return {name: value for name, colon, value in lines if colon}
+    def infos(self) -> list[tuple[Link, dict[str, str]]]:
+        return [(server, _info(server)) for server in self._link.servers()]
 
     def check_serving(self, probe: str, *, allow_eviction: bool) -> None:
         """Raise where jobs could not be worked on; `probe` is a key that never exists."""
         # A write that needs no memory: refused by a replica, a full disk, lacking replicas.
         self._link.call("DEL", probe)
-        info = self.info()
-        if info.get("loading", "0") != "0":
-            raise StorageUnavailable(f"{self._link.where}: LOADING: it is loading its data")
-        policy = info.get("maxmemory_policy", "noeviction")
-        if policy != "noeviction" and not allow_eviction:
-            raise StorageRefused(
-                f"{self._link.where}: maxmemory-policy is {policy}: the server would drop jobs "
-                "when its memory is full; set maxmemory-policy noeviction (CONFIG SET and its "
-                "configuration file), or allow it with storage.allow_eviction"
-            )
+        for server, info in self.infos():
+            _check_server(server, info, allow_eviction=allow_eviction)
 
     def warnings(self) -> list[str]:
-        info = self.info()
-        found = [
-            _old_version(info),
-            _not_persistent(info),
-            _evicting(info),
-            _unguarded_replicas(info),
+        return [
+            f"{server.where}: {text}"
+            for server, info in self.infos()
+            for text in (
+                _old_version(info),
+                _not_persistent(info),
+                _evicting(info),
+                _unguarded_replicas(info),
+            )
+            if text
         ]
-        return [f"{self._link.where}: {text}" for text in found if text]
 
     def local_durability(self) -> str:
         """Return how a write is proven to be on disk: "WAITAOF", or "always" (nothing to do).
 
-        Raises StorageRefused where the server cannot.  Asked once for each connection.
+        Raises StorageRefused where a server cannot.  Asked once for each connection.
         """
         connects, how = self._local
         if not how or connects != self._link.connects:
-            how = self._ask_local()
+            # Of a cluster the stricter answer: a server too old for WAITAOF refuses it then.
+            how = min(_local(server, info) for server, info in self.infos())
             self._local = (self._link.connects, how)
         return how
 
-    def _ask_local(self) -> str:
-        info = self.info()
-        if info.get("aof_enabled") != "1":
-            raise StorageRefused(
-                f"{self._link.where}: durability=local: the server keeps no append-only file; "
-                + _ALWAYS
-            )
-        if version_of(info) >= (7, 2):
-            return "WAITAOF"
-        reply = self._link.call("CONFIG", "GET", "appendfsync", write=False)
-        if [bytes(item) for item in reply[1:2]] == [b"always"]:
-            return "always"
+
+def _info(server: Link) -> dict[str, str]:
+    text: bytes = server.call("INFO", write=False)
+    lines = (line.partition(":") for line in text.decode("utf-8", "replace").splitlines())
+    return {name: value for name, colon, value in lines if colon}
+
+
+def _check_server(server: Link, info: dict[str, str], *, allow_eviction: bool) -> None:
+    if info.get("loading", "0") != "0":
+        raise StorageUnavailable(f"{server.where}: LOADING: it is loading its data")
+    policy = info.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction" and not allow_eviction:
         raise StorageRefused(
-            f"{self._link.where}: durability=local: version "
-            f"{'.'.join(map(str, version_of(info)))} has no WAITAOF, and appendfsync is not "
-            f"always; {_ALWAYS}"
+            f"{server.where}: maxmemory-policy is {policy}: the server would drop jobs "
+            "when its memory is full; set maxmemory-policy noeviction (CONFIG SET and its "
+            "configuration file), or allow it with storage.allow_eviction"
         )
+
+
+def _local(server: Link, info: dict[str, str]) -> str:
+    if info.get("aof_enabled") != "1":
+        raise StorageRefused(
+            f"{server.where}: durability=local: the server keeps no append-only file; {_ALWAYS}"
+        )
+    if version_of(info) >= (7, 2):
+        return "WAITAOF"
+    reply = server.call("CONFIG", "GET", "appendfsync", write=False)
+    if [bytes(item) for item in reply[1:2]] == [b"always"]:
+        return "always"
+    raise StorageRefused(
+        f"{server.where}: durability=local: version {'.'.join(map(str, version_of(info)))} has no "
+        f"WAITAOF, and appendfsync is not always; {_ALWAYS}"
+    )
 
 
 def version_of(info: dict[str, str]) -> tuple[int, ...]:

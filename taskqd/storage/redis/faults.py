@@ -23,6 +23,8 @@ _CODES: tuple[tuple[type[driver.RedisError], str], ...] = (
     (driver.MasterDownError, "MASTERDOWN"),
     (driver.ClusterDownError, "CLUSTERDOWN"),
     (driver.TryAgainError, "TRYAGAIN"),
+    (driver.MovedError, "MOVED"),  # before its base
+    (driver.AskError, "ASK"),
     (driver.NoPermissionError, "NOPERM"),
     (driver.AuthorizationError, "NOPERM"),
     (driver.AuthenticationError, "NOAUTH"),
@@ -34,6 +36,8 @@ WAIT = {
     "MASTERDOWN": "it is a replica without its master",
     "CLUSTERDOWN": "the cluster does not serve this slot",
     "TRYAGAIN": "the cluster is moving this slot",
+    "ASK": "the cluster is moving this slot",
+    "MOVED": "another server of the cluster has this slot now",
     "MISCONF": "it cannot write its snapshots: look at its disk and its log",
     "NOREPLICAS": "it lacks the replicas that min-replicas-to-write asks for",
     "BUSY": "it is busy with a script",

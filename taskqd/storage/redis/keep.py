@@ -10,6 +10,7 @@ import msgspec
 from taskqd.clock import monotonic_s
 from taskqd.job import NO_MARKS, Marks
 from taskqd.storage.base import Due, Node, NodeRow, Recovered
+from taskqd.storage.redis.core import server_ms
 from taskqd.storage.redis.locks import Locks
 
 JUMP_MS = 1000
@@ -57,7 +58,8 @@ class _Subject(NamedTuple):
 class Keep(Locks):
     """What a scheduler does."""
 
-    _guard: ClockGuard
+    _guards: dict[str, ClockGuard]
+    """By queue, for the servers of a cluster have clocks of their own."""
     _lease_s: float = 10.0
 
     # -- nodes -----------------------------------------------------------------------------
@@ -70,11 +72,13 @@ class Keep(Locks):
 
     def heartbeat(self, node: str, queues: Sequence[str], lease_s: float) -> bool:
         self._lease_s = lease_s
-        self.announce_again(queues)
         before_s = monotonic_s()
         replies = self.run_each("heartbeat", queues, [node, int(lease_s * 1000)])
-        if replies:
-            self._guard.note(replies[0][1], before_s, monotonic_s(), lease_s)
+        after_s = monotonic_s()
+        for queue, (_, told_ms) in zip(queues, replies, strict=True):
+            self._guard(queue).note(told_ms, before_s, after_s, lease_s)
+        # Last: of a cluster, another server may have the list, and be dead.
+        self.announce_again(queues)
         return all(known for known, _ in replies)
 
     def retire(self, node: str, queues: Sequence[str]) -> None:
@@ -91,10 +95,19 @@ class Keep(Locks):
     # -- recovery --------------------------------------------------------------------------
 
     def recover(self, queues: Sequence[str]) -> list[Recovered]:
-        before_s = monotonic_s()
-        if not self._guard.note(self.server_ms(), before_s, monotonic_s(), self._lease_s):
-            return []
-        return self._take_back(queues, _Subject("expired", "", "orphaned"))
+        return self._take_back(self._steady(queues), _Subject("expired", "", "orphaned"))
+
+    def _steady(self, queues: Sequence[str]) -> list[str]:
+        """Return the queues whose server's clock has not jumped lately."""
+        steady: list[str] = []
+        for server, some in self.by_server(queues).items():
+            before_s = monotonic_s()
+            reading = server_ms(server), before_s, monotonic_s(), self._lease_s
+            steady += [queue for queue in some if self._guard(queue).note(*reading)]
+        return steady
+
+    def _guard(self, queue: str) -> ClockGuard:
+        return self._guards.setdefault(queue, ClockGuard())
 
     def recover_node(self, node: str, queues: Sequence[str]) -> list[Recovered]:
         return self._take_back(queues, _Subject("node", node, "orphaned"))

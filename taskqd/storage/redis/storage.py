@@ -12,7 +12,7 @@ from taskqd.storage.redis.answers import Answers
 from taskqd.storage.redis.control import Control
 from taskqd.storage.redis.doctor import Doctor
 from taskqd.storage.redis.features import Kept
-from taskqd.storage.redis.keep import ClockGuard, Keep
+from taskqd.storage.redis.keep import Keep
 from taskqd.storage.redis.leftovers import leftovers
 from taskqd.storage.redis.parking import Parking
 from taskqd.storage.redis.produce import Produce
@@ -22,7 +22,8 @@ from taskqd.storage.rules import node_of
 
 
 class RedisStorage(Produce, Work, Keep, Answers, Control, View, Kept, Parking):
-    """`Storage` and `Features` on one server: ``redis://``, ``rediss://`` or ``unix://``.
+    """`Storage` and `Features` on one server (``redis://``, ``rediss://``, ``unix://``,
+    ``redis+sentinel://``) or on a cluster of them (``redis+cluster://``, ``rediss+cluster://``).
 
     `durability`: "memory" (None: the same), "local" (on the server's disk) or "replica", for
     enqueue and ticks.  `allow_eviction`: serve though the server may drop keys.  Connects at
@@ -39,7 +40,7 @@ class RedisStorage(Produce, Work, Keep, Answers, Control, View, Kept, Parking):
     ) -> None:
         super().__init__(url, namespace, durability=durability, allow_eviction=allow_eviction)
         self._doctor = Doctor(self._link)
-        self._guard = ClockGuard()
+        self._guards = {}
         self._bells = {}
         self._joined = set()
 

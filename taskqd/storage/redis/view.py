@@ -7,6 +7,7 @@ from typing import Any
 
 from taskqd.job import State
 from taskqd.storage.base import JobRow, QueueRow
+from taskqd.storage.redis.connection import Link
 from taskqd.storage.redis.core import Core
 from taskqd.storage.redis.keys import Keys
 from taskqd.storage.rules import answer_state
@@ -128,13 +129,21 @@ class View(Core):
 
     def scan(self, pattern: str) -> Iterator[str]:
         """Iterate over the names of keys; each once."""
-        cursor, seen = b"0", set[bytes]()
-        while True:
-            cursor, page = self._read("SCAN", cursor, "MATCH", pattern, "COUNT", 1000)
-            yield from (key.decode() for key in page if key not in seen)
-            seen.update(page)
-            if cursor == b"0":
-                return
+        seen = set[bytes]()
+        for server in self._link.servers():
+            for page in scan_pages(server, pattern):
+                yield from (key.decode() for key in page if key not in seen)
+                seen.update(page)
+
+
+def scan_pages(server: Link, pattern: str) -> Iterator[list[bytes]]:
+    """Iterate over the names of one server's keys; some may come twice."""
+    cursor = b"0"
+    while True:
+        cursor, page = server.call("SCAN", cursor, "MATCH", pattern, "COUNT", 1000, write=False)
+        yield page
+        if cursor == b"0":
+            return
 
 
 def _found(

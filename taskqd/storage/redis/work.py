@@ -86,7 +86,8 @@ class Work(Core):
             bell.reset()
         # law: an answer first.  A server that was silent still has what was sent over connections
         # that were given up; once it has answered here, it has done all of that.
-        self._link.call("PING")
+        for server in self.by_server(queues):
+            server.call("PING")
         replies = self.run_each("holdings", queues, [worker])
         leases = [
             Lease(job_id.decode(), queue, int(held.rstrip(b"s")), record, held.endswith(b"s"))

@@ -1,0 +1,295 @@
+"""A cluster: slots that move under load, a server that dies, queues on several servers."""
+
+from __future__ import annotations
+
+import itertools
+import select
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from taskqd.errors import StorageError, StorageRefused, StorageUnavailable
+from taskqd.job import State
+from taskqd.storage import namespaces
+from taskqd.storage.redis import RedisStorage, cluster
+from tests.support.redis_cluster import RedisCluster
+from tests.support.redis_server import RedisServer, available_servers
+from tests.support.rig import DEADLINE_S, Rig, ack, entry, ids, until
+
+_numbers = itertools.count()
+KINDS = sorted(available_servers())
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def three(request: pytest.FixtureRequest) -> Iterator[RedisCluster]:
+    with RedisCluster(available_servers()[request.param], appendfsync="everysec") as running:
+        yield running
+
+
+@pytest.fixture
+def storage(three: RedisCluster) -> Iterator[RedisStorage]:
+    opened = RedisStorage(three.url, f"c{next(_numbers)}", durability="memory")
+    yield opened
+    opened.close()
+
+
+def _spread(three: RedisCluster, storage: RedisStorage) -> list[str]:
+    """Return one queue on each server."""
+    return [three.queue_at(server, storage.namespace) for server in three.servers]
+
+
+def _elsewhere(three: RedisCluster, storage: RedisStorage, queue: str) -> RedisServer:
+    here = three.owner(storage.at(queue).jobs)
+    return next(server for server in three.servers if server is not here)
+
+
+def test_a_script_in_a_slot_that_moves_does_all_or_nothing(
+    three: RedisCluster, storage: RedisStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of the queue's keys are on another server: it would pop a job and fail to hold it."""
+    rig = Rig(storage)
+    names = [f"j{number}" for number in range(9)]
+    rig.put(*names)
+    [held] = rig.lease()
+    move = three.move(storage.at("q").jobs, _elsewhere(three, storage, "q"))
+    monkeypatch.setattr(cluster, "CALL_S", 0.02)
+    while True:
+        for call in (
+            lambda: rig.lease(worker="n.2"),
+            lambda: rig.settle(ack(held)),
+            lambda: rig.put("new", fresh=False),
+            lambda: storage.recover_worker("n.1", ["q"], running=[], how="released"),
+        ):
+            with pytest.raises(StorageUnavailable, match="TRYAGAIN"):
+                call()
+        if not move.carry(1):
+            break
+    move.finish()
+    assert rig.states() == {name: "running" if name == "j0" else "queued" for name in names}
+    assert rig.settle(ack(held)) == [True]
+    assert ids(rig.lease(9)) == names[1:]
+    assert list(storage.leftovers()) == []
+
+
+class Load:
+    """Producers and workers that go on whatever the storage says."""
+
+    def __init__(self, storage: RedisStorage, url: str, queue: str) -> None:
+        self.put: list[str] = []
+        self.done: list[str] = []
+        self.failures: list[StorageError] = []
+        self._url, self._namespace, self._queue = url, storage.namespace, queue
+        self._over = threading.Event()
+        Rig(storage, [queue])
+        self._threads = [threading.Thread(target=body) for body in (self._produce, self._work)]
+        for thread in self._threads:
+            thread.start()
+
+    def _produce(self) -> None:
+        storage = RedisStorage(self._url, self._namespace, durability="memory")
+        for number in itertools.count():
+            if self._over.is_set():
+                break
+            job = entry(f"j{number}", self._queue, fresh=False)
+            while not self._tried(lambda job=job: storage.enqueue([job])):
+                pass
+            self.put.append(job.id)
+        storage.close()
+
+    def _work(self) -> None:
+        storage = RedisStorage(self._url, self._namespace, durability="memory")
+        while not (self._over.is_set() and len(self.done) >= len(self.put)):
+            leases = self._tried(lambda: storage.lease("n.1", [self._queue], 5).leases) or []
+            ends = [ack(lease) for lease in leases]
+            while ends and not (told := self._tried(lambda ends=ends: storage.settle("n.1", ends))):
+                pass
+            self.done += [
+                end.id for end, took in zip(ends, told if ends else [], strict=True) if took
+            ]
+        storage.close()
+
+    def _tried(self, call):  # type: ignore[no-untyped-def]
+        try:
+            return call()
+        except StorageError as error:
+            self.failures.append(error)
+            time.sleep(0.01)
+            return None
+
+    def end(self) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join(DEADLINE_S)
+            assert not thread.is_alive()
+
+
+def test_slots_that_move_under_load_lose_nothing_and_nobody_notices(
+    three: RedisCluster, storage: RedisStorage
+) -> None:
+    load = Load(storage, three.url, "q")
+    for _ in range(3):
+        count = len(load.done)
+        until(lambda count=count: len(load.done) > count + 20)
+        three.move(storage.at("q").jobs, _elsewhere(three, storage, "q")).finish()
+    count = len(load.done)
+    until(lambda: len(load.done) > count + 20)
+    load.end()
+    assert load.failures == []
+    assert load.done == load.put
+    assert list(storage.leftovers()) == []
+
+
+def test_an_idle_worker_hears_of_every_queue_on_whichever_server(
+    three: RedisCluster, storage: RedisStorage
+) -> None:
+    rig = Rig(storage, _spread(three, storage))
+    other = RedisStorage(three.url, storage.namespace)
+    bell = storage.bell("n.1", rig.queues)
+    for number, queue in enumerate([*rig.queues, *rig.queues]):
+        bell.arm()
+        assert rig.lease(idle=True) == []
+        other.enqueue([entry(f"j{number}", queue)])
+        assert select.select([bell.fileno()], [], [], DEADLINE_S)[0]
+        [lease] = bell.answer()
+        assert rig.settle(ack(lease)) == [True]
+    bell.close()
+    other.close()
+    assert list(storage.leftovers()) == []
+
+
+def test_jobs_of_several_queues_at_once_reach_an_idle_worker(
+    three: RedisCluster, storage: RedisStorage
+) -> None:
+    rig = Rig(storage, _spread(three, storage))
+    bell = storage.bell("n.1", rig.queues)
+    bell.arm()
+    assert rig.lease(idle=True) == []
+    storage.enqueue([entry(f"j{number}", queue) for number, queue in enumerate(rig.queues)])
+    got = []
+    while len(got) < 3:
+        assert select.select([bell.fileno()], [], [], DEADLINE_S)[0]
+        got += bell.answer()
+    assert sorted(ids(got)) == ["j0", "j1", "j2"]
+    assert rig.settle(*map(ack, got)) == [True] * 3
+    bell.close()
+
+
+def test_an_idle_worker_whose_slot_moved_is_told_and_wakes_again(
+    three: RedisCluster, storage: RedisStorage
+) -> None:
+    rig = Rig(storage)
+    bell = storage.bell("n.1", ["q"])
+    bell.arm()
+    assert rig.lease(idle=True) == []
+    three.move(storage.at("q").jobs, _elsewhere(three, storage, "q")).finish()
+    assert select.select([bell.fileno()], [], [], DEADLINE_S)[0]
+    with pytest.raises(StorageUnavailable, match="MOVED"):
+        bell.answer()
+    assert storage.holdings("n.1", ["q"]) == []
+    bell.arm()
+    assert rig.lease(idle=True) == []
+    rig.put("a")
+    assert select.select([bell.fileno()], [], [], DEADLINE_S)[0]
+    assert ids(bell.answer()) == ["a"]
+    bell.close()
+
+
+def test_a_caller_waits_for_answers_on_several_servers(
+    three: RedisCluster, storage: RedisStorage
+) -> None:
+    rig = Rig(storage, _spread(three, storage))
+    caller = RedisStorage(three.url, storage.namespace)
+    jobs = [(f"j{number}", queue) for number, queue in enumerate(rig.queues)]
+    storage.enqueue([entry(*job) for job in jobs])
+    left = dict(jobs)
+    for lease in rig.lease(3):
+        settling = threading.Timer(0.05, rig.settle, [ack(lease)])
+        settling.start()
+        began_s = time.monotonic()
+        while caller.answer(lease.id, lease.queue) is None:
+            caller.wait(list(left.items()), 10)
+        assert time.monotonic() - began_s < 4, "it slept through the end of the job"
+        settling.join()
+        del left[lease.id]
+    assert caller.answers([(job_id, None) for job_id, _ in jobs]).count(None) == 0
+    caller.close()
+    storage.purge(rig.queues, dead_ttl_s=60, dead_max=9)
+    assert list(storage.leftovers()) == []
+
+
+def test_a_job_is_found_on_whichever_server_it_is(
+    three: RedisCluster, storage: RedisStorage
+) -> None:
+    queues = _spread(three, storage)
+    for number, queue in enumerate(queues):
+        storage.enqueue([entry(f"j{number}", queue)])
+    assert [storage.job(f"j{n}").queue for n in range(3)] == queues  # type: ignore[union-attr]
+    assert sorted(row.id for row in storage.jobs(State.QUEUED)) == ["j0", "j1", "j2"]
+    assert storage.namespace in namespaces(three.url)
+    assert storage.cancel("j1", None, b"", 0)
+    assert {row.name for row in storage.queues()} == {queues[0], queues[2]}
+
+
+def test_the_death_of_a_server_is_waited_out_and_the_others_hear_heartbeats(
+    three: RedisCluster, storage: RedisStorage
+) -> None:
+    queue = three.queue_at(three.servers[2], storage.namespace)
+    other = three.queue_at(three.servers[0], storage.namespace)
+    rig = Rig(storage, [queue, other])
+    rig.register("n", lease_s=30)
+    rig.put("a", queue=queue)
+    rig.put("b", queue=other)
+    three.servers[2].kill()
+    with pytest.raises(StorageUnavailable):
+        storage.heartbeat("n", [queue, other], 600)
+    with three.servers[0].client() as client:
+        [(_, ends_ms)] = client.zrange(storage.at(other).nodes, 0, -1, withscores=True)
+    assert ends_ms / 1000 > time.time() + 300
+    with pytest.raises(StorageUnavailable):
+        rig.put("c", queue=queue, fresh=False)
+    with pytest.raises(StorageUnavailable, match="refused"):
+        rig.put("c", queue=queue, fresh=False)
+
+    def told() -> bool:
+        """The others notice too, and stop serving."""
+        try:
+            rig.put("d", queue=other, fresh=False)
+        except StorageUnavailable as error:
+            return "CLUSTERDOWN" in str(error)
+        return False
+
+    until(told)
+    three.servers[2].start()
+    three.wait_ok()
+    until(lambda: _serves(storage))
+    assert rig.put("c", queue=queue, fresh=False) == [True]
+    assert {"a", "b", "c"} <= set(ids(rig.lease(9)))
+
+
+def test_the_permissions_of_the_documentation_suffice_for_a_cluster(three: RedisCluster) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "redis.md").read_text()
+    [line] = [line for line in text.splitlines() if line.startswith("ACL SETUSER shop")]
+    for server in three.servers:
+        with server.client() as client:
+            client.execute_command(*line.split(" "), "+cluster|slots", "+asking")
+    storage = RedisStorage(three.url.replace("//", "//shop:SECRET@", 1), "shop")
+    rig = Rig(storage, _spread(three, storage))
+    for queue in rig.queues:
+        rig.put(f"j-{queue}", queue=queue)
+    assert rig.settle(*map(ack, rig.lease(9))) == [True] * 3
+    storage.ping()
+    assert list(storage.leftovers()) == []
+    storage.close()
+    with pytest.raises(StorageRefused, match="NOPERM"):
+        RedisStorage(three.url.replace("//", "//shop:SECRET@", 1), "other").enqueue([entry("a")])
+
+
+def _serves(storage: RedisStorage) -> bool:
+    try:
+        storage.ping()
+    except StorageUnavailable:
+        return False
+    return True
