@@ -94,6 +94,14 @@ def test_titles_tell_who_each_process_is_and_what_it_does(shop: Shop) -> None:
         assert daemon.exit_code() == 0
 
 
+def test_the_master_has_one_thread(shop: Shop) -> None:
+    with shop.open(health={"bind": "127.0.0.1:0"}) as daemon:
+        assert tasks.quick(1).get(timeout=20) == 1
+        assert daemon.ask("top")["ready"] == 2
+        assert os.listdir(f"/proc/{daemon.pid}/task") == [str(daemon.pid)]
+        assert daemon.stop() == 0
+
+
 def test_the_master_holds_a_pidfd_of_each_child(shop: Shop) -> None:
     with shop.open() as daemon:
         held = set()

@@ -36,3 +36,15 @@ def test_every_promise_but_those_not_built_names_its_tests() -> None:
     assert [name for name, _ in rows] == [f"P{number}" for number in range(1, 11)]
     for name, where in rows:
         assert "tests/" in where or "benchmarks" in where or where == "not built yet", name
+
+
+def test_each_of_the_28_features_of_the_supervisor_names_a_test_of_its_own_processes() -> None:
+    page = (ROOT / "docs/features.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| (.+) \| (.*) \| (.*) \|$", page, re.MULTILINE)
+    assert [int(number) for number, *_ in rows] == list(range(1, 29))
+    for number, feature, ours, proof in rows:
+        assert feature, number
+        assert ours, number
+        named = TEST.findall(proof)
+        assert all(name for _, name in named), number
+        assert any(not path.startswith("tests/unit/") for path, _ in named), number
