@@ -39,7 +39,7 @@ def flags(
 
 
 def test_every_flag_of_taskqd_sets_the_key_that_names_it() -> None:
-    found = options(cli._flags)
+    found = options(cli.taskqd)
     for name, path in cli.KEY_OF_FLAG.items():
         if name != "app":
             assert KEYS[path].flag in found[name] or KEYS[path].flag == f"--no-{name}"
@@ -48,7 +48,7 @@ def test_every_flag_of_taskqd_sets_the_key_that_names_it() -> None:
 
 
 def test_every_flag_of_taskqd_is_documented() -> None:
-    for names in options(cli._flags).values():
+    for names in options(cli.taskqd).values():
         for name in names:
             assert f"`{name}" in DOCS
 
