@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping, Sequence
 from datetime import tzinfo
 from typing import Any, Literal, Protocol, Self
 
 from taskqd.cron import Rule
 from taskqd.errors import ConfigError
-from taskqd.job import Entry
+from taskqd.job import ID_PATTERN, Entry
 from taskqd.settings import Missed
 from taskqd.task import Signature, Task
 
@@ -18,6 +19,9 @@ __all__ = ["MISSED", "Missed", "Overlap", "PeriodicTask"]
 Overlap = Literal["allow", "skip"]
 MISSED = ("skip", "once", "all")
 OVERLAP = ("allow", "skip")
+
+
+_FOREIGN = re.compile(r"[^A-Za-z0-9_.:@/+-]")
 
 
 class Home(Protocol):
@@ -123,9 +127,9 @@ def check_policies(
 def tick_id(name: str, tick_ms: int) -> str:
     """Return a job id for a tick: readable where the name is short, else hashed."""
     text = f"{name}@{tick_ms}"
-    if len(text) <= 64:
-        return text.replace("<", "_").replace(">", "_")
+    if ID_PATTERN.fullmatch(text):
+        return text
     import hashlib
 
     digest = hashlib.sha256(name.encode()).hexdigest()[:16]
-    return f"{name[-20:]}:{digest}@{tick_ms}".replace("<", "_").replace(">", "_")
+    return f"{_FOREIGN.sub('_', name[-20:])}:{digest}@{tick_ms}"

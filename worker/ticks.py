@@ -37,6 +37,14 @@ class Firing(NamedTuple):
     """There are missed ticks to fire at once after these."""
 
 
+def is_late(next_after: NextAfter, cursor_ms: int, now_ms: int) -> bool:
+    """Return whether a tick is missed."""
+    if cursor_ms >= now_ms - LATE_MS:
+        return False
+    tick_ms = next_after(cursor_ms)
+    return tick_ms is not None and tick_ms <= now_ms - LATE_MS
+
+
 def firing(next_after: NextAfter, cursor_ms: int, now_ms: int, policy: str) -> Firing:
     """Return what to fire of the ticks in (cursor_ms, now_ms].
 

@@ -14,7 +14,7 @@ from taskqd.log import Log
 from taskqd.periodic import PeriodicTask
 from taskqd.storage.base import Fired, Storage
 
-from .ticks import firing, floor
+from .ticks import firing, floor, is_late
 
 FULL_MS = 5_000
 """Between two tries to find room for a tick."""
@@ -22,8 +22,10 @@ BROKEN_MS = 60_000
 """Between two tries of a task whose rule or payload raises."""
 LOOK_MAX_S = 5.0
 """The wall clock may jump: look at it at least so often."""
-KNOWN_S = 7 * 86400
-"""How much longer than until the next tick a tick is known."""
+KNOWN_MS = 7 * 86_400_000
+"""How much longer than until the next tick a tick is known, at most ..."""
+KNOWN_TICKS = 100_000
+"""... because no more ticks of one task than these, or those of an hour, shall fill the storage."""
 
 
 Read = Callable[[Mapping[str, bytes]], Reading]
@@ -125,6 +127,9 @@ class Timetable:
 
     def _catch_up(self, task: PeriodicTask, now: int, storage: Storage, log: Log) -> None:
         name, policy, cursor = task.name, task.missed or self._missed, self._cursors[task.name]
+        if is_late(task.next_after, cursor, now):
+            # We may have been away alone: what others have dealt with is not ours any more.
+            cursor = max(cursor, storage.last_tick(name) or 0)
         if policy == "all" and name not in self._behind:
             start, dropped = floor(task.next_after, cursor, now)
             self._tell_missed(task, cursor, dropped, log)
@@ -154,5 +159,5 @@ class Timetable:
     @staticmethod
     def _known_s(task: PeriodicTask, tick_ms: int) -> int:
         """Return how long a tick must be known, so that the next one's policy can be told."""
-        next_ms = task.next_after(tick_ms) or tick_ms
-        return KNOWN_S + (next_ms - tick_ms) // 1000
+        gap_ms = (task.next_after(tick_ms) or tick_ms + KNOWN_MS) - tick_ms
+        return (gap_ms + max(3_600_000, min(KNOWN_MS, KNOWN_TICKS * gap_ms))) // 1000

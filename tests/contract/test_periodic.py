@@ -68,16 +68,51 @@ def test_a_tick_that_nobody_fired_since_the_task_was_first_known_is_missed(
     assert fired(storage) == [(newest - NOON) // MINUTE]
 
 
-def test_a_monthly_tick_is_known_until_the_next_one(rig: Rig) -> None:
-    app = app_of(rig.storage, crontab("@monthly"))
+def spied(storage: Storage) -> list[tuple[str, int]]:
+    """Return a list that gets each tick that the storage is asked for, and for how long."""
     asked: list[tuple[str, int]] = []
-    fire = rig.storage.fire
+    fire = storage.fire
 
     def spy(tick: str, jobs: Any, ttl_s: int = 0) -> Any:
         asked.append((tick, ttl_s))
         return fire(tick, jobs, ttl_s)
 
-    rig.storage.fire = spy  # type: ignore[method-assign]
+    storage.fire = spy  # type: ignore[method-assign]
+    return asked
+
+
+def test_a_daemon_that_was_frozen_asks_for_nothing_that_others_have_dealt_with(
+    storage: Storage,
+) -> None:
+    app = app_of(storage, missed="all")
+    frozen, other = Daemon(storage, app), Daemon(storage, app)
+    for daemon in (frozen, other):
+        daemon.at(NOON)
+    for minute in range(1, 30):
+        other.at(NOON + minute * MINUTE)
+    asked = spied(storage)
+    frozen.at(NOON + 29 * MINUTE)
+    assert [tick for tick, _ in asked] == []
+    frozen.at(NOON + 30 * MINUTE)
+    assert fired(storage) == [*range(1, 31)]
+
+
+@pytest.mark.parametrize(
+    ("rule", "known_s"), [(every(seconds=1), 100_001), (every(minutes=1), 7 * 86400 + 60)]
+)
+def test_the_storage_does_not_fill_with_the_ticks_of_a_task(
+    storage: Storage, rule: every, known_s: int
+) -> None:
+    daemon = Daemon(storage, app_of(storage, rule))
+    daemon.at(NOON)
+    asked = spied(storage)
+    daemon.at(NOON + MINUTE)
+    assert {ttl_s for _, ttl_s in asked} == {known_s}
+
+
+def test_a_monthly_tick_is_known_until_the_next_one(rig: Rig) -> None:
+    app = app_of(rig.storage, crontab("@monthly"))
+    asked = spied(rig.storage)
     daemon = Daemon(rig.storage, app)
     daemon.at(NOON)
     first = app.periodic_tasks[0].next_after(NOON)

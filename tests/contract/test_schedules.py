@@ -88,6 +88,23 @@ def test_what_is_added_ticks_once_over_all_daemons(
         assert b'"a":["hello"],"k":{"times":3}' in row.record
 
 
+@pytest.mark.parametrize("name", ["remind me, 7", "Zürich/наночь", "x" * 200, "a@b", "<é>"])
+def test_a_name_may_be_any_text(
+    storage: Storage, app: App, clock: Clock, daemons: tuple[Daemon, Daemon], name: str
+) -> None:
+    app.periodic.add(name, "note", every(minutes=1), ["hello"], overlap="skip")
+    let_run(clock, daemons, 0, 1)
+    assert fired(storage) == [1]
+    assert app.periodic.pause(name)
+    assert app.periodic.remove(name)
+
+
+@pytest.mark.parametrize("name", ["", "x" * 201, "a\nb", "\udc80"])
+def test_a_name_that_cannot_be_shown_is_refused(app: App, name: str) -> None:
+    with pytest.raises(ConfigError, match="expected a name of 1 to 200"):
+        app.periodic.add(name, "note", every(minutes=1), ["hello"])
+
+
 def test_the_very_same_can_be_added_again_and_another_cannot(app: App) -> None:
     assert app.periodic.add("greet", "note", every(minutes=2), ["hello"], missed="once")
     assert not app.periodic.add("greet", "note", every(seconds=120), ["hello"], missed="once")

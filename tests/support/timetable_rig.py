@@ -45,4 +45,4 @@ class Daemon:
 def fired(storage: Storage) -> list[int]:
     """Return the minutes after NOON for which there are jobs."""
     ids = [row.id for row in storage.jobs(State.QUEUED, "q")]
-    return sorted((int(id.partition("@")[2]) - NOON) // MINUTE for id in ids)
+    return sorted((int(id.rpartition("@")[2]) - NOON) // MINUTE for id in ids)
