@@ -5,8 +5,7 @@ the environment says so, and plain ones otherwise.  No other app can be told to 
 
 A step is named ``<who>.<call>.<before|after>``, where "after" is when the storage has done it and
 the caller has not heard.  Who: ``desk`` (a worker's pump), ``worker`` (its slots: locks, rates,
-notes), ``keeper`` and ``chores`` (threads of the scheduler), ``scheduler`` (its main thread),
-``client`` (anybody else).  A turn is called by what it is for: ``lease``, ``exchange`` (outcomes and
+notes), ``keeper``, ``chores`` and ``scheduler`` (the scheduler's parts), ``client`` (anybody else).  A turn is called by what it is for: ``lease``, ``exchange`` (outcomes and
 a lease in one), ``hear``; either is ``requeue`` where it gives something back.  A bell's calls ``arm``, ``answer``, ``disarm``.
 
 CHAOS_FAILPOINTS is either a list, ``desk.settle.before=kill:0.01,chores.*=error``, each rule with a
@@ -24,7 +23,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import threading
 import time
 from collections.abc import Callable
 from fnmatch import fnmatchcase
@@ -39,8 +37,13 @@ from taskqd.storage.base import Storage
 
 ENV = "CHAOS_FAILPOINTS"
 SEEN = "seen"
-ROLES = {"pump": "desk", "keeper": "keeper", "chores": "chores"}
-"""Threads by their names."""
+PLACES = {
+    "worker": {"desk": "turn settle release holdings bell arm answer disarm queues nodes".split()},
+    "scheduler": {"keeper": ["register", "heartbeat", "epoch"], "scheduler": ["ping", "retire"]},
+}
+"""Process -> who in it makes which calls."""
+OTHERS = {"worker": "worker", "scheduler": "chores"}
+"""... and who makes all others."""
 BACK = {"requeue", "retry"}
 UNWRAPPED = {"close", "jobs", "leftovers"}
 """They end a process's use of its storage, or are read page by page by people."""
@@ -119,15 +122,13 @@ def _do(action: str, step: str) -> None:
         time.sleep(float(action.removeprefix("sleep=")))
 
 
-def who() -> str:
-    """Return who calls, by thread and title."""
-    name = threading.current_thread().name
-    if name in ROLES:
-        return ROLES[name]
+def who(method: str) -> str:
+    """Return who makes this call, by the title of the process."""
     title = getproctitle()
-    for role in ("worker", "scheduler"):
-        if title.startswith(f"taskqd: {role}"):
-            return role
+    for process, places in PLACES.items():
+        if title.startswith(f"taskqd: {process}"):
+            found = (place for place, methods in places.items() if method in methods)
+            return next(found, OTHERS[process])
     return "client"
 
 
@@ -161,7 +162,7 @@ class Faulty:
 
     def _stepping(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def step(*args: Any, **options: Any) -> Any:
-            at = f"{who()}.{call_name(name, args)}"
+            at = f"{who(name)}.{call_name(name, args)}"
             self._points.hit(f"{at}.before")
             result = call(*args, **options)
             self._points.hit(f"{at}.after")

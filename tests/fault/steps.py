@@ -33,9 +33,9 @@ PROVOKED: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("crowd", both("desk", "release")),
     (
         "stop",
-        both("scheduler", "nodes retire ping")
+        both("scheduler", "retire ping")
         + both("keeper", "register epoch")
-        + both("chores", "nodes purge last_tick arm")
+        + both("chores", "nodes purge last_tick schedules parked arm")
         + both("worker", "ping")
         + both("desk", "settle"),
     ),
