@@ -21,7 +21,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 .DEFAULT_GOAL := help
 export PYTHON  # the interpreter to make .venv with; empty: the newest from 3.11 on that works
 .PHONY: help demo test check lint format type layers test-unit test-contract test-process \
-	test-fault test-security test-e2e test-wheel bench chaos cron-chaos failpoints model \
+	test-fault test-security test-e2e test-wheel bench chaos cron-chaos chord-chaos failpoints model \
 	fuzz release-check wheel clean
 
 help:  ## Print this list.
@@ -99,6 +99,9 @@ failpoints: $(DEV)  ## Kill a process at each step between two calls to the stor
 
 model: $(DEV)  ## Every interleaving of the lease protocol in small scope, and real storages on 5,000 of its paths.
 	$(BIN)/python -m tests.property.explore
+
+chord-chaos: $(DEV)  ## A chord of 10,000 members, a worker killed every second; STORAGE=sqlite SEED=1.
+	$(BIN)/python -m tests.fault.chord_chaos --storage $(STORAGE) --seed $(SEED)
 
 wheel: $(DEV)  ## Build dist/*.whl and dist/*.tar.gz.
 	$(BIN)/python -m build --quiet

@@ -43,6 +43,7 @@ class Endings(Burials):
     def __init__(self, app: AppLike, limits: LimitSettings, log: Log) -> None:
         super().__init__(app, limits, log)
         self._tells_done = log.enabled(events.JOB_DONE)
+        self._vault = app.vault
 
     def done(
         self, opened: Opened, job: CurrentJob, value: Any, data: msgspec.Raw, started: float
@@ -69,10 +70,12 @@ class Endings(Burials):
     def encode_result(self, opened: Opened, value: Any) -> msgspec.Raw:
         if value is None or not opened.options.store_result:
             return _NULL
-        vault, what = self._app.vault, f"{opened.envelope.t}: result"
-        data = b"" if vault is not None and vault.pickles else encode_checked(value, what)
-        if vault is not None:
-            data = vault.close_value(result_of(opened.lease.id), value, data)
+        vault = self._vault
+        if vault is None:
+            data = encode_checked(value, f"{opened.envelope.t}: result")
+        else:
+            plain = b"" if vault.pickles else encode_checked(value, f"{opened.envelope.t}: result")
+            data = vault.close_value(result_of(opened.lease.id), value, plain)
         if len(data) > self._limits.result_bytes_max:
             raise PayloadTooLarge(
                 f"{opened.envelope.t}: the result has {len(data)} bytes; at most"
