@@ -9,6 +9,7 @@ from datetime import tzinfo
 from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
 from taskqd.agenda import Agenda
+from taskqd.awaiting import Waiters
 from taskqd.control import Control
 from taskqd.cron import Rule, zone_of
 from taskqd.envelope import Packer
@@ -91,6 +92,7 @@ class App(Submit, Control, Listening):
         self._take_keys(signing_keys, encryption_keys)
         self.storages: Storages = StoragePerThread(self.open_storage)
         """Where `storage` comes from; a kind of worker may put its own in place."""
+        self.waiters = Waiters(lambda: self.storage, self.close)
         self._immediate_lock = threading.RLock()
         self._memory: Storage | None = None
 

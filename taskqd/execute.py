@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 from contextvars import copy_context
+from functools import partial
 from typing import Any
 
 from taskqd import events, gates
@@ -26,6 +28,7 @@ from taskqd.errors import (
     TaskTimeout,
 )
 from taskqd.failures import describe, trace_of
+from taskqd.followup import follows
 from taskqd.job import (
     Lease,
     Outcome,
@@ -80,8 +83,14 @@ class Runner:
                 held.leave()
 
     async def arun(self, lease: Lease, place: Place) -> Outcome:
-        """`run` on an event loop: `async def` tasks are awaited, others run in a thread."""
-        opened = self._opener.open(lease)
+        """`run` on an event loop: `async def` tasks are awaited, others run in a thread.
+
+        What asks the storage does so in a thread too: it would hold up all jobs of the loop.
+        """
+        asks = self._opener.asks(lease)
+        opened = (
+            await asyncio.to_thread(self._opener.open, lease) if asks else self._opener.open(lease)
+        )
         if isinstance(opened, Outcome):
             return opened
         started = monotonic_s()
@@ -92,17 +101,20 @@ class Runner:
             return held
         job = self._begin(opened, place, started)
         token = _current.set(job)
+        end: Callable[[], Outcome]
         try:
             value = await self._acall(opened, job, place)
         except BaseException as error:
-            return self._raised(opened, job, error, started)
+            end = partial(self._raised, opened, job, error, started)
         else:
-            return self._returned(opened, job, value, started)
+            end = partial(self._returned, opened, job, value, started)
+        try:
+            return await asyncio.to_thread(end) if follows(opened.envelope) else end()
         finally:
             place.end()
             _current.reset(token)
             if held is not None:
-                held.leave()
+                await asyncio.to_thread(held.leave)
 
     def interrupted(self, lease: Lease) -> Outcome:
         """Return the outcome of a job that is stopped with its worker."""

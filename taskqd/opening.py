@@ -56,6 +56,10 @@ class Opener:
         """Look at the standing orders as of this change before each job from now on; 0: do not."""
         self._orders = orders
 
+    def asks(self, lease: Lease) -> bool:
+        """Return whether opening this one may ask the storage."""
+        return bool(self._orders) or _CALLBACK in lease.record
+
     def open(self, lease: Lease) -> Opened | Outcome:
         try:
             unpacked = unpack(
@@ -213,6 +217,8 @@ KILLED = "TaskTimeout: "
 _WAITED = "taskqd.errors."
 """... and this is put before it, as before that of one that raised, once its retry has a time."""
 _DEFAULTS = TaskOptions()
+_CALLBACK = b'"c":"'
+"""So begins a chord's group in the payload of its callback."""
 _MARKS_BYTES_MAX = 16_384
 _AWAY_MS = 1000
 _ORDERS_S = 1.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
@@ -10,6 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import msgspec
 
 from taskqd import parking
+from taskqd.awaiting import Waiters
 from taskqd.clock import monotonic_s, now_ms
 from taskqd.errors import (
     DecodeError,
@@ -40,6 +40,9 @@ class Desk(Protocol):
 
     @property
     def vault(self) -> Vault | None: ...
+
+    @property
+    def waiters(self) -> Waiters: ...
 
     def revoke_by_id(
         self, job_id: str, *, queue: str | None = None, revoke_once: bool = True
@@ -199,7 +202,23 @@ class Result(Generic[R]):
 
     async def aget(self, timeout: float | None = None) -> R:
         """`get` without blocking the event loop."""
-        return await asyncio.to_thread(self.get, timeout)
+        if self._answer is None and not await self._desk.waiters.wait(self, timeout):
+            raise ResultTimeout(f"job {self.id!r}: not ended within {timeout:g} s; it goes on")
+        assert self._answer is not None
+        return self._value(self._answer)
+
+    @property
+    def parked(self) -> bool:
+        return self._parked
+
+    def take(self, data: bytes | None) -> bool:
+        """Take the encoded answer, which somebody has read; returns whether the job has ended."""
+        return self._keep(data)
+
+    def look(self) -> bool:
+        """Return whether the job has ended.  Raises ResultMissing."""
+        self._known()
+        return self._peek() is not None
 
     def _value(self, answer: Answer) -> R:
         if answer.state == State.DONE:

@@ -45,6 +45,15 @@ class ResultGroup(Sequence[Result[R]]):
             values.append(result.get(left))
         return values
 
+    async def aget(self, timeout: float | None = None) -> list[R]:
+        """`get` without blocking the event loop."""
+        deadline = None if timeout is None else monotonic_s() + timeout
+        values = []
+        for result in self._results:
+            left = None if deadline is None else max(0.0, deadline - monotonic_s())
+            values.append(await result.aget(left))
+        return values
+
     def ready(self) -> int:
         """Return how many of the jobs have ended, in one look."""
         self._look([r for r in self._results if r._answer is None])

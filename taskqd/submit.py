@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, cast
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar, cast, overload
 
 from taskqd import delivery
+from taskqd.awaiting import in_thread
 from taskqd.compose import Chord, ChordResult, Group
 from taskqd.envelope import Packer
 from taskqd.errors import ConfigError
@@ -17,7 +17,9 @@ from taskqd.results import ResultGroup
 from taskqd.signals import Listeners
 from taskqd.storage.base import Storage
 from taskqd.storage.features import Features
-from taskqd.task import Signature
+from taskqd.task import Signature, Task
+
+R = TypeVar("R")
 
 GROUP_TTL_S = 7 * 86400
 """A group whose members have not all ended by then is forgotten."""
@@ -40,6 +42,8 @@ class SubmittingApp(Protocol):
 
     def run_immediately(self) -> None: ...
 
+    def enqueue(self, what: Any) -> Any: ...
+
     def enqueue_signatures(self, signatures: Sequence[Signature[Any]]) -> list[Result[Any]]: ...
 
 
@@ -49,10 +53,21 @@ class _Planned(NamedTuple):
     entries: list[Entry]
     tasks: list[str]
     groups: list[tuple[str, int, Entry]]
+    results: list[Result[Any]]
+    """One for each entry."""
 
 
 class Submit:
     """Enqueueing.  All or, where something cannot be encoded, nothing."""
+
+    @overload
+    def enqueue(self, what: Chord) -> ChordResult: ...
+
+    @overload
+    def enqueue(self, what: Group[R] | Sequence[Signature[R]]) -> ResultGroup[R]: ...
+
+    @overload
+    def enqueue(self, what: Signature[Any] | Sequence[Any]) -> Any: ...
 
     def enqueue(self: SubmittingApp, what: Any) -> Any:
         """Enqueue what was composed.
@@ -60,7 +75,7 @@ class Submit:
         A signature gives a Result, a pipeline a ResultGroup of its stages, a list or group a
         ResultGroup of its members (of a pipeline: of its last stage), a chord a ChordResult.
         """
-        plan = _Planned([], [], [])
+        plan = _Planned([], [], [], [])
         if isinstance(what, Signature):
             stages = _plan_call(self, plan, what, None)
             result: Any = ResultGroup(stages) if len(stages) > 1 else stages[0]
@@ -76,23 +91,40 @@ class Submit:
         self: SubmittingApp, signatures: Sequence[Signature[Any]]
     ) -> list[Result[Any]]:
         """Enqueue calls; returns one Result for each (of a pipeline: of its last stage)."""
-        plan = _Planned([], [], [])
+        plan = _Planned([], [], [], [])
         results = [_plan_call(self, plan, signature, None)[-1] for signature in signatures]
-        new = _carry_out(self, plan)
-        if not all(new):
-            _point_to_holders(self, plan, new, results)
+        _carry_out(self, plan)
         return results
+
+    @overload
+    async def aenqueue(self, what: Chord) -> ChordResult: ...
+
+    @overload
+    async def aenqueue(self, what: Group[R] | Sequence[Signature[R]]) -> ResultGroup[R]: ...
+
+    @overload
+    async def aenqueue(self, what: Signature[Any] | Sequence[Any]) -> Any: ...
+
+    async def aenqueue(self, what: Any) -> Any:
+        """`enqueue` without blocking the event loop."""
+        return await in_thread(self.enqueue, what)
 
     async def aenqueue_signatures(
         self: SubmittingApp, signatures: Sequence[Signature[Any]]
     ) -> list[Result[Any]]:
-        return await asyncio.to_thread(self.enqueue_signatures, signatures)
+        return await in_thread(self.enqueue_signatures, signatures)
 
-    def group(self, members: Any) -> Group[Any]:
+    def group(self, members: Iterable[Signature[R]]) -> Group[R]:
         """Return calls that are enqueued together; `.then(callback)` makes it a chord."""
         return Group(members)
 
-    def chord(self, members: Any, callback: Any, *args: Any, **kwargs: Any) -> Chord:
+    def chord(
+        self,
+        members: Iterable[Signature[Any] | Chord],
+        callback: Task[Any, Any] | Signature[Any],
+        *args: Any,
+        **kwargs: Any,
+    ) -> Chord:
         """Return a group with a callback that gets the list of its values."""
         return Chord(members, callback, *args, **kwargs)
 
@@ -117,7 +149,9 @@ def _plan_call(
     plan.tasks.append(signature.task.name)
     if not signature.stages:
         decode = signature.task.codec.decode_result
-        return [Result(app, entry.id, entry.queue, decode)]  # type: ignore[arg-type]
+        only = Result[Any](app, entry.id, entry.queue, decode)  # type: ignore[arg-type]
+        plan.results.append(only)
+        return [only]
     results: list[Result[Any]] = []
     for job_id, stage in zip(ids, (signature, *signature.stages), strict=True):
         queue = stage.options.get("queue") or stage.task.settings.queue
@@ -131,6 +165,7 @@ def _plan_call(
                 pending=None if before is None else before.goes_on,
             )
         )
+    plan.results.append(results[0])
     return results
 
 
@@ -166,7 +201,7 @@ def _headers_of(chord: Chord) -> Mapping[str, str] | None:
     return None
 
 
-def _carry_out(app: SubmittingApp, plan: _Planned) -> list[bool]:
+def _carry_out(app: SubmittingApp, plan: _Planned) -> None:
     # Inner chords were planned after the chord that they are members of, and are counted there.
     for group, total, callback in plan.groups:
         app.features.group_open(group, callback.queue, total, callback, GROUP_TTL_S)
@@ -175,16 +210,15 @@ def _carry_out(app: SubmittingApp, plan: _Planned) -> list[bool]:
         for entry, task, is_new in zip(plan.entries, plan.tasks, new, strict=True):
             if is_new:
                 delivery.tell_enqueued(app.listeners, entry, task)
+    if not all(new):
+        _point_to_holders(app, plan, new)
     if app.immediate:
         app.run_immediately()
-    return new
 
 
-def _point_to_holders(
-    app: SubmittingApp, plan: _Planned, new: Sequence[bool], results: Sequence[Result[Any]]
-) -> None:
+def _point_to_holders(app: SubmittingApp, plan: _Planned, new: Sequence[bool]) -> None:
     """Let the result of a call that was not enqueued, being unique, be that of its twin."""
-    for entry, is_new, result in zip(plan.entries, new, results, strict=True):
+    for entry, is_new, result in zip(plan.entries, new, plan.results, strict=True):
         if entry.unique and not is_new:
             holder = app.features.unique_holder(entry.queue, entry.unique)
             result.id = holder or entry.id

@@ -52,7 +52,7 @@ class Signature(Generic[R]):
 
     def then(
         self, following: Task[Any, Any] | Signature[Any], *args: Any, **kwargs: Any
-    ) -> Signature[R]:
+    ) -> Signature[Any]:
         """Return a pipeline that goes on with `following`, given this one's value.
 
         A tuple is spread over the next function's parameters, a dict becomes keyword arguments

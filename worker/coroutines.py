@@ -43,8 +43,8 @@ class AsyncioSlots(ManySlots):
 
     async def _serve_all(self) -> None:
         self._loop = asyncio.get_running_loop()
-        # As many threads as slots: no plain function shall wait for another while its time runs.
-        self._loop.set_default_executor(ThreadPoolExecutor(self.capacity))
+        # As many plain functions as there are slots, and what they and we ask of the storage.
+        self._loop.set_default_executor(ThreadPoolExecutor(2 * self.capacity, "job"))
         self._started.set()
         await asyncio.gather(*(self._serve(place) for place in self._places))
 

@@ -253,6 +253,18 @@ def test_a_running_job_hears_that_it_shall_stop_and_its_neighbours_do_not() -> N
         assert not places["job0001"].stopping
 
 
+def test_an_asyncio_worker_runs_as_many_plain_functions_as_it_has_slots(
+    storage: MemoryStorage,
+) -> None:
+    """They used to share the few threads that a loop has by default."""
+    jobs = Jobs()
+    for entry in entries(40):
+        jobs.gate(entry.id)
+    storage.enqueue(entries(40))
+    with PumpRig(storage, jobs=jobs, coroutines=40):
+        wait_for(lambda: len(jobs.started) == 40)
+
+
 def test_standing_orders_are_heeded_before_a_job_of_the_same_turn_starts() -> None:
     storage = Telling("test", world=uuid.uuid4().hex)
 
