@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import pytest
@@ -75,8 +75,8 @@ def fail() -> None:
 
 
 @pytest.fixture
-def watched() -> Iterator[Watched]:
-    yield Watched()
+def watched() -> Watched:
+    return Watched()
 
 
 def test_enqueueing_composing_and_waiting_leave_the_loop_alone(watched: Watched) -> None:
