@@ -83,10 +83,7 @@ class Runner:
                 held.leave()
 
     async def arun(self, lease: Lease, place: Place) -> Outcome:
-        """`run` on an event loop: `async def` tasks are awaited, others run in a thread.
-
-        What asks the storage does so in a thread too: it would hold up all jobs of the loop.
-        """
+        """`run` on a loop: plain functions, and what asks the storage, run in threads."""
         asks = self._opener.asks(lease)
         opened = (
             await asyncio.to_thread(self._opener.open, lease) if asks else self._opener.open(lease)
