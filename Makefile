@@ -7,6 +7,7 @@ ACTION ?= kill
 SECONDS ?= 60
 SEED ?= 1
 CASES ?= 100000
+COUNT ?= 200
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 
@@ -22,7 +23,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 export PYTHON  # the interpreter to make .venv with; empty: the newest from 3.11 on that works
 .PHONY: help demo test check lint format type layers test-unit test-contract test-process \
 	test-fault test-security test-e2e test-wheel bench chaos cron-chaos chord-chaos failpoints model \
-	fuzz release-check wheel clean
+	fuzz release-check reloads wheel clean
 
 help:  ## Print this list.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +79,9 @@ bench: $(DEV)  ## Side by side with all peers on one private Redis; BENCH_ARGS=-
 chaos: $(DEV)  ## A daemon under kills and outages, and a report; SECONDS=60 SEED=1 STORAGE=sqlite KIND=process.
 	$(BIN)/python -m tests.fault.chaos --seconds $(SECONDS) --seed $(SEED) --storage $(STORAGE) \
 		--kind $(KIND) --out var/chaos
+
+reloads: $(DEV)  ## Reloads under load, and figures; COUNT=200 STORAGE=sqlite.
+	$(BIN)/python -m tests.fault.reloads --count $(COUNT) --storage $(STORAGE)
 
 fuzz: $(DEV)  ## Spoilt payloads, results, configurations, crontabs and URLs; CASES=100000 SEED=1.
 	$(BIN)/python -m tests.security.payloads --cases $(CASES) --seed $(SEED)

@@ -7,13 +7,13 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.fault import reloads
 from tests.support.changing import Changing, in_settings, workers, zygotes
 from tests.support.daemon import Daemon, wait_until
 from tests.support.storages import open_backend
@@ -206,36 +206,13 @@ def test_jobs_that_run_longer_than_the_grace_come_back_after_a_reload(app: Chang
         assert daemon.stop() == 0
 
 
-@pytest.mark.parametrize("app", ["sqlite", "redis"], indirect=True)
-def test_ten_reloads_under_load_lose_nothing_and_repeat_nothing(app: Changing) -> None:
-    over = threading.Event()
-    sent: list[int] = []
-
-    def send() -> None:
-        while not over.is_set():
-            app.write(len(sent), 0.02)
-            sent.append(len(sent))
-            time.sleep(0.01)
-
-    with app.daemon() as daemon:
-        ready(daemon)
-        client = threading.Thread(target=send)
-        client.start()
-        try:
-            for number in range(1, 11):
-                app.write_source(number + 1)
-                assert daemon.ask("reload")["number"] == number
-                daemon.wait("master.reloaded", count=number, timeout_s=40)
-        finally:
-            over.set()
-            client.join()
-        wait_until(lambda: len(app.written()) >= len(sent), timeout_s=40, what="all to be written")
-        assert app.runs() == 11
-        assert daemon.stop() == 0
-    assert sorted(app.written()) == sent
-    assert not daemon.events("reload.aborted")
-    assert not daemon.events("worker.crashed")
-    assert not daemon.events("job.interrupted")
+@pytest.mark.parametrize("storage", ["sqlite", "redis"])
+def test_reloads_under_load_lose_nothing_and_repeat_nothing(storage: str, tmp_path: Path) -> None:
+    with open_backend(storage, tmp_path) as backend:
+        report = reloads.run(tmp_path, backend.url, 2)
+    assert report.clean, report
+    # A second is promised; a machine that runs other tests beside this one is given more.
+    assert report.gap_s < 10, report
 
 
 def ctl(daemon: Daemon, *argv: str) -> subprocess.CompletedProcess[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,6 +40,19 @@ def test_ttin_and_ttou_are_one_worker_more_and_one_fewer(shop: Shop) -> None:
             assert scaled["workers"] == wanted
             wait_until(lambda count=wanted: len(daemon.worker_pids()) == count)
         assert daemon.stop() == 0
+
+
+def test_ctrl_c_drains_and_again_ends_the_drain_and_reaches_no_worker(shop: Shop) -> None:
+    with shop.open(shutdown={"grace_s": 60}) as daemon:
+        result = tasks.hold(1)
+        shop.begun(1)
+        os.killpg(daemon.pid, signal.SIGINT)  # as a terminal does: the whole group
+        assert daemon.wait("master.draining")["signal"] == "SIGINT"
+        assert daemon.ask("status")["busy"] == 1
+        os.killpg(daemon.pid, signal.SIGINT)
+        assert daemon.exit_code() == 0
+        assert not daemon.events("worker.crashed")
+        assert shop.info(result)["interruptions"] == 1
 
 
 def test_tstp_and_cont_are_quiet_and_resume(shop: Shop) -> None:

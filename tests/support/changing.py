@@ -49,7 +49,7 @@ from taskqd.supervisor.master import Master
 roll.IMPORT_S = 5.0
 read = lambda: settings.decode(Path("settings.json").read_text())
 chosen = read()
-out = log.configure(role="master", level="debug", format="json", file=None)
+out = log.configure(role="master", level="debug", format="json", file=chosen.log.file)
 argv = [sys.executable, "-m", "taskqd.worker.zygote"]
 sys.exit(Master(chosen, log=out, zygote_argv=argv, reload_settings=read).run())
 """
