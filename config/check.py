@@ -112,7 +112,10 @@ def _check_marks(chosen: dict[str, Chosen], findings: Findings) -> None:
         if given.value is not None:
             found.append((f"limits.{name}", given))
     for (low_key, low), (key, high) in pairwise(found):
-        if low.value > high.value:
+        if low.value > high.value and high.where == "default":
+            text = f"{low.value}: above {key} ({high.value}, default); the marks ascend"
+            findings.reject(low.where, low_key, text)
+        elif low.value > high.value:
             text = f"{high.value}: below {low_key} ({low.value}, {low.where}); the marks ascend"
             findings.reject(high.where, key, text)
 

@@ -185,3 +185,9 @@ def test_a_variable_that_means_nothing_is_a_warning(name: str, suggestion: str) 
 )
 def test_our_own_and_kubernetes_variables_are_left_alone(name: str) -> None:
     assert not load({name: "tcp://10.0.0.1:7430"}).warnings
+
+
+def test_a_mark_above_one_that_nobody_chose_was_blamed_on_the_default() -> None:
+    assert refusers({"TASKQD_LIMITS__MEMORY_RECYCLE_PERCENT": "91"}) == {
+        "TASKQD_LIMITS__MEMORY_RECYCLE_PERCENT"
+    }
