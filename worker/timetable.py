@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import traceback
 from collections.abc import Callable, Mapping
 
@@ -36,7 +37,7 @@ class Timetable:
         """`read`: what the app makes of the stored schedules.  `missed`: the policy of tasks that
         state none.  `clock`: Unix ms."""
         self._read = read
-        self._tasks: list[PeriodicTask] = []
+        self._tasks: dict[str, PeriodicTask] = {}
         self._stored: dict[str, bytes] | None = None
         self._looked_ms = 0
         self._broken: dict[str, str] = {}
@@ -46,6 +47,8 @@ class Timetable:
         """Task -> Unix ms up to which its ticks are dealt with."""
         self._next: dict[str, int | None] = {}
         """Task -> its next tick."""
+        self._coming: list[tuple[int, str]] = []
+        """Heap of next ticks; what `_next` does not say any more is stale."""
         self._behind: set[str] = set()
         """Tasks whose missed ticks are being fired, some at each look."""
 
@@ -58,15 +61,32 @@ class Timetable:
         since_ms = self._clock() - self._looked_ms
         if look or not 0 <= since_ms < LOOK_MAX_S * 1000:
             self._look(storage, log)
-        for task in self._tasks:
-            now = self._clock()
-            due = self._next.get(task.name, 0)
-            if due is not None and due <= now:
-                self._serve(task, now, storage, log)
-        coming = [due for due in self._next.values() if due is not None]
-        if not coming:
+        ready = self._ready(self._clock())
+        while ready:
+            try:
+                self._serve(self._tasks[ready[-1]], self._clock(), storage, log)
+            except StorageError:
+                for name in ready:
+                    self._expect(name, self._next[name])
+                raise
+            ready.pop()
+        if not self._coming:
             return LOOK_MAX_S
-        return max(0.0, min(LOOK_MAX_S, (min(coming) - self._clock()) / 1000))
+        return max(0.0, min(LOOK_MAX_S, (self._coming[0][0] - self._clock()) / 1000))
+
+    def _expect(self, name: str, due_ms: int | None) -> None:
+        self._next[name] = due_ms
+        if due_ms is not None:
+            heapq.heappush(self._coming, (due_ms, name))
+
+    def _ready(self, now: int) -> list[str]:
+        """Return the tasks that are due, the earliest last."""
+        names: dict[str, None] = {}
+        while self._coming and self._coming[0][0] <= now:
+            due, name = heapq.heappop(self._coming)
+            if self._next.get(name) == due:  # else it was expected anew since
+                names[name] = None
+        return list(names)[::-1]
 
     def _look(self, storage: Storage, log: Log) -> None:
         """Take up what has changed in the storage's schedules."""
@@ -75,16 +95,18 @@ class Timetable:
         if stored == known:
             return
         reading, self._stored = self._read(stored), stored
-        self._tasks = [task for task in reading.tasks if not task.paused]
+        self._tasks = {task.name: task for task in reading.tasks if not task.paused}
         for name in {*(known or {}), *stored}:
             if (known or {}).get(name) != stored.get(name):
                 self._next.pop(name, None)
-        ticking = {task.name: task for task in self._tasks}
-        for name in [*self._cursors]:
-            if name in ticking:
-                self._cursors[name] = max(self._cursors[name], ticking[name].since_ms)
-            else:
+        for name in {*self._cursors, *self._next}:
+            if name not in self._tasks:
                 self._forget(name)
+            elif name in self._cursors:
+                self._cursors[name] = max(self._cursors[name], self._tasks[name].since_ms)
+        for name in self._tasks:
+            if name not in self._next:
+                self._expect(name, 0)
         for name, error in reading.broken.items():
             if self._broken.get(name) != error:
                 log.emit(events.SCHEDULE_REJECTED, schedule=name, error=clip(error))
@@ -103,7 +125,7 @@ class Timetable:
         except QueueFull as error:
             # The storage serves; only new jobs find no room.  The tick stays due.
             log.emit(events.STORAGE_WARNING, text=f"tick of {task.name}: {error}")
-            self._next[task.name] = now + FULL_MS
+            self._expect(task.name, now + FULL_MS)
         except StorageError:
             raise
         except Exception as error:
@@ -114,7 +136,7 @@ class Timetable:
                 error=clip(f"{type(error).__name__}: {error}"),
                 traceback=traceback.format_exc(),
             )
-            self._next[task.name] = now + BROKEN_MS
+            self._expect(task.name, now + BROKEN_MS)
 
     def _begin(self, task: PeriodicTask, now: int, storage: Storage) -> None:
         """Go on after the last tick that anybody fired, else from when it was made or a daemon
@@ -137,7 +159,7 @@ class Timetable:
         plan = firing(task.next_after, cursor, now, policy)
         for tick_ms in plan.ticks:
             self._fire_one(task, tick_ms, storage, log)
-        self._next[name] = task.next_after(plan.cursor_ms)
+        self._expect(name, task.next_after(plan.cursor_ms))
         self._cursors[name] = plan.cursor_ms
         (self._behind.add if plan.more else self._behind.discard)(name)
         self._tell_missed(task, cursor, plan.missed, log)

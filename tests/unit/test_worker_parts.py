@@ -241,3 +241,48 @@ def test_the_fast_event_loop_is_used_where_it_is_installed(
     memory = Board(memoryview(bytearray(board.size(1, 2))), 1, 2)
     slots = AsyncioSlots(memory.row(0), 2, Stopping("n.1"), Jobs())
     assert slots.loop == ("uvloop" if installed else "asyncio")
+
+
+def test_ten_thousand_tasks_that_are_not_due_are_not_looked_at_again(storage: Broken) -> None:
+    """Each look went through all of them: a core was busy with 200 ticks a second."""
+    app = App("shop", "memory://")
+    asked: list[int] = []
+
+    class Far:
+        def next_after(self, ms: int, zone: object) -> int | None:
+            asked.append(ms)
+            return now_ms() + 3_600_000
+
+    for number in range(50):
+        app.periodic_task(Far(), name=f"far-{number}")(lambda: None)
+    table = Timetable(app.periodic.read, "skip")
+    table.fire(storage, SILENT)
+    begun = len(asked)
+    assert begun >= 50
+    for _ in range(20):
+        table.fire(storage, SILENT)
+    assert len(asked) == begun
+
+
+def test_a_task_that_is_paused_before_its_first_look_is_no_error(storage: Broken) -> None:
+    app = App("shop", "memory://")
+
+    @app.periodic_task(every(seconds=1), name="tick")
+    def tick() -> None: ...
+
+    paused = False
+
+    def read(stored: Any) -> Any:
+        reading = app.periodic.read(stored)
+        for task in reading.tasks:
+            task.paused = paused
+        return reading
+
+    table = Timetable(read, "skip")
+    storage.error = StorageUnavailable("it is down")
+    with pytest.raises(StorageUnavailable):
+        table.fire(storage, SILENT)
+    storage.error, paused = None, True
+    storage.schedule_put("other", b"{}")
+    table.fire(storage, SILENT, look=True)
+    assert fired(storage) == []
