@@ -106,6 +106,7 @@ def _fixed(settings: Settings) -> Mapping[str, object]:
         "burst": settings.burst,
         "reload": settings.reload,
         "workers.type": settings.workers.type,
+        "workers.memory_limit": settings.workers.memory_limit_bytes,
         "workers.concurrency": slots_per_worker(settings.workers),
         **sections,
     }

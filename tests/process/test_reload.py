@@ -121,6 +121,18 @@ def test_a_generation_whose_third_worker_dies_is_rolled_back(app: Changing) -> N
         assert daemon.stop() == 0
 
 
+def test_term_on_the_way_back_is_a_stop(app: Changing) -> None:
+    with app.daemon(workers={"count": 3}) as daemon:
+        ready(daemon)
+        app.write_source(2, DIES_LATE)
+        daemon.send("SIGHUP")
+        daemon.wait("reload.rolled_back")
+        assert daemon.stop() == 0
+        assert daemon.no_process_is_left()
+        (aborted,) = daemon.events("reload.aborted")
+        assert aborted["error"] == "the daemon stops"
+
+
 def test_a_dependency_that_has_changed_is_imported_again(app: Changing) -> None:
     (app.folder / "dependency.py").write_text("VALUE = 1\n")
     uses = "import dependency\n\n@app.task(name='value')\ndef value() -> int:\n    return dependency.VALUE"
