@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from taskqd.errors import StorageError, StorageRefused, StorageUnavailable
+from taskqd.errors import OutcomeUnknown, StorageError, StorageRefused, StorageUnavailable
 from taskqd.job import State
+from taskqd.settings import Durability
 from taskqd.storage import namespaces
-from taskqd.storage.redis import RedisStorage, cluster
+from taskqd.storage.redis import RedisStorage, cluster, produce
 from tests.support.redis_cluster import RedisCluster
 from tests.support.redis_server import RedisServer, available_servers
 from tests.support.rig import DEADLINE_S, Rig, ack, entry, ids, until
@@ -77,11 +78,14 @@ def test_a_script_in_a_slot_that_moves_does_all_or_nothing(
 class Load:
     """Producers and workers that go on whatever the storage says."""
 
-    def __init__(self, storage: RedisStorage, url: str, queue: str) -> None:
+    def __init__(
+        self, storage: RedisStorage, url: str, queue: str, durability: Durability = "memory"
+    ) -> None:
         self.put: list[str] = []
         self.done: list[str] = []
         self.failures: list[StorageError] = []
-        self._url, self._namespace, self._queue = url, storage.namespace, queue
+        self._open = lambda: RedisStorage(url, storage.namespace, durability=durability)
+        self._queue = queue
         self._over = threading.Event()
         Rig(storage, [queue])
         self._threads = [threading.Thread(target=body) for body in (self._produce, self._work)]
@@ -89,7 +93,7 @@ class Load:
             thread.start()
 
     def _produce(self) -> None:
-        storage = RedisStorage(self._url, self._namespace, durability="memory")
+        storage = self._open()
         for number in itertools.count():
             if self._over.is_set():
                 break
@@ -100,8 +104,8 @@ class Load:
         storage.close()
 
     def _work(self) -> None:
-        storage = RedisStorage(self._url, self._namespace, durability="memory")
-        while not (self._over.is_set() and len(self.done) >= len(self.put)):
+        storage = self._open()
+        while not (self._over.is_set() and not self._left()):
             leases = self._tried(lambda: storage.lease("n.1", [self._queue], 5).leases) or []
             ends = [ack(lease) for lease in leases]
             while ends and not (told := self._tried(lambda ends=ends: storage.settle("n.1", ends))):
@@ -110,6 +114,10 @@ class Load:
                 end.id for end, took in zip(ends, told if ends else [], strict=True) if took
             ]
         storage.close()
+
+    def _left(self) -> bool:
+        """Whether jobs may be left that a worker would get; those lost to sight are not waited for."""
+        return len(self.done) < len(self.put) and not self.failures
 
     def _tried(self, call):  # type: ignore[no-untyped-def]
         try:
@@ -267,6 +275,38 @@ def test_the_death_of_a_server_is_waited_out_and_the_others_hear_heartbeats(
     until(lambda: _serves(storage))
     assert rig.put("c", queue=queue, fresh=False) == [True]
     assert {"a", "b", "c"} <= set(ids(rig.lease(9)))
+
+
+def test_a_failover_loses_no_job_that_was_written_to_the_replica(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(produce, "WAIT_MS", 300)
+    with RedisCluster(available_servers()["redis"], repl_diskless_sync_delay=0) as cluster_:
+        replica = cluster_.add_replica(cluster_.servers[2])
+        storage = RedisStorage(cluster_.url, "shop", durability="replica")
+        queue = cluster_.queue_at(cluster_.servers[2], "shop")
+        rig = Rig(storage, [queue])
+        load = Load(storage, cluster_.url, queue, durability="replica")
+        until(lambda: len(load.done) > 50)
+        cluster_.servers[2].kill()
+        with replica.client() as client:
+            until(lambda: client.info("replication")["role"] == "master")
+        cluster_.servers[2].start()  # as a replica of the other
+        count = len(load.put)
+        until(lambda: len(load.put) > count + 50)
+        load.end()
+        assert load.failures
+        assert {type(error) for error in load.failures} <= {StorageUnavailable, OutcomeUnknown}
+        # What was leased or settled in the last moment may be unknown to the replica: it runs again.
+        for lease in storage.holdings("n.1", [queue]):
+            assert rig.settle(ack(lease)) == [True]
+            load.done.append(lease.id)
+        while leases := rig.lease(9, worker="n.2"):
+            load.done += ids(leases)
+            assert rig.settle(*map(ack, leases), worker="n.2") == [True] * len(leases)
+        assert set(load.done) >= set(load.put)
+        assert list(storage.leftovers()) == []
+        storage.close()
 
 
 def test_the_permissions_of_the_documentation_suffice_for_a_cluster(three: RedisCluster) -> None:

@@ -21,6 +21,7 @@ def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
+@pytest.mark.parametrize("shop", ["sqlite", "redis", "cluster"], indirect=True)
 def test_the_job_of_a_killed_worker_runs_again_at_once(shop: Shop) -> None:
     with shop.open() as daemon:
         results = [tasks.hold(n) for n in range(2)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
 from typing import Any
 
 import redis
@@ -18,17 +19,8 @@ class RedisCluster:
     """
 
     def __init__(self, binary: str | None = None, size: int = 3, **conf: object) -> None:
-        self.servers = [
-            RedisServer(
-                binary,
-                port=free_port(),
-                cluster_enabled="yes",
-                cluster_port=free_port(),
-                cluster_node_timeout=1000,
-                **conf,
-            )
-            for _ in range(size)
-        ]
+        self.servers = [_server(binary, **conf) for _ in range(size)]
+        self.replicas: list[RedisServer] = []
 
     @property
     def url(self) -> str:
@@ -54,11 +46,25 @@ class RedisCluster:
 
     def wait_ok(self, wait_s: float = 20) -> None:
         """Return when every server says that all slots are served."""
-        deadline = time.monotonic() + wait_s
-        while not all(map(_serves_all, self.servers)):
-            if time.monotonic() > deadline:
-                raise RuntimeError("the cluster is not complete")
-            time.sleep(0.02)
+        _until(lambda: all(map(_serves_all, self.servers)), wait_s)
+
+    def add_replica(self, master: RedisServer) -> RedisServer:
+        """Start a server that follows `master`, and takes its place when it dies; return it in sync."""
+        replica = _server(master.binary, **master.conf).start()
+        self.replicas.append(replica)
+        port, bus = master.port, master.conf["cluster_port"]
+        node = _node_id(master)
+        with replica.client() as client:
+            client.execute_command("CLUSTER", "MEET", "127.0.0.1", port, bus)
+            _until(lambda: node.encode() in client.execute_command("CLUSTER", "NODES"))
+            client.execute_command("CLUSTER", "REPLICATE", node)
+            _until(lambda: client.info("replication")["master_link_status"] == "up")
+        for server in self.servers:
+            with server.client() as client:
+                _until(
+                    lambda: _node_id(replica).encode() in client.execute_command("CLUSTER", "NODES")
+                )
+        return replica
 
     def owner(self, key: str) -> RedisServer:
         """Return the server that has the slot of a key."""
@@ -84,8 +90,22 @@ class RedisCluster:
         return next(q for q in names if self.owner(f"{{{namespace}:{q}}}:jobs") is server)
 
     def __exit__(self, *_: object) -> None:
-        for server in self.servers:
+        for server in (*self.servers, *self.replicas):
             server.stop()
+
+
+def _server(binary: str | None, **conf: object) -> RedisServer:
+    ports = {"port": free_port(), "cluster_port": free_port()}
+    given = {"cluster_enabled": "yes", "cluster_node_timeout": 1000, **conf, **ports}
+    return RedisServer(binary, **given)  # type: ignore[arg-type]
+
+
+def _until(holds: Callable[[], object], wait_s: float = 20) -> None:
+    deadline = time.monotonic() + wait_s
+    while not holds():
+        if time.monotonic() > deadline:
+            raise RuntimeError("the cluster is not complete")
+        time.sleep(0.02)
 
 
 class Move:
