@@ -38,8 +38,10 @@ DEAD_S = 20.0
 READY_S = 60.0
 END_S = 120.0
 """Only a hang takes so long to fire and run what is due."""
-KINDS = ("tree", "tree", "master", "scheduler", "worker", "stop", "all")
-"""Whom SIGKILL hits; "stop" is SIGTERM, "all" the trees of all daemons at once."""
+KINDS = ("tree", "tree", "master", "scheduler", "worker", "stop", "all", "freeze")
+"""Whom SIGKILL hits; "stop" is SIGTERM, "all" the trees of all daemons at once, "freeze" stops a
+daemon for a while, which may outlast its lease."""
+FROZEN_S = (0.5, 7.0)
 
 
 class Report(msgspec.Struct):
@@ -133,6 +135,13 @@ class CronChaos:
         fault = Fault(kind=kind, begin=time.monotonic_ns(), end=0)
         if kind == "tree":
             fault.killed = _kill_tree(daemon)
+        elif kind == "freeze":
+            fault.frozen = [process.pid for process in daemon.alive()]
+            for pid in fault.frozen:
+                send(pid, "SIGSTOP")
+            time.sleep(self._chance.uniform(*FROZEN_S))
+            for pid in fault.frozen:
+                send(pid, "SIGCONT")
         elif kind == "stop":
             send(daemon.pid, "SIGTERM")
             self._await_end(daemon)

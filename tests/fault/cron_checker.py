@@ -1,8 +1,8 @@
 """Judges ticks by what is written outside the storage: the jobs' ledger and the daemons' logs.
 
 A tick may run more than once (at least once is the promise), but only where its worker was killed
-before its end was told.  A second run of a job whose end was told means that the tick was enqueued
-twice, because this app keeps no results that would refuse it.
+or frozen before its end was told.  A second run of a job whose end was told means that the tick was
+enqueued twice, because this app keeps no results that would refuse it.
 """
 
 from __future__ import annotations
@@ -67,10 +67,10 @@ def _of_one_tick(tick: str, lines: Sequence[Line], faults: Sequence[Fault]) -> I
         yield f"{tick}: never ended"
     for run in begun[:-1]:
         if not any(_excuses(fault, run, ends.get(run.token)) for fault in faults):
-            yield f"{tick}: ran again after run {run.token} of {run.pid}, which nobody killed"
+            yield f"{tick}: ran again after run {run.token} of {run.pid}, which nothing hit"
 
 
 def _excuses(fault: Fault, run: Line, end: Line | None) -> bool:
-    """Return whether the fault killed this run, or its process before its end was told."""
-    killed = run.pid in fault.killed and fault.end > run.m
-    return killed and (end is None or fault.begin < end.m + TOLD_NS)
+    """Return whether the fault killed or froze this run, or its process before its end was told."""
+    hit = run.pid in (*fault.killed, *fault.frozen) and fault.end > run.m
+    return hit and (end is None or fault.begin < end.m + TOLD_NS)

@@ -61,7 +61,7 @@ def test_the_checker_finds_a_second_run_that_no_kill_excuses() -> None:
     other = Fault(kind="tree", begin=3 * SECOND_NS, end=4 * SECOND_NS, killed=[8])
     for faults in ([], [early], [late], [other]):
         assert broken(twice, [1000, 2000], faults) == [
-            "tick@1000: ran again after run 1 of 7, which nobody killed"
+            "tick@1000: ran again after run 1 of 7, which nothing hit"
         ]
     killed = Fault(kind="tree", begin=3 * SECOND_NS, end=4 * SECOND_NS, killed=[7])
     assert broken(twice, [1000, 2000], [killed]) == []

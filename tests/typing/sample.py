@@ -112,6 +112,8 @@ def right_in_tests(run: Callable[..., int]) -> None:
         assert_type(mine, App)
         assert_type(run_pending(mine, within=timedelta(hours=1)), int)
         assert_type(worker.jobs, int)
+    assert_type(app.periodic.add("daily", plain, every(hours=24), ["a"]), bool)
+    assert_type(app.periodic()[0].paused, bool)
 
 
 async def right_on_a_loop() -> None:
@@ -135,6 +137,9 @@ def wrong() -> None:
     locked("3")  # error
     sweep(1)  # error
     app.task(retires=3)  # error
+    app.periodic_task(every(minutes=1), overlap="perhaps")  # error
+    app.periodic.add("daily", plain, "every day")  # error
+    app.periodic.change("daily", wen=every(hours=1))  # error
     app.task(retries="3")  # error
     app.group([plain])  # error
     app.chord([plain.s("a")], 3)  # error
