@@ -99,18 +99,13 @@ def traces(
 def _told_apart(path: list[Move]) -> list[Move]:
     """Cut the path before a call whose outcome the contract leaves open.
 
-    That is the order in which the jobs of several workers of an expired node go back, and what a
-    worker is given whose death was reported: storages do not refuse it yet.
+    That is the order in which the jobs of several workers of an expired node go back.
     """
-    dead, before = set[int](), State()
+    before = State()
     for number, move in enumerate(path):
         holders = {before.jobs[job].worker for job in before.held}
         if move.call == "expire" and len(holders) > 1:
             return path[:number]
-        if move.call == "lease" and move.args[0] in dead:
-            return path[:number]
-        if move.call == "recover_worker":
-            dead.add(move.args[0])
         before = move.state
     return path
 
