@@ -131,11 +131,11 @@ def put(rules: Rules, state: State, job: int) -> tuple[State, bool]:
 def lease(
     rules: Rules, state: State, worker: int, *, alone: bool
 ) -> tuple[State, tuple[int, ...] | None]:
-    """None: refused, because the node is not known; one that was reported dead gets nothing."""
-    if not state.served:
+    """None: refused, because the node is not known, or the worker was reported dead."""
+    if not state.served or (rules.buries_the_dead and state.views[worker].gone):
         return state, None
     waiting = state.suspects if alone and state.suspects else state.line
-    if (rules.buries_the_dead and state.views[worker].gone) or not waiting:
+    if not waiting:
         return state, ()
     job = waiting[0]
     state = _leave(state, job)
