@@ -23,7 +23,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 export PYTHON  # the interpreter to make .venv with; empty: the newest from 3.11 on that works
 .PHONY: help demo test check lint format type layers test-unit test-contract test-process \
 	test-fault test-security test-e2e test-wheel bench chaos cron-chaos chord-chaos failpoints model \
-	fuzz release-check reloads wheel clean
+	ledgers fuzz release-check reloads wheel clean
 
 help:  ## Print this list.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -100,6 +100,10 @@ cron-chaos: $(DEV)  ## Four daemons killed at random, each tick fires once; SECO
 
 failpoints: $(DEV)  ## Kill a process at each step between two calls to the storage; STORAGE=sqlite ACTION=kill|error|stop.
 	$(BIN)/python -m tests.fault.walk --storage $(STORAGE) --action $(ACTION)
+
+ledgers: $(DEV)  ## 20,000 locks, a rate, and what 10,000 jobs leave behind, under kills; STORAGE=sqlite SEED=1.
+	for what in locks rate leaks; do \
+		$(BIN)/python -m tests.fault.ledgers $$what --storage $(STORAGE) --seed $(SEED) || exit 1; done
 
 model: $(DEV)  ## Every interleaving of the lease protocol in small scope, and real storages on 5,000 of its paths.
 	$(BIN)/python -m tests.property.explore

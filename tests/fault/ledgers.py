@@ -42,6 +42,7 @@ from tests.support.redis_server import RedisServer, available_servers
 DRAIN_S = 180.0
 """Without any progress for so long, the run has failed."""
 DEAD_S = 20.0
+READY_S = 60.0
 ROLES = ("worker",) * 12 + ("scheduler", "master", "tree")
 LOCKS = 40
 
@@ -83,7 +84,6 @@ class Arena:
         env = {
             "TASKQD_STORAGE": self.url,
             "TASKQD_STORAGE__NODE_LEASE_S": "5",
-            "TASKQD_LOG__LEVEL": "warning",
             "TASKQD_ADMIN__SOCKET": str(folder / "admin.sock"),
             LEDGER_ENV: str(self.folder / JOBS),
         }
@@ -92,8 +92,9 @@ class Arena:
     def __enter__(self) -> Arena:
         for daemon in self._daemons:
             daemon.start()
-        if self._pause_s:
-            self._killer.start()
+        for daemon in self._daemons:
+            daemon.wait("worker.ready", timeout_s=READY_S)
+        self._killer.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -111,9 +112,11 @@ class Arena:
     # -- kills ---------------------------------------------------------------------------------
 
     def _kill_on(self) -> None:
+        dice = random.Random(self.dice.random())
         try:
-            while not self._over.wait(self._pause_s * self.dice.uniform(0.5, 1.5)):
-                self._kill(self.dice.choice(self._daemons), self.dice.choice(ROLES))
+            self._kill(self._daemons[0], "worker")
+            while not self._over.wait(self._pause_s * dice.uniform(0.5, 1.5)):
+                self._kill(dice.choice(self._daemons), dice.choice(ROLES))
         except Exception as error:
             self._failed.append(f"the nemesis ended: {error!r}")
 
@@ -126,7 +129,7 @@ class Arena:
             fault.killed = [daemon.pid]
         else:
             of_role = [pid for pid, title in living.items() if title.startswith(f"taskqd: {role}")]
-            fault.killed = self.dice.sample(of_role, min(1, len(of_role)))
+            fault.killed = random.sample(of_role, min(1, len(of_role)))
         fault.begin = time.monotonic_ns()
         for pid in fault.killed:
             send(pid, "SIGKILL")
@@ -191,7 +194,7 @@ def locks(arena: Arena, count: int) -> Result:
     """`count` acquisitions of a few locks."""
     calls = []
     for number in range(count):
-        name, for_s = f"lock{arena.dice.randrange(LOCKS)}", arena.dice.uniform(0.0, 0.003)
+        name, for_s = f"lock{arena.dice.randrange(LOCKS)}", arena.dice.uniform(0.0, 0.006)
         task = contest.in_code if number % 4 == 0 else contest.by_option
         calls.append(task.s(name, for_s))
     for start in range(0, count, 100):
@@ -255,7 +258,7 @@ def hold_contest(
     *,
     seed: int = 1,
     daemons: int = 3,
-    pause_s: float = 0.4,
+    pause_s: float = 0.25,
 ) -> Result:
     with Arena(folder, storage, seed, daemons=daemons, pause_s=pause_s) as arena:
         return WHAT[what](arena, amount)  # type: ignore[operator]

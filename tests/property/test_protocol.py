@@ -9,8 +9,8 @@ from tests.property.protocol import Faults, Rules
 from tests.property.replay import Replay
 from tests.support.storages import Backend
 
-PATHS = 400
-SMALL = [Faults(1, 1, 0, 0), Faults(1, 0, 1, 0), Faults(1, 0, 0, 1), Faults(0, 1, 0, 1)]
+PATHS = 250
+SMALL = [Faults(1, 1, 0, 0), Faults(1, 0, 1, 0), Faults(1, 0, 0, 1)]
 """`make model` looks at more faults at a time."""
 NOTICED = {
     "fences": Faults(0, 1, 1, 0),
