@@ -200,6 +200,20 @@ def test_a_job_that_an_idle_worker_got_when_it_died_is_recovered(rig2: Rig) -> N
     assert rig2.settle(*map(ack, leases), worker="n.2") == [True]
 
 
+def test_an_idle_worker_whose_node_was_taken_for_dead_is_woken_by_the_next_job(rig2: Rig) -> None:
+    """A daemon that was frozen is back: its idle workers were deaf until their next poll."""
+    bell = rig2.storage.bell("n.1", rig2.queues)
+    bell.arm()
+    assert rig2.lease(idle=True) == []
+    rig2.storage.recover_node("n", rig2.queues)
+    rig2.register("n")
+    rig2.put("a", queue="r")
+    assert select.select([bell.fileno()], [], [], 3)[0]
+    assert ids(bell.answer() or rig2.lease()) == ["a"]
+    bell.close()
+    assert list(rig2.storage.leftovers()) == []
+
+
 def test_a_bell_is_quiet_when_nothing_comes(rig2: Rig) -> None:
     bell = rig2.storage.bell("n.1", rig2.queues)
     bell.arm()

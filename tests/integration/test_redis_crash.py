@@ -220,6 +220,7 @@ def test_replica_durability_needs_a_replica(kind: str, monkeypatch: pytest.Monke
     master = RedisServer(binary, port=free_port(), repl_diskless_sync_delay=0)
     with master as server, RedisServer(binary) as other:
         storage = RedisStorage(server.url, "shop", durability="replica")
+        assert any("no replica" in warning for warning in storage.warnings())
         with pytest.raises(OutcomeUnknown, match="replica"):
             storage.enqueue([entry("a")])
         other.client().replicaof("127.0.0.1", server.port)

@@ -124,6 +124,40 @@ def test_a_replica_is_unavailable_and_a_promoted_one_serves(server: RedisServer,
     assert rig.put("a") == [True]
 
 
+def test_a_sleeper_hears_of_the_demotion_of_its_server_and_connects_anew(
+    server: RedisServer, rig: Rig
+) -> None:
+    """A planned failover: whoever waits for an answer kept its connection to the old master."""
+    client: Any = server.client()
+    waiting = RedisStorage(server.url, rig.storage.namespace)
+    rig.put("a")
+    bell = rig.storage.bell("n.2", ["q"])
+    bell.arm()
+    until(lambda: client.info("clients")["blocked_clients"] == 1)
+    demotion = threading.Thread(target=lambda: _demote_when_blocked(client, 2))
+    demotion.start()
+    with pytest.raises(StorageUnavailable, match="UNBLOCKED"):
+        waiting.wait([("a", "q")], 30)
+    with pytest.raises(StorageUnavailable, match="UNBLOCKED"):
+        bell.answer()
+    demotion.join()
+    with pytest.raises(StorageUnavailable, match="READONLY"):
+        waiting.wait([("a", "q")], 30)
+    client.execute_command("REPLICAOF", "NO", "ONE")
+    assert waiting._mailbox is not None
+    assert not waiting._mailbox._link.is_connected  # type: ignore[union-attr]
+    rig.settle(*map(ack, rig.lease()))
+    waiting.wait([("a", "q")], 30)
+    assert waiting.answer("a", "q") is not None
+    waiting.close()
+    bell.close()
+
+
+def _demote_when_blocked(client: Any, count: int) -> None:
+    until(lambda: client.info("clients")["blocked_clients"] == count)
+    client.replicaof("127.0.0.1", 1)
+
+
 def test_lacking_replicas_are_unavailable(server: RedisServer, rig: Rig) -> None:
     client = server.client()
     client.config_set("min-replicas-to-write", 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from taskqd.errors import StorageRefused, StorageUnavailable
+from taskqd.settings import Durability
 from taskqd.storage.redis.cluster import Cluster
 from taskqd.storage.redis.connection import Link
 
@@ -27,7 +28,7 @@ class Doctor:
         for server, info in self.infos():
             _check_server(server, info, allow_eviction=allow_eviction)
 
-    def warnings(self) -> list[str]:
+    def warnings(self, durability: Durability | None) -> list[str]:
         return [
             f"{server.where}: {text}"
             for server, info in self.infos()
@@ -36,6 +37,7 @@ class Doctor:
                 _not_persistent(info),
                 _evicting(info),
                 _unguarded_replicas(info),
+                _no_replica(info) if durability == "replica" else "",
             )
             if text
         ]
@@ -112,6 +114,12 @@ def _not_persistent(info: dict[str, str]) -> str:
 def _evicting(info: dict[str, str]) -> str:
     policy = info.get("maxmemory_policy", "noeviction")
     return "" if policy == "noeviction" else f"maxmemory-policy {policy} may drop jobs"
+
+
+def _no_replica(info: dict[str, str]) -> str:
+    if int(info.get("connected_slaves", "0")):
+        return ""
+    return "durability=replica, and it has no replica: no job can be enqueued"
 
 
 def _unguarded_replicas(info: dict[str, str]) -> str:

@@ -40,6 +40,7 @@ WAIT = {
     "MOVED": "another server of the cluster has this slot now",
     "MISCONF": "it cannot write its snapshots: look at its disk and its log",
     "NOREPLICAS": "it lacks the replicas that min-replicas-to-write asks for",
+    "UNBLOCKED": "it became a replica while a blocking read was under way",
     "BUSY": "it is busy with a script",
     "UNKILLABLE": "it is busy with a script",
 }

@@ -47,7 +47,7 @@ def _of_key(view: View, key: str) -> Iterator[str]:
     elif queue not in view.known_queues():
         yield f"{key}: its queue is not known"
     elif kind in ("held", "inbox"):
-        if not _is_alive(view, queue, node_of(owner)):
+        if not _is_alive(view, queue, node_of(owner)) and view._read("TTL", key) < 0:
             yield f"{key}: its node is not known"
     elif kind == "notes":
         if not view._read("SISMEMBER", view.at(queue)["noted"], owner):

@@ -65,6 +65,8 @@ class Mailbox:
         self._connects = self._link.connects
         for reply in replies:
             if isinstance(reply, RedisError):
+                # A server that was demoted answers for ever; its name may lead to another one now.
+                self._link.close()
                 raise translate(reply, self._link.where, unknown=False)
         *counts, first = replies
         known = sum(ended + waiting for ended, waiting, *_ in counts)

@@ -82,7 +82,11 @@ local function empty(worker)
   table.sort(list, function(a, b) return tonumber(a.token) < tonumber(b.token) end)
   for _, held in ipairs(list) do take_back(worker, held) end
   call('DEL', P .. 'held:' .. worker, P .. 'inbox:' .. worker, P .. 'receipt:' .. worker)
-  call('LREM', P .. 'idle', 0, worker)
+  if call('LREM', P .. 'idle', 0, worker) > 0 and mode ~= 'worker' then
+    -- It may live, and hear nothing of the jobs to come: it is to ask, and learns that its node is gone.
+    call('RPUSH', P .. 'inbox:' .. worker, '')
+    call('EXPIRE', P .. 'inbox:' .. worker, 60)
+  end
   local node = match(worker, '^(.*)%.')
   if node then call('SREM', P .. 'crew:' .. node, worker) end
 end

@@ -51,7 +51,7 @@ class RedisStorage(Produce, Work, Keep, Answers, Control, View, Kept, Parking):
             self._doctor.local_durability()
 
     def warnings(self) -> list[str]:
-        return self._doctor.warnings()
+        return self._doctor.warnings(self._durability)
 
     def leftovers(self) -> Iterator[str]:
         return leftovers(self)
