@@ -28,6 +28,7 @@ from taskqd.registry import AppLike, JobView
 from taskqd.settings import LimitSettings
 
 AWAY_MS = 1000
+STACK_CHARS_MAX = 3000
 SKIPPED_TTL_S = 300
 """An outcome without a value (skipped, or `store_result=False`) is kept this long: enough to answer
 who waits, and to recognise a repeated enqueue."""
@@ -117,6 +118,10 @@ class Burials:
             view = JobView(lease.id, name, lease.queue, marks, str(answer.reason))
             headers = envelope.h if envelope is not None else None
             self._app.listeners.tell("dead", view._replace(headers=headers or {}))
+        # The letter outlives its answer, and is to tell what happened as well.
+        if answer.failure is not None and answer.failure.traceback:
+            stack = answer.failure.traceback[-STACK_CHARS_MAX:]
+            marks = msgspec.structs.replace(marks, error=f"{marks.error}\n{stack}")
         return ended(lease, "bury", answer, str(answer.reason), marks)
 
     def stage_lost(self, stage: Stage, answer: Answer) -> None:

@@ -204,6 +204,13 @@ class Endings(Burials):
             lease.id, lease.queue, lease.token, "requeue", marks=marks, reason=Reason.INTERRUPTED
         )
 
+    def killed(self, lease: Lease, marks: Marks, how: str) -> Outcome:
+        """Count a failure as the master does for whom it kills: who opens the job next decides."""
+        marks = msgspec.structs.replace(
+            marks, attempts=marks.attempts + 1, failures=marks.failures + 1, error=f"{KILLED}{how}"
+        )
+        return Outcome(lease.id, lease.queue, lease.token, "requeue", marks=marks, reason="timeout")
+
     def postpone(self, lease: Lease, task: str, marks: Marks, delay_s: float) -> Outcome:
         """Give a job whose last attempt was killed and counted the time of its retry."""
         self._log.emit_soon(
@@ -222,6 +229,8 @@ class Endings(Burials):
         return Outcome(lease.id, lease.queue, lease.token, "retry", delay_ms=delay_ms, marks=marks)
 
 
+KILLED = "TaskTimeout: "
+"""So begins the error of a job that was killed at its timeout."""
 _SIGNAL_OF: dict[str, str] = {Reason.EXPIRED: "expired", Reason.REVOKED: "revoked"}
 
 

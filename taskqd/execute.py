@@ -113,9 +113,11 @@ class Runner:
             if held is not None:
                 await asyncio.to_thread(held.leave)
 
-    def interrupted(self, lease: Lease) -> Outcome:
-        """Return the outcome of a job that is stopped with its worker."""
+    def interrupted(self, lease: Lease, late: str = "") -> Outcome:
+        """Return the outcome of a job that is left running; `late`: how it overran its timeout."""
         marks, options, task = self._opener.peek(lease)
+        if late:
+            return self._ends.killed(lease, marks, late)
         return self._ends.interrupt(lease, marks, options, task)
 
     def heed(self, orders: int) -> None:

@@ -85,7 +85,7 @@ class Marks(msgspec.Struct, array_like=True, frozen=True, gc=False):
     error: str = ""
     """The last error, or the verdict of the last dead worker: one line of at most 500 characters.
 
-    Below a verdict stand the stacks of that worker.
+    Below a verdict stand the stacks of that worker, and in a dead letter the traceback.
     """
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from taskqd.clock import monotonic_s, now_ms
-from taskqd.endings import Endings
+from taskqd.endings import KILLED, Endings
 from taskqd.envelope import call_options, unpack
 from taskqd.errors import ConfigError, DecodeError, SealError, SignatureError, StorageError
 from taskqd.failures import describe
@@ -212,10 +212,8 @@ class Opener:
         return marks, options, envelope.t
 
 
-KILLED = "TaskTimeout: "
-"""So begins the error of a job that was killed at its timeout ..."""
 _WAITED = "taskqd.errors."
-"""... and this is put before it, as before that of one that raised, once its retry has a time."""
+"""Put before the error of a killed job once its retry has a time, as it is for one that raised."""
 _DEFAULTS = TaskOptions()
 _CALLBACK = b'"c":"'
 """So begins a chord's group in the payload of its callback."""

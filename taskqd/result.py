@@ -114,10 +114,10 @@ class Result(Generic[R]):
     def _read_letter(self, row: JobRow) -> None:
         """A dead letter outlives its answer, and tells why it is dead."""
         if row.state is State.DEAD and not (self._keep(row.answer or None) or self._parked):
-            error = open_record(row.record).marks.error
+            error, _, stack = open_record(row.record).marks.error.partition("\n")
             kind, _, message = error.partition(": ")
             raised = row.reason in (Reason.FAILED, Reason.TIMEOUT)
-            failure = Failure(kind, message) if raised else Failure("", error)
+            failure = Failure(kind, message, stack) if raised else Failure("", error, stack)
             self._answer = Answer("dead", 0, row.run_at_ms, 0, reason=row.reason, failure=failure)
 
     def is_ready(self) -> bool:

@@ -15,7 +15,7 @@ from taskqd.clock import monotonic_s
 from taskqd.errors import NodeExpired, StorageError
 from taskqd.storage.base import Storage
 
-from . import process
+from . import parting, process
 from .desk import Desk
 from .doorbell import Doorbell
 from .outage import Outage
@@ -270,8 +270,8 @@ class Pump:
         self.interrupted = True
         try:
             self._desk.give_back_all(after_outage=self._outage.lasts)
-            outcomes = [self._runner.interrupted(lease) for lease in self._desk.running()]
-            self._desk.interrupt(outcomes)
+            running = self._desk.running()
+            self._desk.interrupt(parting.outcomes(running, self._post.row, self._runner))
             self._end()
         except StorageError as error:
             # Without a last word the master has this worker's jobs taken back.

@@ -42,6 +42,17 @@ def in_users_code(frame: FrameType | None) -> bool:
     return False
 
 
+def users_part(frame: FrameType | None) -> list[tuple[FrameType, int]]:
+    """Return what a thread runs of a job, outermost first, with line numbers; [] if it runs none."""
+    inner: list[tuple[FrameType, int]] = []
+    while frame is not None:
+        if frame.f_code is _DOOR:
+            return inner[::-1]
+        inner.append((frame, frame.f_lineno))
+        frame = frame.f_back
+    return []
+
+
 def _is_delicate(code: CodeType) -> bool:
     name = code.co_filename
     return (

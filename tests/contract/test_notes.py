@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from taskqd.job import Lease, Marks
 from taskqd.storage.features import Features, Hold
-from tests.support.rig import Rig, ack, outcome
+from tests.support.rig import Rig, ack, outcome, until
 
 
 def hold(lease: Lease, worker: str = "n.1") -> Hold:
@@ -64,4 +64,26 @@ def test_purging_a_queue_takes_the_notes_with_it(rig: Rig, features: Features) -
     rig.settle(outcome(lease, "retry", delay_ms=60_000, marks=Marks(1)))
     assert rig.storage.purge_queue("q") == 1
     assert features.notes("a", "q") == {}
+    assert list(rig.storage.leftovers()) == []
+
+
+def test_notes_go_with_the_job_to_another_host(rig: Rig, features: Features) -> None:
+    """Checkpoint, progress and `once` of a job whose node is gone are there for the next one's."""
+    rig.put("a")
+    [lease] = rig.lease()
+    for key in ("checkpoint", "progress", "once:mail"):
+        assert features.note(hold(lease), key, b"1") == "kept"
+    rig.storage.recover_node("n", ["q"])
+    rig.register("other")
+    [again] = rig.lease(worker="other.1", alone=True)
+    assert features.note(hold(lease), "checkpoint", b"late") == "fenced"
+    assert features.note(hold(again, "other.1"), "once:mail", b"2", once=True) == "present"
+    assert features.notes("a", "q") == dict.fromkeys(("checkpoint", "progress", "once:mail"), b"1")
+    rig.settle(outcome(again, "retry", delay_ms=1, marks=Marks(2)), worker="other.1")
+    until(lambda: rig.storage.promote(["q"]).promoted)
+    [third] = rig.lease(worker="other.2")
+    assert set(features.notes("a", "q")) == {"checkpoint", "progress", "once:mail"}
+    rig.settle(ack(third), worker="other.2")
+    assert features.notes("a", "q") == {}
+    rig.storage.retire("other", ["q"])
     assert list(rig.storage.leftovers()) == []

@@ -74,7 +74,7 @@ class Jobs:
     async def arun(self, lease: Lease, place: Place) -> Outcome:
         return await asyncio.to_thread(self.run, lease, place)
 
-    def interrupted(self, lease: Lease) -> Outcome:
+    def interrupted(self, lease: Lease, late: str = "") -> Outcome:
         return Outcome(
             lease.id,
             lease.queue,

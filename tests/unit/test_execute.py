@@ -413,3 +413,14 @@ def test_job_runs_on_an_event_loop_too(bench: Bench) -> None:
     lease = bench.lease(bench.app.entry(wait.s()))
     outcome = asyncio.run(bench.runner().arun(lease, bench.place))
     assert outcome.kind == "ack"
+
+
+def test_a_dead_letter_tells_what_happened_without_its_answer(bench: Bench) -> None:
+    @bench.app.task
+    def fail() -> None:
+        raise ValueError("x")
+
+    outcome = bench.run(fail.s())
+    first, _, stack = outcome.marks.error.partition("\n")
+    assert first == "ValueError: x"
+    assert "in fail" in stack

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -11,9 +12,12 @@ from typing import Any
 
 import pytest
 
-from taskqd import board
+from taskqd import App, board
+from taskqd.clock import monotonic_ns
 from taskqd.errors import StorageUnavailable
+from taskqd.execute import Runner
 from taskqd.job import State
+from taskqd.log import configure
 from taskqd.messages import (
     Drain,
     Drained,
@@ -25,6 +29,7 @@ from taskqd.messages import (
     StorageLost,
     StorageRestored,
 )
+from taskqd.settings import LimitSettings
 from taskqd.storage.base import Leased, Node
 from taskqd.storage.memory import MemoryStorage
 from taskqd.worker import suspects
@@ -165,6 +170,37 @@ def test_interrupt_requeues_what_runs_and_settles_what_is_finished(
         assert row.record.startswith(b"[1,0,1,0,")
         # What finishes after that is not taken: another worker has the job by now.
         rig.ended()
+
+
+def test_of_two_that_outlast_the_grace_the_late_one_counts_a_failure() -> None:
+    """It used to go back as interrupted with its siblings, each time, and never came to an end."""
+    app = App("late", f"memory://{uuid.uuid4().hex}")
+    gate, began = threading.Event(), threading.Barrier(3)
+
+    @app.task(name="late", timeout=0.01, retries=1)
+    def late() -> None:
+        began.wait(20)
+        gate.wait(20)
+
+    @app.task(name="sibling")
+    def sibling() -> None:
+        began.wait(20)
+        gate.wait(20)
+
+    runner = Runner(app, LimitSettings(), configure(role="test", level="critical"))
+    overran, innocent = late(), sibling()
+    with PumpRig(app.storage, jobs=runner, threads=2, queues=("default",)) as rig:
+        began.wait(20)
+        wait_for(lambda: any(0 < v.deadline_ns < monotonic_ns() for v in rig.row.busy()))
+        rig.tell(Drain(60))
+        rig.tell(Interrupt())
+        rig.hear(Drained)
+        gate.set()
+    assert innocent.info()["interruptions"] == 1
+    info = overran.info()
+    assert (info["state"], info["failures"], info["interruptions"]) == ("queued", 1, 0)
+    assert info["error"] == "TaskTimeout: ran longer than 0.01 s"
+    assert "in late" in info["traceback"]
 
 
 def test_quiet_stops_leasing_and_resume_goes_on(worker: PumpRig) -> None:
