@@ -74,6 +74,8 @@ def right() -> None:
     assert_type(with_options.map([1, 2]), ResultGroup[float])
     assert_type(plain.call_local("a"), str)
     assert_type(sweep(), Result[None])
+    assert_type(app.periodic.add("daily", plain, every(hours=24), ["a"]), bool)
+    assert_type(app.periodic()[0].paused, bool)
     assert_type(locked(3), str)
 
 
@@ -112,8 +114,6 @@ def right_in_tests(run: Callable[..., int]) -> None:
         assert_type(mine, App)
         assert_type(run_pending(mine, within=timedelta(hours=1)), int)
         assert_type(worker.jobs, int)
-    assert_type(app.periodic.add("daily", plain, every(hours=24), ["a"]), bool)
-    assert_type(app.periodic()[0].paused, bool)
 
 
 async def right_on_a_loop() -> None:
