@@ -16,7 +16,8 @@ from tests.fault.ledger import Fault, Line
 
 PERIOD_MS = 1000
 TOLD_NS = 5_000_000_000
-"""An end is told within milliseconds; only a hang, or a stalled machine, takes so long."""
+"""An end is told, and a job that was leased begins, within milliseconds; only a hang, or a stalled
+machine, takes so long."""
 
 
 class Judgement(msgspec.Struct):
@@ -59,7 +60,8 @@ def _fired_twice(name: str, ticks: Sequence[int]) -> Iterator[str]:
 
 
 def _of_one_tick(tick: str, lines: Sequence[Line], faults: Sequence[Fault]) -> Iterator[str]:
-    begun = sorted((line for line in lines if line.e == "begin"), key=lambda line: line.m)
+    # In the order of their leases: a frozen worker begins what another one has ended since.
+    begun = sorted((line for line in lines if line.e == "begin"), key=lambda line: line.token)
     ends = {line.token: line for line in lines if line.e == "end"}
     if not begun:
         yield f"{tick}: never ran"
@@ -71,6 +73,7 @@ def _of_one_tick(tick: str, lines: Sequence[Line], faults: Sequence[Fault]) -> I
 
 
 def _excuses(fault: Fault, run: Line, end: Line | None) -> bool:
-    """Return whether the fault killed or froze this run, or its process before its end was told."""
-    hit = run.pid in (*fault.killed, *fault.frozen) and fault.end > run.m
-    return hit and (end is None or fault.begin < end.m + TOLD_NS)
+    """Return whether the fault killed or froze this run's process while it had the lease."""
+    killed = run.pid in fault.killed and fault.end > run.m
+    frozen = run.pid in fault.frozen and fault.end > run.m - TOLD_NS
+    return (killed or frozen) and (end is None or fault.begin < end.m + TOLD_NS)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.fault.cron_chaos import CronChaos, markdown
@@ -65,6 +66,14 @@ def test_the_checker_finds_a_second_run_that_no_kill_excuses() -> None:
         ]
     killed = Fault(kind="tree", begin=3 * SECOND_NS, end=4 * SECOND_NS, killed=[7])
     assert broken(twice, [1000, 2000], [killed]) == []
+
+
+def test_the_checker_knows_a_worker_that_was_frozen_with_a_lease_and_began_too_late() -> None:
+    stale = [msgspec.structs.replace(line, token=1) for line in run(1, token=4)]
+    other = run(1, token=2, pid=8)
+    frozen = Fault(kind="freeze", begin=0, end=5 * SECOND_NS - 1, frozen=[7])
+    assert broken([*other, *stale, *run(2)], [1000, 2000], [frozen]) == []
+    assert broken([*other, *stale, *run(2)], [1000, 2000]) != []
 
 
 def test_the_checker_finds_a_tick_beside_the_second() -> None:
