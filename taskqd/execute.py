@@ -40,7 +40,6 @@ from taskqd.opening import Opener
 from taskqd.registry import AppLike, Opened
 from taskqd.retry import may_retry, retry_delay_s
 from taskqd.settings import LimitSettings
-from taskqd.storage.features import Features
 
 
 class Runner:
@@ -51,7 +50,6 @@ class Runner:
         self._limits = limits
         self._log = log
         self._ends = Endings(app, limits, log)
-        self._vault = app.vault
         self._opener = Opener(app, limits, self._ends)
         self._tells_start = log.enabled(events.JOB_STARTED)
         self._handlers = app.listeners.handlers
@@ -172,18 +170,7 @@ class Runner:
         return job
 
     def _job(self, opened: Opened, place: Place, started: float) -> CurrentJob:
-        return CurrentJob(
-            opened.lease,
-            opened.envelope,
-            opened.marks,
-            place,
-            started,
-            self._features,
-            self._vault,
-        )
-
-    def _features(self) -> Features:
-        return self._app.features
+        return CurrentJob(opened.lease, opened.envelope, opened.marks, place, started, self._app)
 
     def _call(self, opened: Opened, job: CurrentJob, place: Place) -> Any:
         self._before(opened, job)
