@@ -12,11 +12,9 @@ from __future__ import annotations
 
 import random
 import time
-from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from redis.crc import key_slot
 from redis.exceptions import AskError, NoScriptError, RedisError
 
 from taskqd.clock import monotonic_s
@@ -25,11 +23,10 @@ from taskqd.storage.redis.address import address, is_cluster
 from taskqd.storage.redis.connection import BLOCK_S, CALL_S, Args, Link
 from taskqd.storage.redis.faults import code_of
 from taskqd.storage.redis.scripts import Script
+from taskqd.storage.redis.slots import Place, SlotMap, slot_of
 
 KEYLESS = {"CONFIG", "INFO", "PING", "TIME"}
 _PAUSE_S = (0.002, 0.02)
-Place = tuple[str, int]
-"""Host and port."""
 
 
 class Todo(NamedTuple):
@@ -41,6 +38,8 @@ class Todo(NamedTuple):
     script: Script | None = None
     asked: Place | None = None
     """The server that the slot moves to has this key already."""
+    moves: int = 0
+    """How often it was sent elsewhere."""
 
 
 class Cluster:
@@ -50,12 +49,7 @@ class Cluster:
         self.where, _, _, _, self._seeds = address(url, CALL_S)
         self._url = url
         self._links: dict[Place, Link] = {}
-        self._starts: list[int] = []
-        """First slots of the ranges in `_ranges`."""
-        self._ranges: list[tuple[int, Place]] = []
-        """Last slot and its server."""
-        self._moved: dict[int, Place] = {}
-        """Slots of which a server has said since that another one has them."""
+        self._slots = SlotMap()
         self._link_of: dict[str, Link] = {}
         """What the hot path needs: key -> its server's connection."""
         self._stale = True
@@ -74,14 +68,13 @@ class Cluster:
     def servers(self) -> list[Link]:
         """Return the connections to all servers that have slots."""
         self._learn()
-        places = {place for _, place in self._ranges} | set(self._moved.values())
-        return [self._at(place) for place in sorted(places)]
+        return [self._at(place) for place in self._slots.places()]
 
     def lanes(self, keys: Sequence[str]) -> list[tuple[Link, list[str]]]:
         """Return new connections for blocking reads of these keys: one for each slot."""
         by_slot: dict[int, list[str]] = {}
         for key in keys:
-            by_slot.setdefault(key_slot(key.encode()), []).append(key)
+            by_slot.setdefault(slot_of(key), []).append(key)
         return [
             (Link(self._url, timeout_s=BLOCK_S + CALL_S, seek=self._finder(some[0])), some)
             for some in by_slot.values()
@@ -95,14 +88,11 @@ class Cluster:
         return find
 
     def _place(self, key: str) -> Place:
-        slot = key_slot(key.encode())
-        if slot in self._moved:
-            return self._moved[slot]
-        at = bisect_right(self._starts, slot) - 1
-        if at < 0 or self._ranges[at][0] < slot:
+        place = self._slots.place(key)
+        if place is None:
             self._stale = True
-            raise StorageUnavailable(f"{self.where}: CLUSTERDOWN: no server has slot {slot}")
-        return self._ranges[at][1]
+            raise StorageUnavailable(f"{self.where}: CLUSTERDOWN: no server has the slot of {key}")
+        return place
 
     def _at(self, place: Place) -> Link:
         if place not in self._links:
@@ -121,21 +111,14 @@ class Cluster:
                 failures.append(str(error))
                 continue
             if rows:
-                self._note(place, rows)
+                if self._slots.learn(place, rows):
+                    self._link_of.clear()
+                self._stale = False
                 return
             failures.append(f"{place[0]}:{place[1]}: knows no slots")
         raise StorageUnavailable(
             f"{self.where}: CLUSTERDOWN: no server tells its slots ({'; '.join(failures)})"
         )
-
-    def _note(self, told_by: Place, rows: Sequence[Any]) -> None:
-        found = sorted((first, last, _told(told_by, *master)) for first, last, master, *_ in rows)
-        ranges = [(last, place) for _, last, place in found]
-        if ranges != self._ranges:
-            self._moved.clear()
-            self._link_of.clear()
-        self._starts, self._ranges = [first for first, *_ in found], ranges
-        self._stale = False
 
     # -- commands --------------------------------------------------------------------------
 
@@ -232,9 +215,11 @@ class Cluster:
         code = code_of(reply)
         if code == "MOVED":
             slot, place = _redirection(link, reply)
-            self._moved[slot] = place
+            self._slots.moved(slot, place)
             self._link_of.pop(item.key, None)
-            return item._replace(asked=None)
+            if item.moves:  # they do not agree yet
+                time.sleep(random.uniform(*_PAUSE_S))
+            return item._replace(asked=None, moves=item.moves + 1)
         if code == "ASK" and item.script is None:
             return item._replace(asked=_redirection(link, reply)[1])
         if code in ("ASK", "TRYAGAIN"):
@@ -291,9 +276,3 @@ def _redirection(link: Link, reply: RedisError) -> tuple[int, Place]:
     """Return the slot and the server that it is at."""
     assert isinstance(reply, AskError)
     return reply.slot_id, (reply.host or link.host, reply.port)
-
-
-def _told(told_by: Place, host: bytes | None, port: int, *_: Any) -> Place:
-    """Return a server's place; one without a name is where the one is that told of it."""
-    name = (host or b"").decode()
-    return (told_by[0] if name in ("", "?") else name), int(port)

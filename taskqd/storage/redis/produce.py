@@ -57,13 +57,14 @@ class Produce(Core):
         name, ms = split_tick(tick)
         queues = list(dict.fromkeys(job.queue for job in jobs))
         self.announce(queues)
+        home = queues[0] if queues else ""
         if self._has_fired(tick):
+            self._confirm(home)
             return Fired.BEFORE
         some = False
         for queue in queues[1:]:
             mine = [job._replace(fresh=False) for job in jobs if job.queue == queue]
             some |= any(self._enqueue(queue, mine))
-        home = queues[0] if queues else ""
         args: list[Any] = [tick, name, ms, ttl_s]
         args += fields([job._replace(fresh=False) for job in jobs if job.queue == home])
         reply, *written = self.run_all([("fire", home, args)], then=self._wait_commands())
@@ -95,6 +96,13 @@ class Produce(Core):
         if self._durability == "replica":
             return [("WAIT", 1, WAIT_MS)]
         return [("WAITAOF", 1, 0, WAIT_MS)] if self._doctor.local_durability() == "WAITAOF" else []
+
+    def _confirm(self, queue: str) -> None:
+        """Wait for what others have written, too: whoever fired a tick may not know how that ended."""
+        commands = self._wait_commands()
+        if commands:
+            _, *written = self.run_all([("enqueue", queue, ["1"])], then=commands)
+            self._check_written(written)
 
     def _check_written(self, replies: Sequence[Any]) -> None:
         for reply in replies:
