@@ -10,7 +10,7 @@ from taskqd.app import App
 from taskqd.cron import crontab, every
 from taskqd.storage.base import Storage
 from taskqd.worker import ticks
-from tests.support.rig import Rig, ack
+from tests.support.rig import Rig, ack, outcome
 from tests.support.timetable_rig import MINUTE, NOON, Daemon, fired
 
 
@@ -156,6 +156,23 @@ def test_overlap_skip_counts_a_job_that_is_recovered_from_a_crash(rig: Rig) -> N
     daemon.at(NOON + 2 * MINUTE)
     assert fired(rig.storage) == [1]
     assert daemon.log.named("tick.missed")[0]["reason"] == "overlap"
+
+
+def test_overlap_skip_counts_a_job_that_waits_for_its_retry_and_not_one_that_is_dead(
+    rig: Rig,
+) -> None:
+    daemon = Daemon(rig.storage, app_of(rig.storage, overlap="skip"))
+    daemon.at(NOON)
+    daemon.at(NOON + MINUTE)
+    [lease] = rig.lease()
+    rig.settle(outcome(lease, "retry", delay_ms=60_000))
+    daemon.at(NOON + 2 * MINUTE)
+    assert fired(rig.storage) == []
+    assert rig.storage.reschedule(lease.id, "q", 0)
+    [lease] = rig.lease()
+    rig.settle(outcome(lease, "bury", reason="failed"))
+    daemon.at(NOON + 3 * MINUTE)
+    assert fired(rig.storage) == [3]
 
 
 def test_overlap_is_allowed_by_default(storage: Storage) -> None:
