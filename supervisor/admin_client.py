@@ -11,13 +11,18 @@ import json
 import os
 import socket
 import time
-from typing import Any
+
+TYPE_CHECKING = False
+"""As in `taskqd`: probes do without `typing`."""
 
 REQUEST_BYTES_MAX = 64 * 1024
 _PATH_BYTES_MAX = 107
 
-Answer = dict[str, Any]
-"""With "ok": whether the request was met; "error" says why not."""
+if TYPE_CHECKING:
+    from typing import Any
+
+    Answer = dict[str, Any]
+    """With "ok": whether the request was met; "error" says why not."""
 
 
 def socket_paths(instance: str) -> list[str]:

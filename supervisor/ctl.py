@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+
+TYPE_CHECKING = False
+"""As in `taskqd`: probes do without `typing`."""
 
 if TYPE_CHECKING:
     from .ctl_asked import Asked, Configured
