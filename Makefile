@@ -22,7 +22,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 .DEFAULT_GOAL := help
 export PYTHON  # the interpreter to make .venv with; empty: the newest from 3.11 on that works
 .PHONY: help demo test check lint format type layers test-unit test-contract test-process \
-	test-fault test-security test-e2e test-wheel bench chaos cron-chaos chord-chaos failpoints model \
+	test-fault test-security test-e2e test-wheel bench matrix chaos cron-chaos chord-chaos failpoints model \
 	ledgers fuzz release-check reloads wheel clean
 
 help:  ## Print this list.
@@ -75,6 +75,11 @@ test-wheel: $(DEV)  ## The built wheel in an empty environment, outside the chec
 
 bench: $(DEV)  ## Side by side with all peers on one private Redis; BENCH_ARGS=--quick for a look.
 	$(BIN)/python -m benchmarks peers $(BENCH_ARGS)
+
+matrix: $(DEV)  ## Every scenario with every kind of worker (10 minutes); writes docs/scenarios.md.
+	mkdir -p var
+	MATRIX=1 STORAGE=$(STORAGE) $(PYTEST) -n 2 --junitxml=var/matrix.xml tests/process/test_matrix.py; \
+		code=$$?; $(BIN)/python -m tests.support.matrix_table var/matrix.xml >docs/scenarios.md; exit $$code
 
 chaos: $(DEV)  ## A daemon under kills and outages, and a report; SECONDS=60 SEED=1 STORAGE=sqlite KIND=process.
 	$(BIN)/python -m tests.fault.chaos --seconds $(SECONDS) --seed $(SEED) --storage $(STORAGE) \

@@ -34,8 +34,9 @@ class Coroner:
             zygote = next((z for z in self._fleet.zygotes if z.pid == pid), None)
             if known := child.worker_id if child else zygote.key if zygote else "":
                 self.hear_out(known)
-            if child is not None and not child.drained:
-                # What its job has started must not go on beside the next attempt.
+            if child is not None:
+                # What its jobs have started must not go on beside the next attempt, nor stay
+                # behind when the daemon has stopped.
                 process.kill_group(pid)
             self._sort(process.reap(pid), child, zygote)
 
