@@ -13,6 +13,7 @@ from taskqd.errors import ConfigError, HookFailed, StorageCorrupt, StorageRefuse
 from taskqd.execute import Runner
 from taskqd.log import Log
 from taskqd.messages import Booted, BootFailed, Drained
+from taskqd.storage.base import Storage
 
 from . import manners, native, process, scheduler
 from .antechamber import AskedToEnd
@@ -102,7 +103,7 @@ class Worker:
         post = self._post
         slots = make_slots(self._settings.workers, post.row, post.stopping, self._runner)
         pump = Pump(post, self._orders(), self._storage, slots, self._runner)
-        native.Thread(partial(_pump, pump, slots, post.log)).start()
+        native.Thread(partial(_pump, pump, slots, self._storage, post.log)).start()
         slots.run()
         return self._end(pump)
 
@@ -123,13 +124,14 @@ class Worker:
         self._app.run_hooks("on_shutdown")
         self._app.listeners.flush(LEAVE_WAIT_S)
         self._app.close()
-        self._storage.close()
         return pump.exit_code
 
 
-def _pump(pump: Pump, slots: Slots, log: Log) -> None:
+def _pump(pump: Pump, slots: Slots, storage: Storage, log: Log) -> None:
     """The pump's thread.  Its end is the worker's: either the slots return, or they are left."""
     process.vital(pump.run)
+    if not pump.interrupted:
+        process.vital(storage.close)
     slots.close()
     if pump.interrupted:
         native.sleep(LEAVE_WAIT_S)

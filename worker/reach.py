@@ -49,4 +49,13 @@ def reach_storage(app: App, settings: Settings, channel: Channel, signals: int) 
         else:
             if outage.lasts:
                 channel.send(StorageRestored(outage.lasted_s(monotonic_s())))
-            return storage
+            return _at_home_anywhere(app, settings, storage)
+
+
+def _at_home_anywhere(app: App, settings: Settings, storage: Storage) -> Storage:
+    """Return a storage that another thread may use."""
+    if settings.workers.type != "greenlet":
+        return storage
+    # TLS is gevent's there, and its connections belong to the thread that has opened them.
+    storage.close()
+    return app.open_storage()

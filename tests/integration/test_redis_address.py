@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import select
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from taskqd.storage.redis import RedisStorage
 from taskqd.storage.redis.address import address
 from tests.support.redis_server import RedisServer, SentinelServer, available_servers, free_port
 from tests.support.rig import DEADLINE_S, Rig, ack, entry, ids, until
+from tests.support.tls import tls_server
 
 KINDS = sorted(available_servers())
 
@@ -115,37 +114,9 @@ def _serves(storage: RedisStorage) -> bool:
 # -- TLS ---------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("no openssl to make a certificate with")
-    made = subprocess.run(
-        [
-            openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
-            "-keyout", tmp_path / "key.pem", "-out", tmp_path / "cert.pem",
-            "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
-        ],
-        capture_output=True,
-        check=False,
-    )  # fmt: skip
-    assert made.returncode == 0, made.stderr
-    return tmp_path
-
-
-def test_tls_is_spoken_and_certificates_are_checked(certificate: Path) -> None:
-    if "redis" not in available_servers():
-        pytest.skip("only Debian's server speaks TLS")
-    port = free_port()
-    conf: dict[str, Any] = {
-        "tls_port": port,
-        "tls_cert_file": certificate / "cert.pem",
-        "tls_key_file": certificate / "key.pem",
-        "tls_ca_cert_file": certificate / "cert.pem",
-        "tls_auth_clients": "no",
-    }
-    with RedisServer(available_servers()["redis"], **conf):
-        trusted = f"rediss://localhost:{port}/0?ssl_ca_certs={certificate / 'cert.pem'}"
+def test_tls_is_spoken_and_certificates_are_checked(tmp_path: Path) -> None:
+    with tls_server(tmp_path) as (url, certificate):
+        trusted = f"{url}?ssl_ca_certs={certificate}"
         rig = Rig(RedisStorage(trusted, "shop"))
         rig.put("a")
         assert ids(rig.lease()) == ["a"]
@@ -158,4 +129,4 @@ def test_tls_is_spoken_and_certificates_are_checked(certificate: Path) -> None:
         assert ids(bell.answer()) == ["b"]
         rig.storage.close()
         with pytest.raises(StorageUnavailable, match="(?i)certificate"):
-            RedisStorage(f"rediss://localhost:{port}/0", "shop").ping()
+            RedisStorage(url, "shop").ping()

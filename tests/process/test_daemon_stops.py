@@ -9,23 +9,15 @@ from pathlib import Path
 import pytest
 
 from tests.support import shop as tasks
-from tests.support.daemon import Daemon, wait_until
+from tests.support.daemon import Daemon
 from tests.support.redis_server import RedisServer
 from tests.support.shop_daemon import Shop, open_shop
 
-KINDS = {
-    "process": {"count": 2},
-    "thread": {"count": 1, "type": "thread", "concurrency": 2},
-    "asyncio": {"count": 1, "type": "asyncio", "concurrency": 2},
-}
 
-
-@pytest.mark.parametrize("kind", KINDS)
 def test_jobs_longer_than_the_grace_are_queued_again_and_a_second_daemon_ends_them(
     shop: Shop,
-    kind: str,
 ) -> None:
-    with shop.open(workers=KINDS[kind], shutdown={"grace_s": 2}) as first:
+    with shop.open(shutdown={"grace_s": 2}) as first:
         results = [tasks.hold(n) for n in range(2)]
         shop.begun(2)
         results += [tasks.nap(n, 0.0) for n in range(4)]
@@ -63,12 +55,11 @@ def test_what_has_not_started_is_handed_back_at_once(shop: Shop) -> None:
         assert daemon.stop() == 0
 
 
-@pytest.mark.parametrize("times", [2, 3])
-def test_term_again_ends_now_and_still_gives_back(shop: Shop, times: int) -> None:
+def test_term_three_times_kills_now_and_still_gives_back(shop: Shop) -> None:
     with shop.open(shutdown={"grace_s": 600}) as daemon:
         results = [tasks.hold(n) for n in range(2)]
         shop.begun(2)
-        for count in range(1, times + 1):
+        for count in range(1, 4):
             daemon.send("SIGTERM")
             daemon.wait("signal.received", signal="SIGTERM", count=count)
         assert daemon.exit_code() == 0
@@ -84,20 +75,6 @@ def test_burst_ends_when_the_queues_are_empty(shop: Shop) -> None:
     with shop.daemon(burst=True) as daemon:
         assert daemon.exit_code(60) == 0
         assert [result.get(timeout=1) for result in results] == list(range(50))
-
-
-def test_quiet_leases_nothing_until_resumed(shop: Shop) -> None:
-    with shop.open() as daemon:
-        daemon.send("SIGTSTP")
-        daemon.wait("master.quieted")
-        wait_until(lambda: daemon.ask("status")["state"] == "quiet")
-        daemon.ask("status")
-        result = tasks.hold(1)
-        assert daemon.ask("probe", probe="ready")["up"] is False
-        daemon.send("SIGCONT")
-        shop.begun(1)
-        assert daemon.stop() == 0
-        del result
 
 
 def test_workers_can_be_added_and_taken_away(shop: Shop) -> None:

@@ -7,8 +7,8 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ from taskqd.errors import TaskFailed
 from tests.support.daemon import Daemon, wait_until
 from tests.support.shop_daemon import Shop, open_shop
 from tests.support.storages import open_backend
+from tests.support.tls import tls_server
 
 pytest.importorskip("gevent")
 
@@ -38,12 +39,17 @@ class Green(Shop):
 
 @pytest.fixture(params=["sqlite"])
 def green(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Green]:
-    with open_backend(request.param, tmp_path) as backend, open_shop(tmp_path, backend.url):
-        tasks: ModuleType = importlib.import_module("tests.support.green")
-        opened = Green(tmp_path, backend.url)
-        opened.tasks = tasks
+    with open_backend(request.param, tmp_path) as backend, open_green(tmp_path, backend.url) as it:
+        yield it
+
+
+@contextmanager
+def open_green(folder: Path, url: str) -> Iterator[Green]:
+    with open_shop(folder, url):
+        opened = Green(folder, url)
+        opened.tasks = importlib.import_module("tests.support.green")
         yield opened
-        tasks.app.close()
+        opened.tasks.app.close()
 
 
 @BOTH
@@ -145,3 +151,13 @@ def test_without_gevent_the_daemon_names_the_extra(green: Green) -> None:
         assert daemon.exit_code() == 78
         assert "pip install 'taskqd[gevent]'" in daemon.events("app.rejected")[0]["error"]
     assert sys.modules["gevent"].__file__ != str(hidden / "gevent" / "__init__.py")
+
+
+def test_a_connection_with_tls_stays_in_the_thread_that_has_opened_it(tmp_path: Path) -> None:
+    """Gevent's TLS refused to be used by the thread that the storage was handed to."""
+    with tls_server(tmp_path) as (url, certificate):
+        trusted = f"{url}?ssl_ca_certs={certificate}"
+        with open_green(tmp_path, trusted) as green, green.open() as daemon:
+            assert [green.tasks.asks_another(n).get(timeout=20) for n in range(3)] == [0, 1, 2]
+            assert daemon.stop() == 0
+            assert "Traceback" not in daemon.log_text()
