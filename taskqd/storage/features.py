@@ -206,7 +206,10 @@ class Features(Protocol):
 
     def unpark(self, queue: str, label: str, limit: int) -> list[str]:
         """Put the letters under a label back to the head of their queue, longest parked first, with
-        their marks; their answers are dropped.  Returns their ids."""
+        their marks; their answers are dropped.  Returns their ids.
+
+        Idle workers are called fairly, not the latest first: that one may have just parked it.
+        """
         ...
 
     def let_lie(self, queue: str, job_ids: Sequence[str]) -> int:

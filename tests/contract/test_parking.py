@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import select
+
 import pytest
 
 from taskqd.job import Marks, join_record
 from taskqd.storage.features import Features
-from tests.support.rig import Rig, ack, done, outcome, payload
+from tests.support.rig import DEADLINE_S, Rig, ack, done, ids, outcome, payload
 
 MARKS = Marks(attempts=2, failures=1, error="no task named 'later'")
 
@@ -72,6 +74,24 @@ def test_an_unparked_job_keeps_its_priority_and_wakes_a_worker(
     handed = bell.answer() or rig.lease(worker="n.2")
     assert [lease.id for lease in handed] == ["high"]
     bell.close()
+
+
+def test_the_worker_that_parked_a_job_last_was_given_it_again_and_again(
+    rig: Rig, features: Features
+) -> None:
+    bells = [rig.storage.bell(worker, ["q"]) for worker in ("n.1", "n.2")]
+    park(rig, "a")
+    for worker, bell in zip(("n.1", "n.2"), bells, strict=True):
+        bell.arm()
+        assert rig.storage.turn(worker, (), ["q"], 1, idle=True).leases == []
+    assert features.unpark("q", "later", 10) == ["a"]
+    longest = bells[0]
+    assert select.select([longest.fileno()], [], [], DEADLINE_S)[0], (
+        "idle for longer than the other"
+    )
+    assert ids(longest.answer() or rig.lease(worker="n.1")) == ["a"]
+    for bell in bells:
+        bell.close()
 
 
 def test_a_letter_that_is_let_lie_stays_dead_and_does_not_come_back(

@@ -40,7 +40,9 @@ class Parking:
                 for job in reversed(jobs):
                     job.answer, job.reason = b"", ""
                     line.to_head(job)
-                space.ring(queue, len(jobs))
+                if jobs:
+                    # Everybody: the latest idle may be the one that has just parked it.
+                    space.ring(queue, len(space.idle.get(queue, ())))
                 return [job.id for job in jobs]
             return []
 

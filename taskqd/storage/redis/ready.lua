@@ -82,12 +82,13 @@ local function put_back(ids, records)
   for key, list in pairs(lists) do bulk('LPUSH', key, list) end
 end
 
--- Hands ready jobs to idle workers of living nodes, one each, the latest idle first.
-local function hand_over()
+-- Hands ready jobs to idle workers of living nodes, one each, the latest idle first; where
+-- `fairly`, the longest idle first.
+local function hand_over(fairly)
   if call('EXISTS', P .. 'idle') == 0 or call('EXISTS', P .. 'paused') == 1 then return end
   local keys, now = levels(), now_ms()
   while true do
-    local worker = call('RPOP', P .. 'idle')
+    local worker = call(fairly and 'LPOP' or 'RPOP', P .. 'idle')
     if not worker then return end
     local node = match(worker, '^(.*)%.')
     local ends = node and call('ZSCORE', P .. 'nodes', node)
@@ -95,7 +96,7 @@ local function hand_over()
       local ids, records = {}, {}
       take(keys, 1, ids, records)
       if #ids == 0 then
-        call('RPUSH', P .. 'idle', worker)
+        call(fairly and 'LPUSH' or 'RPUSH', P .. 'idle', worker)
         return
       end
       local token = string.format('%.0f', tokens(1) + 1)

@@ -19,6 +19,7 @@ if #ids > 0 then
   bulk('HDEL', P .. 'tomb', ids)
   bulk('ZREM', P .. 'dead', ids)
   put_back(ids, records)
-  hand_over()
+  -- Fairly: the latest idle may be the one that has just parked it, again and again.
+  hand_over(true)
 end
 return ids

@@ -19,6 +19,9 @@ _LET_LIE = """
 DELETE FROM parked WHERE job IN (SELECT n FROM job WHERE queue=? AND id=? AND state=5)"""
 
 
+_EVERYBODY = 10_000
+
+
 class Parking(Base):
     def parked(self, queues: Sequence[str]) -> list[Parked]:
         if not self._only(_ANY)[0]:
@@ -46,6 +49,9 @@ class Parking(Base):
                     unit.db.rows("UPDATE job SET reason='', answer=x'' WHERE n=?", (n,))
                     unit.db.rows("DELETE FROM parked WHERE job=?", (n,))
                     unit.to_head(line, n, priority, None)
+                if found:
+                    # Everybody: the latest idle may be the one that has just parked it.
+                    unit.ring(line, _EVERYBODY)
                 return [row[1] for row in found]
             return []
 
