@@ -86,7 +86,7 @@ class Load:
         self.failures: list[StorageError] = []
         self._open = lambda: RedisStorage(url, storage.namespace, durability=durability)
         self._queue = queue
-        self._over = threading.Event()
+        self._enough, self._over = threading.Event(), threading.Event()
         Rig(storage, [queue])
         self._threads = [threading.Thread(target=body) for body in (self._produce, self._work)]
         for thread in self._threads:
@@ -95,7 +95,7 @@ class Load:
     def _produce(self) -> None:
         storage = self._open()
         for number in itertools.count():
-            if self._over.is_set():
+            if self._enough.is_set():
                 break
             job = entry(f"j{number}", self._queue, fresh=False)
             while not self._tried(lambda job=job: storage.enqueue([job])):
@@ -128,8 +128,9 @@ class Load:
             return None
 
     def end(self) -> None:
-        self._over.set()
-        for thread in self._threads:
+        """End the producer, then the worker, which does what is left."""
+        for over, thread in zip((self._enough, self._over), self._threads, strict=True):
+            over.set()
             thread.join(DEADLINE_S)
             assert not thread.is_alive()
 
