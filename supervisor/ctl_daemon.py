@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from taskqd.settings import MIB
+
 from . import admin_client, usage
 from .ctl_asked import Asked, Output, command
 from .ctl_show import cell, plain, span
@@ -133,10 +135,21 @@ def _status_lines(facts: dict[str, Any]) -> Iterator[str]:
         f"app {facts['app']}, queues {', '.join(facts['queues'])}, generation {facts['generation']}"
     )
     yield plain(f"storage {storage['url']}{': ' if storage['error'] else ''}{storage['error']}")
+    yield from _surroundings(facts)
     yield "jobs " + ", ".join(f"{count} {name}" for name, count in facts["jobs"].items())
     yield f"workers {facts['ready']} of {facts['wanted']} ready, {facts['busy']} busy"
     for row in [*facts["workers"], facts["scheduler"]]:
         yield from _worker_lines(row, is_scheduler=row is facts["scheduler"])
+
+
+def _surroundings(facts: dict[str, Any]) -> Iterator[str]:
+    if facts["health"]:
+        yield plain(f"health http://{facts['health']}")
+    if memory := facts["memory"]:
+        held = ", one job at a time" if memory["held"] else ""
+        yield f"memory {memory['percent']:g} % of {memory['limit_bytes'] / MIB:.0f} MiB{held}"
+    if facts["unsafe"]:
+        yield plain(f"not safe to fork: {', '.join(facts['unsafe'])}")
 
 
 def _worker_lines(row: dict[str, Any], *, is_scheduler: bool) -> Iterator[str]:

@@ -15,8 +15,11 @@ from tests.support.storages import open_backend
 OFTEN = """
 from taskqd.storage.redis import bell
 bell.RedisBell.poll_s = 0.5
+from taskqd.storage.redis.connection import Link
+Link.__init__.__kwdefaults__["timeout_s"] = 1.0
 """
-"""An idle worker asks its storage twice a second, so that silence is noticed early."""
+"""An idle worker asks its storage twice a second and waits a second for its answer, so that silence is
+noticed early."""
 DEAF_S = 3.0
 STUCK = """
 from taskqd.storage.sqlite import bell

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from taskqd.supervisor.ctl_daemon import _status_lines
 from tests.support.daemon import ROOT, Daemon, wait_until
 
 APP = """
@@ -165,6 +166,7 @@ def test_a_second_daemon_on_a_host_did_not_start_although_nobody_chose_the_addre
         moved = daemon.wait("health.moved")
         assert moved["wanted"] == "127.0.0.1:7430"
         address = daemon.ask("status")["health"]
+        assert f"health http://{address}" in "\n".join(_status_lines(daemon.ask("status")))
         assert address == moved["address"] != "127.0.0.1:7430"
         with urllib.request.urlopen(f"http://{address}/readyz", timeout=20) as answer:
             assert answer.status == 200

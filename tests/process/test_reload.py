@@ -325,7 +325,10 @@ def test_files_are_watched_and_every_change_of_them_is_a_reload(app: Changing) -
     uses = "import helper\n\n@app.task(name='value')\ndef value() -> int:\n    return helper.VALUE"
     app.write_source(1, uses)
     value = app.app.task(name="value")(lambda: 0)
-    code = "from taskqd.supervisor.cli import main; main()"
+    code = (
+        "from taskqd.supervisor import roll; roll.TRIAL_S = 0.1\n"
+        "from taskqd.supervisor.cli import main; main()"
+    )
     daemon = app.daemon()
     daemon._argv = [sys.executable, "-c", code, "--config", str(file)]
     del daemon._env["PYTHONDONTWRITEBYTECODE"]
