@@ -29,6 +29,8 @@ from taskqd.worker.desk import Desk
 turn = Desk.turn
 
 def stuck_turn(self, limit, *, idle=False):
+    if os.path.exists(f"blocked.{os.getpid()}"):
+        time.sleep(600)
     if os.path.exists(f"stuck.{os.getpid()}"):
         time.sleep(0.1)
         return []
@@ -36,7 +38,7 @@ def stuck_turn(self, limit, *, idle=False):
 
 Desk.turn = stuck_turn
 """
-"""A worker that has a file goes on beating, and thinks that its queues are empty."""
+"""A worker that has a file goes on beating, and thinks that its queues are empty, or stands still."""
 
 
 @pytest.fixture
@@ -53,7 +55,9 @@ def proxy(tmp_path: Path) -> Iterator[tuple[Changing, LossyProxy]]:
 def daemon_of(app: Changing) -> Daemon:
     daemon = app.daemon(shutdown={"grace_s": 2})
     run = RUN.replace(
-        "roll.IMPORT_S = 5.0", f"from taskqd.supervisor import recycle; recycle.DEAF_S = {DEAF_S}"
+        "roll.IMPORT_S = 5.0",
+        f"from taskqd.supervisor import plan, recycle; recycle.DEAF_S = {DEAF_S}\n"
+        "plan.WORKER_BEAT_S = 3.0",
     )
     daemon._argv = [daemon._argv[0], "-c", run]
     return daemon
@@ -106,5 +110,25 @@ def test_a_worker_that_beats_and_asks_for_nothing_is_replaced(tmp_path: Path) ->
             wait_until(lambda: stuck not in daemon.worker_pids())
             assert [app.write(n, 0.0).get(timeout=20) for n in range(5)] == [1] * 5
             assert not daemon.events("worker.crashed")
+            assert daemon.stop() == 0
+        app.close()
+
+
+def test_a_worker_whose_pump_is_blocked_is_killed_with_its_stack_and_its_job_runs_again(
+    tmp_path: Path,
+) -> None:
+    with open_backend("sqlite", tmp_path) as backend:
+        app = Changing(tmp_path, backend.url)
+        app.write_source(1, STUCK)
+        with daemon_of(app) as daemon:
+            daemon.wait("master.ready")
+            result = app.write(1, 60.0)
+            started = daemon.wait("job.started")
+            (app.folder / f"blocked.{started['pid']}").touch()
+            hung = daemon.wait("worker.hung")
+            assert "no beat" in hung["reason"]
+            assert "stuck_turn" in hung["stack"]
+            assert result.get(timeout=20) == 1
+            assert app.written() == [1]
             assert daemon.stop() == 0
         app.close()
