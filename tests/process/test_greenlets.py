@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from taskqd.errors import TaskFailed
+from taskqd.errors import JobCancelled, TaskFailed
 from tests.support.daemon import Daemon, wait_until
 from tests.support.shop_daemon import Shop, open_shop
 from tests.support.storages import open_backend
@@ -97,6 +97,22 @@ def test_a_greenlet_that_sleeps_past_its_timeout_is_stopped_alone(green: Green) 
         assert green.notes().count("cleaned sleeper") == 1
         assert holding.info()["state"] == "running"
         assert not daemon.events("worker.hung")
+        assert len(daemon.events("worker.ready")) == 1
+        assert daemon.stop() == 0
+
+
+def test_soft_timeouts_revocations_and_coroutines_end_where_they_wait(green: Green) -> None:
+    tasks = green.tasks
+    with green.open() as daemon:
+        revoked, soft, late = tasks.holds_on(1), tasks.sleeps_softly(), tasks.awaits_too_long()
+        green.begun(1)
+        revoked.revoke()
+        with pytest.raises(JobCancelled, match="revoked"):
+            revoked.get(timeout=20)
+        assert "soft_timeout of 0.5 s" in soft.get(timeout=20)
+        with pytest.raises(TaskFailed, match="TaskTimeout: ran longer than its timeout of 0.5 s"):
+            late.get(timeout=20)
+        assert {"cleaned 1", "cleaned coroutine"} <= {*green.notes()}
         assert len(daemon.events("worker.ready")) == 1
         assert daemon.stop() == 0
 

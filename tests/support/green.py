@@ -11,7 +11,7 @@ import time
 import gevent
 from gevent.monkey import is_module_patched
 
-from taskqd import App, current_job
+from taskqd import App, TaskTimeout, current_job
 from tests.support.shop import note
 
 app = App("green")
@@ -97,6 +97,23 @@ def sleeps_too_long() -> None:
         time.sleep(600)
     finally:
         note("cleaned sleeper")
+
+
+@app.task(soft_timeout=0.5)
+def sleeps_softly() -> str:
+    try:
+        time.sleep(600)
+    except TaskTimeout as late:
+        return str(late)
+    return "never"
+
+
+@app.task(timeout=0.5)
+async def awaits_too_long() -> None:
+    try:
+        await asyncio.sleep(600)
+    finally:
+        note("cleaned coroutine")
 
 
 @app.task(timeout=1.0)
