@@ -7,11 +7,12 @@ from typing import Any, NamedTuple, Protocol, TypeVar, cast, overload
 
 from taskqd import delivery
 from taskqd.awaiting import in_thread
+from taskqd.clock import now_ms
 from taskqd.compose import Chord, ChordResult, Group
 from taskqd.envelope import Packer
 from taskqd.errors import ConfigError
 from taskqd.ids import new_id
-from taskqd.job import Entry, Member
+from taskqd.job import Answer, Entry, Member, Reason, encode_answer
 from taskqd.result import Result
 from taskqd.results import ResultGroup
 from taskqd.signals import Listeners
@@ -55,6 +56,8 @@ class _Planned(NamedTuple):
     groups: list[tuple[str, int, Entry]]
     results: list[Result[Any]]
     """One for each entry."""
+    members: list[Member | None]
+    """Likewise."""
 
 
 class Submit:
@@ -75,7 +78,7 @@ class Submit:
         A signature gives a Result, a pipeline a ResultGroup of its stages, a list or group a
         ResultGroup of its members (of a pipeline: of its last stage), a chord a ChordResult.
         """
-        plan = _Planned([], [], [], [])
+        plan = _Planned([], [], [], [], [])
         if isinstance(what, Signature):
             stages = _plan_call(self, plan, what, None)
             result: Any = ResultGroup(stages) if len(stages) > 1 else stages[0]
@@ -91,7 +94,7 @@ class Submit:
         self: SubmittingApp, signatures: Sequence[Signature[Any]]
     ) -> list[Result[Any]]:
         """Enqueue calls; returns one Result for each (of a pipeline: of its last stage)."""
-        plan = _Planned([], [], [], [])
+        plan = _Planned([], [], [], [], [])
         results = [_plan_call(self, plan, signature, None)[-1] for signature in signatures]
         _carry_out(self, plan)
         return results
@@ -147,6 +150,7 @@ def _plan_call(
     entry = app.packer.pack(signature, member=member, ids=ids if signature.stages else None)
     plan.entries.append(entry)
     plan.tasks.append(signature.task.name)
+    plan.members.append(member)
     if not signature.stages:
         decode = signature.task.codec.decode_result
         only = Result[Any](app, entry.id, entry.queue, decode)  # type: ignore[arg-type]
@@ -218,7 +222,17 @@ def _carry_out(app: SubmittingApp, plan: _Planned) -> None:
 
 def _point_to_holders(app: SubmittingApp, plan: _Planned, new: Sequence[bool]) -> None:
     """Let the result of a call that was not enqueued, being unique, be that of its twin."""
-    for entry, is_new, result in zip(plan.entries, new, plan.results, strict=True):
+    calls = zip(plan.entries, new, plan.results, plan.members, strict=True)
+    for entry, is_new, result, member in calls:
         if entry.unique and not is_new:
             holder = app.features.unique_holder(entry.queue, entry.unique)
             result.id = holder or entry.id
+            if member is not None and holder != entry.id:
+                _skip_member(app, entry, member)
+
+
+def _skip_member(app: SubmittingApp, entry: Entry, member: Member) -> None:
+    """Tell a group that this member will never run, or its callback would wait for ever."""
+    if app.storage.job(entry.id, entry.queue) is None:
+        answer = Answer("cancelled", 0, now_ms(), GROUP_TTL_S, 0, reason=Reason.SKIPPED)
+        app.features.group_put(member.group, member.queue, member.index, encode_answer(answer))

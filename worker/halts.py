@@ -56,26 +56,29 @@ class Halts:
         self._wanted: deque[tuple[int, BaseException]] = deque()
         self._watched: Watched | None = None
         self._cancelled: BaseException | None = None
+        self.marked = False
+        """There may be something to forget."""
         self.poke: Callable[[], None] | None = None
         """Makes the thread that runs the job call `deliver`; None where nothing can."""
         alarm.add(self.due)
 
     def forget(self) -> None:
         """Another job starts here."""
-        if self._limits:
-            self._limits.clear()
-        if self._wanted:
-            self._wanted.clear()
+        self.marked = False
+        self._limits.clear()
+        self._wanted.clear()
 
     def limit(self, seconds: float, message: str) -> None:
         """Raise TaskTimeout in the job after so many seconds."""
         at_s = monotonic_s() + seconds
         self._limits.append(Limit(at_s, self._token(), message))
+        self.marked = True
         self._alarm.set(at_s)
 
     def halt(self, token: int, error: BaseException) -> bool:
         """Raise `error` in the job with this token, soon; False: nothing can, here and now."""
         self._wanted.append((token, error))
+        self.marked = True
         self._alarm.set(0.0)
         return self.poke is not None or self._watched is not None
 
@@ -100,8 +103,9 @@ class Halts:
 
     def _cancel(self, watched: Watched) -> None:
         """On the loop: nothing else of the coroutine runs now."""
-        if self._watched is watched and self._wanted and self._wanted[0][0] == watched.token:
-            self._cancelled = self._wanted.popleft()[1]
+        wanted = self._take(watched.token) if self._watched is watched else None
+        if wanted is not None:
+            self._cancelled = wanted
             watched.task.cancel()
 
     # -- plain code --------------------------------------------------------------------------
@@ -112,10 +116,9 @@ class Halts:
         Where the job is not in its own code, another poke comes.
         """
         if self._wanted and self._watched is None and safety.in_users_code(frame):
-            token, error = self._wanted[0]
-            if token == self._token():
-                self._wanted.popleft()
-                raise error
+            wanted = self._take(self._token())
+            if wanted is not None:
+                raise wanted
 
     # -- the alarm ---------------------------------------------------------------------------
 
@@ -130,9 +133,18 @@ class Halts:
                 continue
             limit.spent = True
             self._wanted.append((token, TaskTimeout(limit.message)))
-        while self._wanted and self._wanted[0][0] != token:
-            self._wanted.popleft()
-        return now_s + AGAIN_S if self._wanted and self._aim() else next_s
+        wants = any(of == token for of, _ in tuple(self._wanted))
+        return now_s + AGAIN_S if wants and self._aim() else next_s
+
+    def _take(self, token: int) -> BaseException | None:
+        """Take the next exception that is for this job; several threads may ask."""
+        while True:
+            try:
+                of, error = self._wanted.popleft()
+            except IndexError:
+                return None
+            if of == token:
+                return error
 
     def _aim(self) -> bool:
         watched, poke = self._watched, self.poke

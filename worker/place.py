@@ -77,7 +77,8 @@ class SlotPlace:
 
     def take(self, lease: Lease) -> None:
         """Post the job before its record is looked at: decoding may run a user's code."""
-        self.halts.forget()
+        if self.halts.marked:
+            self.halts.forget()
         self.lease = lease
         self._row.begin(self._number, lease.token, monotonic_ns(), 0, lease.id, "")
 

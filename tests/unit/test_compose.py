@@ -461,3 +461,22 @@ def test_standing_orders_were_read_from_the_storage_for_each_job(
     tasks.double.restore()
     tasks.double(1)
     assert [outcome.kind for outcome in crew.drain()] == ["ack"]
+
+
+def test_a_unique_member_that_was_not_enqueued_does_not_block_its_chord() -> None:
+    app = App("twins", f"memory://{new_id()}")
+
+    @app.task(name="once", unique="args")
+    def once(n: int) -> int:
+        return n
+
+    @app.task(name="shown")
+    def shown(values: list[Any]) -> str:
+        return repr(values)
+
+    chord = app.enqueue(app.chord([once.s(1), once.s(1), once.s(2)], shown))
+    twins = app.enqueue([once.s(1), once.s(3)])
+    assert twins[0].id == chord.results[0].id
+    run_queued(app)
+    assert chord.get(timeout=0) == "[1, <skipped: skipped>, 2]"
+    assert [result.get(timeout=0) for result in twins] == [1, 3]

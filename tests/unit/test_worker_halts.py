@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -239,3 +240,47 @@ def test_a_coroutine_cancelled_by_others_is_not_taken_for_stopped(bench: Bench) 
 
     outcome = bench.run(job)
     assert reason(outcome) == ("bury", "failed")
+
+
+def test_in_a_storm_of_strikes_each_hits_the_job_that_it_is_for(bench: Bench) -> None:
+    """Jobs of no time with limits that run out, while another thread strikes whatever runs."""
+    struck: set[int] = set()
+    over = threading.Event()
+
+    def job() -> int:
+        token = current_job().token
+        try:
+            for _ in range(5000):
+                pass
+        except JobInterrupted as error:
+            assert error.args == (token,)
+            raise
+        return token
+
+    def strike() -> None:
+        while not over.is_set():
+            lease = bench.place.lease
+            if lease is not None:
+                struck.add(lease.token)
+                bench.place.halts.halt(lease.token, JobInterrupted(lease.token))
+            time.sleep(0.001)
+
+    task = bench.app.task(name="storm", soft_timeout=0.0015)(job)
+    striker = threading.Thread(target=strike)
+    striker.start()
+    try:
+        for n in range(1500):
+            task.options(id=f"s{n}")()
+        kinds = []
+        while leases := bench.app.storage.lease("n.1", ["default"], 50).leases:
+            for lease in leases:
+                outcome = bench.run_lease(lease)
+                kinds.append(reason(outcome))
+                assert outcome.kind != "requeue" or lease.token in struck
+                assert "AssertionError" not in outcome.marks.error
+    finally:
+        over.set()
+        striker.join()
+    assert len(kinds) > 1500, "some were interrupted and ran again"
+    assert {kind for kind, _ in kinds} <= {"ack", "requeue", "bury"}
+    assert {why for _, why in kinds} <= {"", "interrupted", "timeout"}
