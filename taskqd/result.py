@@ -139,11 +139,15 @@ class Result(Generic[R]):
         return row
 
     def _peek(self) -> Answer | None:
-        if self._answer is not None and parking.may_change(self._answer):
-            self._answer = None  # It may have come back since.
+        self._forget_parked()
         if self._answer is None:
             self._keep(self._desk.storage.answer(self.id, self.queue))
         return self._answer
+
+    def _forget_parked(self) -> None:
+        """A job of an unknown task may have come back since it was looked at."""
+        if self._answer is not None and parking.may_change(self._answer):
+            self._answer = None
 
     def _keep(self, data: bytes | None) -> bool:
         self._parked = False
@@ -202,6 +206,7 @@ class Result(Generic[R]):
 
     async def aget(self, timeout: float | None = None) -> R:
         """`get` without blocking the event loop."""
+        self._forget_parked()
         if self._answer is None and not await self._desk.waiters.wait(self, timeout):
             raise ResultTimeout(f"job {self.id!r}: not ended within {timeout:g} s; it goes on")
         assert self._answer is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -110,6 +111,7 @@ def test_patience_has_an_end_and_the_job_comes_back_after_it_all_the_same(deploy
     new = Crew(deploy.new, "new")
     new.look()
     new.drain()
+    assert asyncio.run(result.aget(timeout=5)) == 10
     assert result.get(timeout=5) == 10
 
 
