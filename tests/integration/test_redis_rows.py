@@ -144,7 +144,7 @@ def test_marks_with_any_text_survive_a_recovery(rig: Rig) -> None:
     [row] = rig.storage.recover_worker(
         "n.2", ["q"], running=[lease.token], how="orphaned", verdict="§ \n 9"
     )
-    assert row.marks == Marks(2**31 + 2, 7, 2, 1, "§ 9")
+    assert row.marks == Marks(2**31 + 2, 7, 2, 1, "§ \n 9")
 
 
 def test_ids_of_every_shape_work(rig: Rig) -> None:
