@@ -14,7 +14,7 @@ import apsw
 import pytest
 
 from taskqd.errors import ConfigError, StorageCorrupt, StorageRefused
-from taskqd.storage import open_storage
+from taskqd.storage import namespaces, open_storage
 from taskqd.storage.sqlite import SqliteStorage, disk
 from tests.support.rig import Rig, entry
 
@@ -40,6 +40,15 @@ def test_a_relative_path_is_relative_to_the_working_directory(
     monkeypatch.chdir("/")
     Rig(storage).put("a")
     assert _rig(tmp_path / "jobs.db").states() == {"a": "queued"}
+
+
+def test_the_namespaces_of_a_relative_path_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are asked for first by `taskqctl queue ls`, which failed on the default storage."""
+    monkeypatch.chdir(tmp_path)
+    Rig(open_storage("sqlite:///jobs.db", "shop")).put("a")
+    assert namespaces("sqlite:///jobs.db") == ["shop"]
 
 
 def test_an_empty_file_becomes_a_storage(tmp_path: Path) -> None:

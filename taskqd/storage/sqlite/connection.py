@@ -42,11 +42,11 @@ class Connection:
     """One connection of one process.  After a fork the child opens its own."""
 
     def __init__(self, path: str, *, synchronous: str, busy_s: float = BUSY_S) -> None:
-        self.path = path
+        self.path = os.path.abspath(path)
         self._busy_s = busy_s
         self._busy_since = 0.0
         self._pid = os.getpid()
-        disk.prepare(path)
+        disk.prepare(self.path)
         self._db = self._translated(lambda: self._open(synchronous))
 
     @property
