@@ -81,7 +81,7 @@ matrix: $(DEV)  ## Every scenario with every kind of worker (10 minutes); writes
 	MATRIX=1 STORAGE=$(STORAGE) $(PYTEST) -n 2 --junitxml=var/matrix.xml tests/process/test_matrix.py; \
 		code=$$?; $(BIN)/python -m tests.support.matrix_table var/matrix.xml >docs/scenarios.md; exit $$code
 
-chaos: $(DEV)  ## A daemon under kills and outages, and a report; SECONDS=60 SEED=1 STORAGE=sqlite KIND=process.
+chaos: $(DEV)  ## A daemon under kills and outages, and a report; SECONDS=60 SEED=1 STORAGE=sqlite KIND=process|thread|greenlet|asyncio.
 	$(BIN)/python -m tests.fault.chaos --seconds $(SECONDS) --seed $(SEED) --storage $(STORAGE) \
 		--kind $(KIND) --out var/chaos
 

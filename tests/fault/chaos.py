@@ -247,7 +247,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--storage", choices=["sqlite", "redis", "valkey"], default="redis")
-    parser.add_argument("--kind", choices=["process", "thread"], default="process")
+    parser.add_argument(
+        "--kind", choices=["process", "thread", "greenlet", "asyncio"], default="process"
+    )
     parser.add_argument("--fsync", choices=["always", "everysec", "no"], default="always")
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--nodes", type=int, choices=[1, 2], default=1)

@@ -121,7 +121,7 @@ class World:
         argv = [sys.executable, "-m", "taskqd", "tests.fault.workload:app"]
         argv += ["--workers", str(self.workers), "--worker-type", self.kind]
         argv += ["--grace", str(GRACE_S), "--health", "off", "--log-format", "json", *flags]
-        if self.kind == "thread":
+        if self.kind != "process":
             argv += ["--concurrency", "8"]
         env = {
             "TASKQD_STORAGE": self.url,
