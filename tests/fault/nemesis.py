@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.fault import daemons, deaths, outages, steps
+from tests.fault import daemons, deaths, outages, refusals, steps, wires
 from tests.fault.operation import Operation
 from tests.fault.world import World
 
@@ -39,5 +39,7 @@ OPERATIONS: dict[str, Make] = {
         steps.ErrorAtStep, steps.StopAtStep, outages.KillStorage, outages.EmptyStorage,
         outages.FreezeStorage, outages.LockStorage, outages.CutConnections, outages.FillStorage,
         outages.ReadOnlyStorage, outages.BusyStorage, outages.ForgetScripts, KillClient,
+        refusals.UnsavedStorage, refusals.LockedOut, refusals.LoadingStorage,
+        wires.StallConnections, wires.HalveReplies, wires.StarveDescriptors,
     )
 }  # fmt: skip

@@ -38,6 +38,16 @@ WEIGHTS: dict[str, float] = {
     "quiet": 2,
     "scale": 3,
     "storm": 2,
+    "reload": 3,
+    "kill at": 10,
+    "error at": 6,
+    "stop at": 4,
+    "unsaved storage": 2,
+    "password storage": 2,
+    "loading storage": 2,
+    "stall connections": 3,
+    "halve replies": 3,
+    "starve descriptors": 3,
 }
 ONLY_FOR: dict[str, tuple[str, ...]] = {
     "kill storage": ("redis", "valkey"),
@@ -47,6 +57,11 @@ ONLY_FOR: dict[str, tuple[str, ...]] = {
     "read-only storage": ("redis", "valkey"),
     "busy storage": ("redis", "valkey"),
     "forget scripts": ("redis", "valkey"),
+    "unsaved storage": ("redis", "valkey"),
+    "password storage": ("redis", "valkey"),
+    "loading storage": ("redis", "valkey"),
+    "stall connections": ("redis", "valkey"),
+    "halve replies": ("redis", "valkey"),
     "lock storage": ("sqlite",),
 }
 HOLD_S: dict[str, tuple[float, float]] = {
@@ -64,6 +79,12 @@ HOLD_S: dict[str, tuple[float, float]] = {
     "fill storage": (0.5, 3.0),
     "read-only storage": (0.2, 3.0),
     "busy storage": (0.2, 3.0),
+    "unsaved storage": (0.2, 2.0),
+    "password storage": (0.2, 2.0),
+    "loading storage": (0.0, 0.3),
+    "stall connections": (0.2, 6.0),
+    "halve replies": (0.2, 0.5),
+    "starve descriptors": (0.5, 3.0),
 }
 """How long a fault lasts before it is healed; others are healed at once."""
 TOGETHER = 0.15
@@ -79,6 +100,7 @@ ALONE = {
     "stop",
     "stop now",
     "stop hard",
+    "password storage",
 }
 """At most one of these in a step."""
 

@@ -24,6 +24,7 @@ from tests.fault.ledger import CLIENTS, JOBS, Line
 from tests.fault.workload import LEDGER_ENV, NAMESPACE
 from tests.support.daemon import ROOT, Daemon
 from tests.support.redis_server import RedisServer, available_servers
+from tests.support.unruly_proxy import UnrulyProxy
 
 LEASE_S = 5.0
 GRACE_S = 6.0
@@ -58,6 +59,8 @@ class World:
         self.rate = rate
         self.server = self._server() if storage != "sqlite" else None
         self.url = self.server.url if self.server else f"sqlite:///{folder}/chaos.db"
+        self.proxy: UnrulyProxy | None = None
+        """Through which the daemon reaches its server; clients and neighbours go past it."""
         self.daemon: Daemon | None = None
         self.neighbour: Daemon | None = None
         """A second daemon on the same storage, to which no fault is done."""
@@ -87,6 +90,7 @@ class World:
         os.environ["TASKQD_STORAGE"] = self.url
         if self.server:
             self.server.start()
+            self.proxy = UnrulyProxy(self.server.socket).__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -100,6 +104,8 @@ class World:
         for daemon in (self.daemon, self.neighbour):
             if daemon and daemon.process:
                 daemon.process.wait()
+        if self.proxy:
+            self.proxy.__exit__()
         if self.server:
             self.server.stop()
         # The tests that follow in this process have storages of their own.
@@ -124,7 +130,7 @@ class World:
         if self.kind != "process":
             argv += ["--concurrency", "8"]
         env = {
-            "TASKQD_STORAGE": self.url,
+            "TASKQD_STORAGE": self.proxy.url if self.proxy else self.url,
             "TASKQD_STORAGE__NODE_LEASE_S": str(LEASE_S),
             "TASKQD_LOG__LEVEL": "debug",
             "TASKQD_ADMIN__SOCKET": str(log.with_name("admin.sock")),
@@ -188,11 +194,11 @@ class World:
         last = dict(_pid_and_event(line) for line in tail.splitlines()[1:] if line)
         return {pid for pid, event in last.items() if event == "begin"}
 
-    def began(self) -> bool:
-        """Return whether this daemon has said that it starts."""
+    def began(self, event: str = "master.started") -> bool:
+        """Return whether this daemon has said that it starts (or serves: "master.ready")."""
         with self._log.open("rb") as log:
             log.seek(self._log_from)
-            return b'"event":"master.started"' in log.read(TAIL_BYTES)
+            return f'"event":"{event}"'.encode() in log.read(TAIL_BYTES)
 
     def events(self, *names: str) -> list[dict[str, Any]]:
         """Return the events of these names in the logs, which are long."""
