@@ -22,8 +22,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 .DEFAULT_GOAL := help
 export PYTHON  # the interpreter to make .venv with; empty: the newest from 3.11 on that works
 .PHONY: help demo test check lint format type layers test-unit test-contract test-process \
-	test-fault test-security test-e2e test-wheel bench matrix chaos cron-chaos chord-chaos failpoints model \
-	ledgers fuzz release-check reloads wheel clean
+	test-fault test-security test-e2e test-wheel bench matrix chaos chaos-long cron-chaos chord-chaos \
+	failpoints model ledgers fuzz release-check reloads wheel clean
 
 help:  ## Print this list.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +84,9 @@ matrix: $(DEV)  ## Every scenario with every kind of worker (10 minutes); writes
 chaos: $(DEV)  ## A daemon under kills and outages, and a report; SECONDS=60 SEED=1 STORAGE=sqlite KIND=process|thread|greenlet|asyncio.
 	$(BIN)/python -m tests.fault.chaos --seconds $(SECONDS) --seed $(SEED) --storage $(STORAGE) \
 		--kind $(KIND) --out var/chaos
+
+chaos-long: $(DEV)  ## The run of docs/chaos.md: half an hour, 1,000 workers and 100 daemons killed; SEED=1 STORAGE=redis.
+	$(BIN)/python -m tests.fault.chaos --long --seed $(SEED) --storage $(STORAGE) --report docs/chaos.md
 
 reloads: $(DEV)  ## Reloads under load, and figures; COUNT=200 STORAGE=sqlite.
 	$(BIN)/python -m tests.fault.reloads --count $(COUNT) --storage $(STORAGE)

@@ -24,15 +24,16 @@ from tests.fault import collect
 from tests.fault.checker import Broken, Checker
 from tests.fault.ledger import FAULTS, FINAL, Fault, Ledger, Rules, read_evidence
 from tests.fault.nemesis import OPERATIONS, Operation
-from tests.fault.plan import Step, make_plan
+from tests.fault.plan import LONG_S, Step, make_long_plan, make_plan
 from tests.fault.recovery import recovery
-from tests.fault.report import Report, markdown, versions
+from tests.fault.report import Report, document, markdown, versions
 from tests.fault.world import GRACE_S, LEASE_S, Broke, World, wait_for
 from tests.support.daemon import Daemon
 
 READY_S = 30.0
-DRAIN_S = 60.0
+DRAIN_S = 120.0
 CLIENTS = 2
+LONG_RATE, LONG_WORKERS = 115.0, 6
 
 
 class Run:
@@ -172,11 +173,26 @@ def torment(
     only: Sequence[str] = (),
     pace: float = 1.0,
     nodes: int = 1,
+    long: bool = False,
 ) -> Report:
-    """Run chaos in `folder` and judge it."""
-    plan = make_plan(seed, seconds, storage, only, pace)
+    """Run chaos in `folder` and judge it.
+
+    `long`: kills only, as many as `plan.LONG` says, at a rate that makes 300,000 jobs.
+    """
+    if long:
+        plan = make_long_plan(seed, seconds)
+        rate, workers = LONG_RATE, LONG_WORKERS
+    else:
+        plan = make_plan(seed, seconds, storage, only, pace)
     world = World(
-        folder, storage=storage, kind=kind, fsync=fsync, workers=workers, rate=rate, seed=seed
+        folder,
+        storage=storage,
+        kind=kind,
+        fsync=fsync,
+        workers=workers,
+        rate=rate,
+        seed=seed,
+        level="info" if long else "debug",
     )
     began = time.monotonic()
     with world:
@@ -218,7 +234,7 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     report = torment(
         folder,
-        seconds=given.seconds,
+        seconds=given.seconds or (LONG_S if given.long else 60.0),
         seed=given.seed,
         storage=given.storage,
         kind=given.kind,
@@ -228,7 +244,10 @@ def main() -> int:
         only=given.only.split(",") if given.only else (),
         pace=given.pace,
         nodes=given.nodes,
+        long=given.long,
     )
+    if given.report:
+        Path(given.report).write_text(document(report))
     out = Path(given.out) if given.out else folder
     out.mkdir(parents=True, exist_ok=True)
     name = f"chaos-{given.storage}-{given.kind}-{given.seed}"
@@ -244,7 +263,7 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="chaos", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--seconds", type=float, default=0.0, help="60, or 1700 with --long")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--storage", choices=["sqlite", "redis", "valkey"], default="redis")
     parser.add_argument(
@@ -256,6 +275,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=50.0, help="jobs/s of each of two clients")
     parser.add_argument("--pace", type=float, default=1.0, help="2: faults twice as dense")
     parser.add_argument("--only", default="", help="faults to choose from, by name")
+    parser.add_argument("--long", action="store_true", help="1,000 workers and 100 daemons killed")
+    parser.add_argument("--report", default="", help="file for the report as a page of docs/")
     parser.add_argument("--out", default="", help="folder for the report")
     parser.add_argument("--keep", action="store_true", help="keep what was written down")
     return parser.parse_args()

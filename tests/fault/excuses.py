@@ -47,6 +47,11 @@ class Excuses:
         for line in jobs:
             if line.e == "crash":
                 self._deaths[line.pid].append((line.m, line.m + S))
+        self._drains = defaultdict[int, list[Fault]](list)
+        for fault in self._faults:
+            for pid in {0, *fault.killed} if fault.drains else ():
+                self._drains[pid].append(fault)
+        self._forgetful = [fault for fault in self._faults if fault.forgets_s]
         self._silences = list(self._long_silences())
         self._outages = defaultdict[int, list[Fault]](list)
         for fault in self._faults:
@@ -104,12 +109,12 @@ class Excuses:
 
     def stops(self, pid: int, since: int, until: int) -> int:
         """Return how many stops may have interrupted an attempt of `pid` (0: any) then."""
-        stops = [f for f in self._faults if f.drains and (not pid or pid in f.killed)]
+        stops = self._drains.get(pid, ())
         return sum(f.begin <= until and f.end >= since for f in stops)
 
     def forgotten(self, confirmed: int) -> str:
         """Return "loss" if the storage may have lost what it confirmed then."""
-        for fault in self._faults:
-            if fault.forgets_s and fault.begin - fault.forgets_s * S <= confirmed <= fault.end:
+        for fault in self._forgetful:
+            if fault.begin - fault.forgets_s * S <= confirmed <= fault.end:
                 return "loss"
         return ""

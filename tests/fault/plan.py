@@ -105,6 +105,21 @@ ALONE = {
 """At most one of these in a step."""
 
 
+LONG: dict[str, int] = {
+    "kill worker": 1180,
+    "kill storage": 110,
+    "kill tree": 70,
+    "kill master": 45,
+    "kill scheduler": 50,
+    "kill at": 60,
+    "freeze worker": 15,
+    "cut connections": 15,
+}
+"""How often each fault happens in the long run; some find no victim."""
+LONG_S = 1700.0
+LONG_HOLD_S = 0.4
+
+
 class Step(msgspec.Struct, frozen=True):
     after_s: float
     """Since the end of the step before."""
@@ -125,6 +140,20 @@ def make_plan(
         step = _step(dice, names, pace)
         steps.append(step)
         left_s -= step.after_s + step.hold_s
+    return steps
+
+
+def make_long_plan(seed: int, seconds: float) -> list[Step]:
+    """Return steps one after the other, in the numbers of `LONG` as far as the time allows."""
+    dice = random.Random(f"{seed} long")
+    names = [name for name, count in LONG.items() for _ in range(round(count * seconds / LONG_S))]
+    dice.shuffle(names)
+    steps = []
+    for name in names:
+        hold_s = dice.uniform(0.0, LONG_HOLD_S) if name in HOLD_S else 0.0
+        chance = round(dice.random(), 4)
+        after_s = dice.uniform(0.5, 1.1) * seconds / max(1, len(names))
+        steps.append(Step(round(after_s, 3), (name,), (chance,), round(hold_s, 3)))
     return steps
 
 

@@ -79,6 +79,30 @@ def markdown(report: Report) -> str:
     return "\n".join([*lines, "", *_broken(report), ""])
 
 
+def document(report: Report) -> str:
+    """Return the report of a long run as a page of the documentation."""
+    kills = report.faults
+    daemons = kills.get("kill master", 0) + kills.get("kill tree", 0)
+    head = f"""\
+# A long run under kills
+
+In one run of {report.took_s / 60:.0f} minutes {kills.get("kill worker", 0)} workers that ran a job,
+{daemons} daemons and {kills.get("kill storage", 0)} times the storage were killed with SIGKILL, while
+two clients enqueued {report.counts.get("jobs", 0)} jobs of every kind. Each job writes its begin and its
+end to a file outside of the storage; the checker compares these with what the clients were told and
+with what the storage says when all is over. Lost: **{report.counts.get("lost", 0)}**; laws broken:
+**{len(report.broken)}**.
+
+`make chaos-long SEED={report.seed} STORAGE={report.storage}` repeats it, on any machine with two cores.
+"Repeats" are jobs whose end their worker could not tell before it died: each ran again, as
+at-least-once has it. Recovery is counted from the moment of the kill, or from when the next daemon was
+started or the storage answered again; faults beside which something else was away are left out.
+
+"""
+    body = markdown(report).partition("\n")
+    return head + body[0].replace("# Chaos", "## The report") + "\n" + body[2]
+
+
 def _table(first: str, second: str, rows: list[tuple[str, int]]) -> list[str]:
     head = [f"| {first} | {second} |", "| --- | ---: |"]
     return [*head, *(f"| {name} | {count} |" for name, count in rows), ""]

@@ -47,6 +47,7 @@ class World:
         fsync: str = "always",
         rate: float = 50.0,
         seed: int = 0,
+        level: str = "debug",
     ) -> None:
         """`storage`: "sqlite", "redis" or "valkey"; `kind`: of the workers; `rate`: jobs that each
         client enqueues in a second.
@@ -70,6 +71,7 @@ class World:
         self.failpoints = folder / "steps"
         """Where processes of the daemon look for what to do to themselves; see failpoints.py."""
         self.seed = seed
+        self._level = level
         self._client_seed = seed * 1000
         self._log = folder / "daemon" / "log.jsonl"
         self._neighbours_log = folder / "neighbour" / "log.jsonl"
@@ -132,7 +134,7 @@ class World:
         env = {
             "TASKQD_STORAGE": self.proxy.url if self.proxy else self.url,
             "TASKQD_STORAGE__NODE_LEASE_S": str(LEASE_S),
-            "TASKQD_LOG__LEVEL": "debug",
+            "TASKQD_LOG__LEVEL": self._level,
             "TASKQD_ADMIN__SOCKET": str(log.with_name("admin.sock")),
             LEDGER_ENV: str(self.folder / JOBS),
             failpoints.ENV: str(self.failpoints),
