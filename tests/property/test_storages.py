@@ -207,6 +207,30 @@ class StorageMachine(RuleBasedStateMachine):
     def lease(self, worker: str, limit: int) -> None:
         self.turn(worker, QUEUES, limit, False, [], 0)
 
+    @rule(
+        worker=workers,
+        limit=st.integers(0, 4),
+        ends=st.lists(ends, max_size=3),
+        dies=st.booleans(),
+        chosen=subset,
+    )
+    def turn_whose_reply_is_lost(self, worker, limit, ends, dies, chosen) -> None:
+        """The worker dies before it asks again, or repeats its outcomes and looks what it holds."""
+        worker = self.now_called.get(worker, worker)
+        if worker[0] not in self.model.served:
+            return
+        outcomes = self._outcomes(worker, ends)
+        self.storage.turn(worker, outcomes, QUEUES, limit)
+        self.model.settle(worker, outcomes)
+        unseen = self.model.lease(worker, QUEUES, limit, alone=False) if limit else []
+        held = {(one.queue, one.id): one for one in self.storage.holdings(worker, QUEUES)}
+        self._leased([held[job.queue, job.id] for job in unseen], unseen)
+        if dies:
+            self.recover_worker(worker, chosen, "orphaned")
+        elif outcomes:
+            assert self.storage.settle(worker, outcomes) == [True] * len(outcomes)
+            self.latest[worker] = outcomes
+
     @rule(pick=picks, key=st.sampled_from(KEYS), once=st.booleans(), late=st.booleans())
     def note(self, pick: int, key: str, once: bool, late: bool) -> None:
         worker = self._holder(pick)
