@@ -181,8 +181,9 @@ def _guard(line: str) -> str:
 
 
 def commands() -> dict[str, click.Command]:
+    from taskqd.supervisor.ctl.commands import taskqctl
+
     from .cli import taskqd
-    from .ctl_commands import taskqctl
 
     return {"taskqd": taskqd, "taskqctl": taskqctl}
 

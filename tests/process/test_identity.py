@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from taskqd.supervisor.ctl_daemon import _status_lines
+from taskqd.supervisor.ctl.daemon import _status_lines
 from tests.support.daemon import ROOT, Daemon, wait_until
 
 APP = """

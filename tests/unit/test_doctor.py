@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from taskqd.storage.base import Node, NodeRow
-from taskqd.supervisor import doctor_look
-from taskqd.supervisor.ctl_doctor import namesakes
-from taskqd.supervisor.doctor import CHECKS, examine
-from taskqd.supervisor.doctor_facts import (
+from taskqd.supervisor.ctl.doctor import namesakes
+from taskqd.supervisor.doctor import look
+from taskqd.supervisor.doctor.checks import CHECKS, examine
+from taskqd.supervisor.doctor.facts import (
     Daemon,
     Facts,
     File,
@@ -179,7 +179,7 @@ def test_a_daemon_behind_a_shell_in_a_container_is_seen_as_such(tmp_path: Path) 
                 "proc/400/cmdline": "/bin/sh\0-c\0taskqd app:app; true\0",
             },
         )
-        seen = doctor_look.daemon(STATUS, place, root)
+        seen = look.daemon(STATUS, place, root)
     assert seen == Daemon(
         pid=7,
         grace_s=30.0,
@@ -206,7 +206,7 @@ def test_limits_of_control_groups_are_read_in_both_versions(tmp_path: Path) -> N
             "sys/fs/cgroup/pod/box/cpu.max": "150000 100000\n",
         },
     )
-    assert doctor_look.group(5, v2) == Group(200, 150, 64, 9, 1.5)
+    assert look.group(5, v2) == Group(200, 150, 64, 9, 1.5)
     v1 = write(
         tmp_path / "v1",
         {
@@ -220,8 +220,8 @@ def test_limits_of_control_groups_are_read_in_both_versions(tmp_path: Path) -> N
             "sys/fs/cgroup/pids/box/pids.max": "max\n",
         },
     )
-    assert doctor_look.group(5, v1) == Group(memory_max=300, memory_used=30)
-    assert doctor_look.group(5, tmp_path / "nowhere") is None
+    assert look.group(5, v1) == Group(memory_max=300, memory_used=30)
+    assert look.group(5, tmp_path / "nowhere") is None
 
 
 @pytest.mark.parametrize(
@@ -229,8 +229,8 @@ def test_limits_of_control_groups_are_read_in_both_versions(tmp_path: Path) -> N
     [("30s", 30.0), ("1min 30s", 90.0), ("2h", 7200.0), ("500ms", 0.5), ("infinity", math.inf)],
 )
 def test_time_spans_are_read_as_systemctl_writes_them(text: str, seconds: float) -> None:
-    assert doctor_look.span_s(text) == seconds
-    assert doctor_look.span_s("") is None
+    assert look.span_s(text) == seconds
+    assert look.span_s("") is None
 
 
 def test_the_unit_that_stops_the_daemon_is_asked_for_its_patience(
@@ -241,13 +241,13 @@ def test_the_unit_that_stops_the_daemon_is_asked_for_its_patience(
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     root = write(tmp_path, {"proc/5/cgroup": "0::/system.slice/taskqd.service\n"})
-    assert doctor_look.manager(5, None, root) == Manager("taskqd.service", 90.0, notify=True)
+    assert look.manager(5, None, root) == Manager("taskqd.service", 90.0, notify=True)
     session = "0::/user.slice/user-1000.slice/user@1000.service/app.slice/run-1.scope\n"
     write(tmp_path, {"proc/6/cgroup": session})
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-    assert doctor_look.manager(6, None, root) == Manager()
+    assert look.manager(6, None, root) == Manager()
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
-    assert doctor_look.manager(6, None, root) == Manager(pod=True)
+    assert look.manager(6, None, root) == Manager(pod=True)
 
 
 def test_only_living_nodes_of_one_name_are_namesakes() -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from taskqd.supervisor.top_paint import paint, text
-from taskqd.supervisor.top_view import Column, Sample, Table, fit, lines, rates, view
+from taskqd.supervisor.top.paint import paint, text
+from taskqd.supervisor.top.view import Column, Sample, Table, fit, lines, rates, view
 
 
 def worker(number: int, **facts: Any) -> dict[str, Any]:

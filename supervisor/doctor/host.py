@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from .doctor_facts import FORK_UNSAFE, Facts, Finding, Found, limit
+from .facts import FORK_UNSAFE, Facts, Finding, Found, limit
 
 SHELLS = frozenset("sh bash dash ash zsh ksh busybox fish".split())
 MASTER_FDS, WORKER_FDS = 64, 64

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 
-from .doctor_facts import Facts, Finding, Found
+from .facts import Facts, Finding, Found
 
 SKEW_WARN_S, SKEW_FAIL_S = 1.0, 10.0
 FREE_WARN_BYTES, FREE_FAIL_BYTES = 500_000_000, 50_000_000

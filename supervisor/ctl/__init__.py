@@ -15,17 +15,17 @@ TYPE_CHECKING = False
 """As in `taskqd`: probes do without `typing`."""
 
 if TYPE_CHECKING:
-    from .ctl_asked import Asked, Configured
+    from .asked import Asked, Configured
 
 
 def main() -> None:
     """Entry point of `taskqctl`."""
     argv = sys.argv[1:]
     if argv[:1] == ["probe"]:
-        from .ctl_probe import probe
+        from .probe import probe
 
         sys.exit(probe(argv[1:], os.environ))
-    from .ctl_commands import run
+    from .commands import run
 
     sys.exit(run(argv, os.environ, read_config))
 
@@ -37,9 +37,9 @@ def read_config(asked: Asked) -> Configured:
     from taskqd.config import ConfigErrors, load
     from taskqd.config.keys import KEYS
     from taskqd.config.table import as_written
+    from taskqd.supervisor.usage import CONFIG, Fail
 
-    from .ctl_asked import Configured
-    from .usage import CONFIG, Fail
+    from .asked import Configured
 
     file = Path(asked.config) if asked.config else None
     flags = {"storage.url": asked.storage, "name": asked.name, "app": asked.app}

@@ -9,12 +9,13 @@ import click
 
 from taskqd.inspect import node_row, queue_row
 from taskqd.storage.base import NodeRow, Recovered, Storage
+from taskqd.supervisor import usage
+from taskqd.supervisor.usage import Fail
 
-from . import ctl_names, usage
-from .ctl_asked import Asked, Output, Row, command
-from .ctl_enqueue import enqueue_call
-from .ctl_target import open_target
-from .usage import Fail
+from . import names
+from .asked import Asked, Output, Row, command
+from .enqueue import enqueue_call
+from .target import open_target
 
 QUEUE_COLUMNS = ("queue", "queued", "scheduled", "running", "dead", "paused")
 NODE_COLUMNS = ("id", "name", "pid", "workers", "held", "expires_in_s")
@@ -40,7 +41,7 @@ def queue_ls(asked: Asked) -> Output:
 
 
 @command(queue, "pause")
-@click.argument("queue_name", metavar="NAME", shell_complete=ctl_names.queues)
+@click.argument("queue_name", metavar="NAME", shell_complete=names.queues)
 def queue_pause(asked: Asked, queue_name: str) -> Output:
     """Give out no more jobs of a queue, on all daemons, until `queue resume`."""
     with open_target(asked) as storage:
@@ -49,7 +50,7 @@ def queue_pause(asked: Asked, queue_name: str) -> Output:
 
 
 @command(queue, "resume")
-@click.argument("queue_name", metavar="NAME", shell_complete=ctl_names.queues)
+@click.argument("queue_name", metavar="NAME", shell_complete=names.queues)
 def queue_resume(asked: Asked, queue_name: str) -> Output:
     """Give out jobs of a paused queue again."""
     with open_target(asked) as storage:
@@ -58,7 +59,7 @@ def queue_resume(asked: Asked, queue_name: str) -> Output:
 
 
 @command(queue, "purge")
-@click.argument("queue_name", metavar="NAME", shell_complete=ctl_names.queues)
+@click.argument("queue_name", metavar="NAME", shell_complete=names.queues)
 def queue_purge(asked: Asked, queue_name: str) -> Output:
     """Drop all waiting jobs of a queue; running ones go on."""
     with open_target(asked) as storage:
@@ -95,11 +96,11 @@ def node_recover(asked: Asked, which: str | None, force: bool) -> Output:
     return Output(rows=_recovered(found), columns=("id", "queue", "how", "worker"))
 
 
-@click.argument("task", metavar="TASK", shell_complete=ctl_names.tasks)
+@click.argument("task", metavar="TASK", shell_complete=names.tasks)
 @click.option("--args", "call", metavar="JSON", default="[]", help="Arguments: [..] or {..}.")
 @click.option("--kwargs", metavar="JSON", default="{}", help="Keyword arguments: {..}.")
 @click.option(
-    "--queue", metavar="NAME", shell_complete=ctl_names.queues, help="Default: the task's queue."
+    "--queue", metavar="NAME", shell_complete=names.queues, help="Default: the task's queue."
 )
 @click.option("--priority", type=click.IntRange(0, 9), help="Higher first.")
 @click.option("--delay", type=click.FloatRange(0), metavar="S", help="Not before S seconds.")

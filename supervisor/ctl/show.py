@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from . import usage
+from taskqd.supervisor import usage
 
 PAGE = 200
 """Rows of a table that are laid out together, so that a million of them need no memory."""

@@ -12,11 +12,12 @@ from taskqd.clock import now_ms
 from taskqd.inspect import describe, job_row
 from taskqd.job import Answer, Reason, State, encode_answer
 from taskqd.storage.base import JobRow, Storage
+from taskqd.supervisor import usage
+from taskqd.supervisor.usage import Fail
 
-from . import ctl_names, usage
-from .ctl_asked import Asked, Output, Row, command
-from .ctl_target import open_target
-from .usage import Fail
+from . import names
+from .asked import Asked, Output, Row, command
+from .target import open_target
 
 JOB_COLUMNS = ("id", "task", "queue", "state", "attempts", "run_at", "error")
 DEAD_COLUMNS = ("id", "task", "queue", "reason", "attempts", "finished_at", "error")
@@ -36,13 +37,13 @@ def _filters(function: Any) -> Any:
         click.option(
             "--task",
             metavar="NAME",
-            shell_complete=ctl_names.tasks,
+            shell_complete=names.tasks,
             help="Only jobs of this task.",
         ),
         click.option(
             "--queue",
             metavar="NAME",
-            shell_complete=ctl_names.queues,
+            shell_complete=names.queues,
             help="Only jobs of this queue.",
         ),
     ):
@@ -129,10 +130,10 @@ def _chosen(function: Any) -> Any:
         click.option("--all", "everything", is_flag=True, help="All of them."),
         click.option("--reason", metavar="WORD", help="Those given up for this reason."),
         click.option(
-            "--task", metavar="NAME", shell_complete=ctl_names.tasks, help="Those of this task."
+            "--task", metavar="NAME", shell_complete=names.tasks, help="Those of this task."
         ),
         click.option(
-            "--queue", metavar="NAME", shell_complete=ctl_names.queues, help="Those of this queue."
+            "--queue", metavar="NAME", shell_complete=names.queues, help="Those of this queue."
         ),
         click.argument("job_ids", metavar="[ID...]", nargs=-1),
     ):

@@ -10,12 +10,12 @@ from pathlib import Path
 import click
 
 from taskqd.settings import Settings
+from taskqd.supervisor import install, usage
+from taskqd.supervisor.usage import Fail
 from taskqd.urls import has_secret, mask_url
 
-from . import install, usage
-from .ctl_asked import Asked, Output, command
-from .ctl_target import find_app
-from .usage import Fail
+from .asked import Asked, Output, command
+from .target import find_app
 
 UNIT_HEAD = "Rendered by `taskqctl install systemd`; goes to /etc/systemd/system/{name}.service"
 POD_HEAD = "Rendered by `taskqctl install kubernetes`; goes to kubectl apply -f -"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from .completion import SHELLS, scripts
-from .ctl_asked import Asked, Output, command
+from taskqd.supervisor.completion import SHELLS, scripts
+
+from .asked import Asked, Output, command
 
 
 def add_to(root: click.Group) -> None:

@@ -9,12 +9,13 @@ from typing import Any
 
 import click
 
-from .ctl_asked import Asked, Output, command
-from .ctl_target import ask_daemon, socket_of
-from .top_paint import paint, text
-from .top_screen import Screen
-from .top_view import Sample, View, rates, view
-from .usage import Fail
+from taskqd.supervisor.top.paint import paint, text
+from taskqd.supervisor.top.screen import Screen
+from taskqd.supervisor.top.view import Sample, View, rates, view
+from taskqd.supervisor.usage import Fail
+
+from .asked import Asked, Output, command
+from .target import ask_daemon, socket_of
 
 PIPE_COLUMNS = 200
 """Width where the output is no terminal."""

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import click
 
-from .ctl_asked import asked_of
-from .ctl_target import find_app, open_target
+from .asked import asked_of
+from .target import find_app, open_target
 
 
 def queues(context: click.Context, _parameter: click.Parameter, typed: str) -> list[str]:

@@ -12,11 +12,11 @@ from taskqd.delivery import deliver
 from taskqd.envelope import checked_id
 from taskqd.ids import new_id
 from taskqd.job import NAME_PATTERN, NOTHING, Entry, Envelope
+from taskqd.supervisor import usage
+from taskqd.supervisor.usage import Fail
 
-from . import usage
-from .ctl_asked import Asked, Row
-from .ctl_target import find_app, open_target
-from .usage import Fail
+from .asked import Asked, Row
+from .target import find_app, open_target
 
 if TYPE_CHECKING:
     from taskqd.app import App

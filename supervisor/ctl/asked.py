@@ -10,7 +10,7 @@ import click
 
 from taskqd.settings import Settings
 
-from .ctl_show import show_facts, show_rows
+from .show import show_facts, show_rows
 
 Row = dict[str, Any]
 

@@ -9,12 +9,12 @@ from typing import Any
 import click
 
 from taskqd.settings import MIB
+from taskqd.supervisor import admin_client, usage
+from taskqd.supervisor.usage import Fail
 
-from . import admin_client, usage
-from .ctl_asked import Asked, Output, command
-from .ctl_show import cell, plain, span
-from .ctl_target import ask_daemon, socket_of
-from .usage import Fail
+from .asked import Asked, Output, command
+from .show import cell, plain, span
+from .target import ask_daemon, socket_of
 
 LOOK_S = 0.1
 END_S = 30.0

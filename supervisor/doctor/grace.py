@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from .doctor_facts import Facts, Finding, Found, Manager, Verdict, limit
+from .facts import Facts, Finding, Found, Manager, Verdict, limit
 
 STOP_MARGIN_S = 5.0
 """What a manager should allow beyond the grace, for the last words."""

@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .doctor_facts import Daemon, Group, Manager, Parent
+from .facts import Daemon, Group, Manager, Parent
 
 ROOT = Path("/")
 SYSTEMCTL_S = 5.0

@@ -12,11 +12,11 @@ import click
 from taskqd.clock import now_ms
 from taskqd.errors import ConfigError
 from taskqd.inspect import iso
+from taskqd.supervisor import usage
+from taskqd.supervisor.usage import Fail
 
-from . import usage
-from .ctl_asked import Asked, Output, Row, command
-from .ctl_target import open_app
-from .usage import Fail
+from .asked import Asked, Output, Row, command
+from .target import open_app
 
 if TYPE_CHECKING:
     from taskqd.agenda import Agenda, PeriodicRow

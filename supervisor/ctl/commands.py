@@ -7,22 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 import click
 
 from taskqd import __version__
+from taskqd.supervisor import usage
+from taskqd.supervisor.completion import answer, is_asked
+from taskqd.supervisor.usage import Fail
 
-from . import (
-    completion,
-    ctl_completion,
-    ctl_cron,
-    ctl_daemon,
-    ctl_doctor,
-    ctl_install,
-    ctl_jobs,
-    ctl_locks,
-    ctl_storage,
-    ctl_top,
-    usage,
-)
-from .ctl_asked import Asked, Configured, Output, command, common
-from .usage import Fail
+from . import completion, cron, daemon, doctor, install, jobs, locks, storage, top
+from .asked import Asked, Configured, Output, command, common
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -56,17 +46,7 @@ def probe(words: tuple[str, ...]) -> None:
     raise Fail(usage.USAGE, "taskqctl: write `taskqctl probe live|ready [options]`, probe first")
 
 
-_MODULES = (
-    ctl_daemon,
-    ctl_top,
-    ctl_storage,
-    ctl_jobs,
-    ctl_cron,
-    ctl_locks,
-    ctl_doctor,
-    ctl_install,
-    ctl_completion,
-)
+_MODULES = (daemon, top, storage, jobs, cron, locks, doctor, install, completion)
 
 for _module in _MODULES:
     _module.add_to(taskqctl)
@@ -79,8 +59,8 @@ def run(
 ) -> int:
     """Return the exit code."""
     asked = Asked(env, read_config)
-    if completion.is_asked("taskqctl", env):
-        return completion.answer(taskqctl, "taskqctl", env, asked)
+    if is_asked("taskqctl", env):
+        return answer(taskqctl, "taskqctl", env, asked)
     try:
         return usage.read_flags(taskqctl, "taskqctl", argv, asked) or 0
     except Fail as failure:

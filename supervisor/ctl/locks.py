@@ -5,11 +5,11 @@ from __future__ import annotations
 import click
 
 from taskqd.inspect import lock_row
+from taskqd.supervisor import usage
+from taskqd.supervisor.usage import Fail
 
-from . import usage
-from .ctl_asked import Asked, Output, command
-from .ctl_target import open_target
-from .usage import Fail
+from .asked import Asked, Output, command
+from .target import open_target
 
 
 def add_to(root: click.Group) -> None:

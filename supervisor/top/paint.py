@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-from .top_view import Table, View, cut, fit, lines
+from .view import Table, View, cut, fit, lines
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from . import doctor_grace, doctor_host, doctor_store
-from .doctor_facts import Facts, Finding, Found
+from . import grace, host, store
+from .facts import Facts, Finding, Found
 
 
 def examine(facts: Facts) -> Iterator[Finding]:
@@ -24,19 +24,19 @@ def _why_skipped(name: str, facts: Facts) -> str:
 
 
 CHECKS: dict[str, Callable[[Facts], Found]] = {
-    "daemon": doctor_host.check_daemon,
-    "front": doctor_host.check_front,
-    "socket": doctor_host.check_socket,
-    "fork": doctor_host.check_fork,
-    "nofile": doctor_host.check_nofile,
-    "grace-jobs": doctor_grace.check_grace_of_jobs,
-    "grace-manager": doctor_grace.check_grace_of_manager,
-    "memory": doctor_host.check_memory,
-    "pids": doctor_host.check_pids,
-    "cpu": doctor_host.check_cpu,
-    "storage": doctor_store.check_storage,
-    "clock": doctor_store.check_clock,
-    "file": doctor_store.check_file,
-    "name": doctor_store.check_name,
+    "daemon": host.check_daemon,
+    "front": host.check_front,
+    "socket": host.check_socket,
+    "fork": host.check_fork,
+    "nofile": host.check_nofile,
+    "grace-jobs": grace.check_grace_of_jobs,
+    "grace-manager": grace.check_grace_of_manager,
+    "memory": host.check_memory,
+    "pids": host.check_pids,
+    "cpu": host.check_cpu,
+    "storage": store.check_storage,
+    "clock": store.check_clock,
+    "file": store.check_file,
+    "name": store.check_name,
 }
 OF_DAEMON = frozenset(("daemon", "front", "socket", "fork", "nofile", "memory", "pids", "cpu"))

@@ -14,15 +14,16 @@ import click
 
 from taskqd.errors import ConfigError, StorageError
 from taskqd.storage.base import NodeRow
+from taskqd.supervisor import usage
+from taskqd.supervisor.doctor import look
+from taskqd.supervisor.doctor.checks import examine
+from taskqd.supervisor.doctor.facts import FORK_UNSAFE, Facts, File, Finding, Store, Tasks
+from taskqd.supervisor.usage import Fail
 from taskqd.urls import mask_url, scheme_of
 
-from . import doctor_look, usage
-from .ctl_asked import Asked, Output, command
-from .ctl_show import plain
-from .ctl_target import ask_daemon, find_app, open_target, socket_of, storage_url
-from .doctor import examine
-from .doctor_facts import FORK_UNSAFE, Facts, File, Finding, Store, Tasks
-from .usage import Fail
+from .asked import Asked, Output, command
+from .show import plain
+from .target import ask_daemon, find_app, open_target, socket_of, storage_url
 
 if TYPE_CHECKING:
     from taskqd.app import App
@@ -56,14 +57,12 @@ def _gather(asked: Asked, pod_grace_s: float | None) -> Facts:
         socket = socket_of(asked)
         status = ask_daemon(asked._replace(socket=socket), {"cmd": "status"})
         pid = status["pid"]
-        facts = facts._replace(
-            daemon=doctor_look.daemon(status, socket), group=doctor_look.group(pid)
-        )
+        facts = facts._replace(daemon=look.daemon(status, socket), group=look.group(pid))
     except (Fail, OSError) as failure:
         facts = facts._replace(daemon_error=str(failure))
     app = find_app(asked)
     return facts._replace(
-        manager=doctor_look.manager(pid, pod_grace_s),
+        manager=look.manager(pid, pod_grace_s),
         tasks=_tasks(app) if app else None,
         store=_store(asked),
     )

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from taskqd.errors import ConfigError, StorageError
+from taskqd.supervisor import admin_client, usage
+from taskqd.supervisor.usage import Fail
 from taskqd.urls import mask_url, scheme_of
 
-from . import admin_client, usage
-from .ctl_asked import Asked
-from .usage import Fail
+from .asked import Asked
 
 if TYPE_CHECKING:
     from taskqd.app import App
@@ -133,7 +133,7 @@ def find_app(asked: Asked, *, needed: bool = False) -> App | None:
 
 @cache
 def _import_app(path: str) -> App:
-    from .cli_check import import_app
+    from taskqd.supervisor.cli_check import import_app
 
     return import_app(path)
 
