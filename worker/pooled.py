@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any, cast
 
 from gevent import get_hub
-from gevent._hub_local import get_hub_if_exists
 from gevent.threadpool import ThreadPool
 
 from taskqd.errors import StorageError
@@ -23,12 +22,14 @@ THREADS_MIN = 10
 
 
 class PooledStorages:
-    """`threads`: how many calls run at once; a thread and its storage are made when needed."""
+    """To be made in the thread of the loop.
+
+    `threads`: how many calls run at once; a thread and its storage are made when needed.
+    """
 
     def __init__(self, open_storage: Callable[[], Storage], threads: int) -> None:
         self._open = open_storage
-        self._threads = max(THREADS_MIN, threads)
-        self._pool: ThreadPool | None = None
+        self._pool = ThreadPool(max(THREADS_MIN, threads), hub=get_hub())
         self._opened: dict[int, Storage] = {}
         self._proxy = cast("Storage", _Proxy(self._call))
 
@@ -43,9 +44,7 @@ class PooledStorages:
                     storage.close()
 
     def _call(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
-        if self._pool is None:
-            self._pool = ThreadPool(self._threads, hub=get_hub())
-        if get_hub_if_exists() is not self._pool.hub:
+        if native.get_ident() != self._pool.hub.thread_ident:
             return self._run(name, args, kwargs)  # in a thread that the user has made
         return self._pool.apply(self._run, (name, args, kwargs))
 
