@@ -68,6 +68,7 @@ def test_the_app_is_imported_with_a_patched_library_and_the_master_is_not(green:
 def test_jobs_that_wait_for_each_other_all_go_on(green: Green) -> None:
     tasks = green.tasks
     with green.open() as daemon:
+        assert tasks.asks_from_a_thread(7).get(timeout=20) == 7
         results = [tasks.asks_another(n) for n in range(6)]
         results += [tasks.each(n) for n in range(6, 12)]
         assert [result.get(timeout=20) for result in results] == list(range(12))

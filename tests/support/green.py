@@ -44,6 +44,13 @@ def asks_another(n: int) -> int:
 
 
 @app.task()
+def asks_from_a_thread(n: int) -> int:
+    """The same, in a thread of the system that the user has made."""
+    answer: int = gevent.get_hub().threadpool.apply(lambda: one(n).get(timeout=20))
+    return answer
+
+
+@app.task()
 def meets(n: int) -> list[str]:
     """Wait until all have begun; each still sees itself."""
     job = current_job()
