@@ -272,6 +272,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=60.0, help="of the rate")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--daemons", type=int, default=3)
+    parser.add_argument("--pause", type=float, default=0.25, help="seconds between two kills")
     given = parser.parse_args(argv)
     end_by_signal()
     folder = Path(tempfile.mkdtemp(prefix="ledger-"))
@@ -284,6 +285,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         amounts.get(given.what, given.seconds),
         seed=given.seed,
         daemons=given.daemons,
+        pause_s=given.pause,
     )
     took_s = time.monotonic() - began
     print(f"{given.what} on {given.storage}, seed {given.seed}, {took_s:.0f} s: {result.counts}")
