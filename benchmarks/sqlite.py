@@ -1,4 +1,4 @@
-"""SQLite: taskqd beside SqliteHuey, both in WAL and at the same `synchronous`."""
+"""SQLite: taskqd beside SqliteHuey, both in WAL and at the same `synchronous`, and beside FlexiQ."""
 
 from __future__ import annotations
 
@@ -33,6 +33,20 @@ def huey(synchronous: str) -> Contender:
     )
 
 
+FLEXIQ = Contender(
+    label="FlexiQ, its own",
+    side="flexiq",
+    distributions=("flexiq",),
+    command=("{bin}/flexiq", "worker", "--app", "benchmarks.sides.flexiq_app:queue"),
+    setup="a process of 16 threads, batches of 1,000",
+    guarantee=catalogue.AT_LEAST,
+    acknowledgement="after the job",
+    processes=1,
+    jobs=4_000,
+)
+"""Threads were measured to be its fastest pool for jobs that do nothing, ahead of its processes."""
+
+
 def taskqd(synchronous: str) -> Contender:
     return catalogue.taskqd(jobs=60_000)._replace(label=f"taskqd, {synchronous}")
 
@@ -41,6 +55,7 @@ def compare(rounds: int, calm_s: float) -> str:
     """Return the Markdown report."""
     levels = ("full", "normal")
     pairs = [(make(level), level) for level in levels for make in (taskqd, huey)]
+    pairs.append((FLEXIQ, "full"))
     found: dict[str, list[Numbers]] = {contender.label: [] for contender, _ in pairs}
     for number in range(rounds):
         for contender, level in pairs:
@@ -58,7 +73,7 @@ def _measure(contender: Contender, synchronous: str) -> Numbers:
         url = f"sqlite:///{folder}/bench.db?synchronous={synchronous}"
         env = environment(url, meter.folder, **dict(contender.environment))
         producer = contender.producer()
-        first = contender.jobs if contender.side != "taskqd" else ONE_BY_ONE
+        first = contender.jobs if contender.side == "huey_sqlite" else ONE_BY_ONE
         numbers: Numbers = dict(producer.produce(env, "enqueue", first))
         if first < contender.jobs:
             numbers |= producer.produce(env, "bulk", contender.jobs - first - 1)
@@ -89,4 +104,8 @@ def _table(medians: dict[str, Numbers]) -> str:
         f"at `{level}` drain {medians[f'taskqd, {level}']['jobs_s'] / medians[f'SqliteHuey, {level}']['jobs_s']:.1f} times"
         for level in ("full", "normal")
     ]
-    return f"{markdown(head, rows)}\n\ntaskqd is to SqliteHuey: {', '.join(ratios)}."
+    against = medians["taskqd, normal"]["jobs_s"] / medians[FLEXIQ.label]["jobs_s"]
+    return (
+        f"{markdown(head, rows)}\n\ntaskqd is to SqliteHuey: {', '.join(ratios)}; to FlexiQ"
+        f" ({FLEXIQ.setup}): at `normal` drain {against:.1f} times."
+    )
