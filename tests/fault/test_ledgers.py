@@ -11,12 +11,11 @@ from tests.fault.ledger import Fault, Line
 from tests.fault.ledgers import hold_contest
 from tests.support.redis_server import available_servers
 
-SHORT = [("locks", 120), ("leaks", 150), ("rate", 2)]
+SHORT = [("locks", 120, "redis"), ("leaks", 150, "sqlite"), ("rate", 2, "redis")]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("storage", ["sqlite", "redis"])
-@pytest.mark.parametrize(("what", "amount"), SHORT)
+@pytest.mark.parametrize(("what", "amount", "storage"), SHORT)
 def test_contention_under_kills_breaks_no_law(
     tmp_path: Path, what: str, amount: float, storage: str
 ) -> None:
