@@ -12,16 +12,15 @@ from typing import Any, NamedTuple, Protocol, TypedDict, Unpack
 import msgspec
 
 from taskqd import delivery, schedule
-from taskqd.book import Book, Declaring
+from taskqd.book import Book, BookApp
 from taskqd.clock import now_ms
 from taskqd.cron import Rule, zone_of
 from taskqd.errors import ConfigError
 from taskqd.locks import TaskLock
 from taskqd.periodic import Missed, Overlap, PeriodicTask, check_policies
-from taskqd.result import Result
+from taskqd.result import Result, ResultApp
 from taskqd.schedule import Schedule
 from taskqd.signals import Listeners
-from taskqd.storage.base import Storage
 from taskqd.storage.features import Features
 from taskqd.task import Task
 
@@ -29,15 +28,12 @@ _LOCK_S = 10.0
 NAME_MAX = 200
 
 
-class Scheduling(Declaring, Protocol):
+class AgendaApp(BookApp, ResultApp, Protocol):
     """What these methods need of their app."""
 
     tick_missed: Missed
     listeners: Listeners
     immediate: bool
-
-    @property
-    def storage(self) -> Storage: ...
 
     @property
     def features(self) -> Features: ...
@@ -80,7 +76,7 @@ class PeriodicRow(NamedTuple):
 class Agenda:
     """Call it for a list; its methods add, change, pause, resume, remove and run."""
 
-    def __init__(self, app: Scheduling) -> None:
+    def __init__(self, app: AgendaApp) -> None:
         self._app = app
         self._book = Book(app)
         self.read = self._book.read
@@ -188,7 +184,7 @@ class Agenda:
         delivery.tell_enqueued(app.listeners, entry, periodic.task.name)
         if app.immediate:
             app.run_immediately()
-        return Result(app, entry.id, entry.queue, periodic.task.codec.decode_result)  # type: ignore[arg-type]
+        return Result(app, entry.id, entry.queue, periodic.task.codec.decode_result)
 
     # -- how ---------------------------------------------------------------------------------
 

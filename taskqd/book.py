@@ -10,7 +10,7 @@ import msgspec
 from taskqd import schedule
 from taskqd.cron import zone_of
 from taskqd.errors import ConfigError, DecodeError, TaskqdError
-from taskqd.periodic import Home, PeriodicTask
+from taskqd.periodic import PeriodicApp, PeriodicTask
 from taskqd.schedule import Schedule
 from taskqd.signing import Signer
 from taskqd.task import Task
@@ -19,7 +19,7 @@ from taskqd.vault import Vault
 _pair = msgspec.json.Decoder(tuple[msgspec.Raw, msgspec.Raw]).decode
 
 
-class Declaring(Home, Protocol):
+class BookApp(PeriodicApp, Protocol):
     """What a book needs of its app."""
 
     name: str
@@ -39,7 +39,7 @@ class Reading(NamedTuple):
 
 
 class Book:
-    def __init__(self, app: Declaring) -> None:
+    def __init__(self, app: BookApp) -> None:
         self._app = app
 
     def read(self, stored: Mapping[str, bytes]) -> Reading:

@@ -153,6 +153,13 @@ class Burials:
 
     def come_back(self, lease: Lease, marks: Marks, reason: Reason, delay_ms: int) -> Outcome:
         """A gate is closed: back, not before `delay_ms`; no retry and no attempt is counted."""
+        self._log.emit(
+            events.JOB_REQUEUED,
+            job_id=lease.id,
+            queue=lease.queue,
+            reason=str(reason),
+            delay_s=delay_ms / 1000,
+        )
         self._app.listeners.tell("requeued", JobView(lease.id, "", lease.queue, marks, reason))
         end = (lease.id, lease.queue, lease.token, "retry")
         return Outcome(*end, delay_ms=delay_ms, marks=marks, reason=reason)

@@ -14,7 +14,7 @@ from taskqd.inspect import open_record, task_of
 from taskqd.job import Answer, Reason, State, encode_answer
 from taskqd.locks import TaskLock
 from taskqd.registry import AppLike, JobView
-from taskqd.result import Result
+from taskqd.result import Result, ResultApp
 from taskqd.storage.base import JobRow, NodeRow, QueueRow
 from taskqd.storage.features import LockRow, Revocation
 from taskqd.task import Task
@@ -23,7 +23,7 @@ _ORDER_TTL_S = 7 * 86400
 """A standing order without an end of its own is forgotten after a week: it must not stay for ever."""
 
 
-class ControlledApp(AppLike, Protocol):
+class ControlApp(AppLike, ResultApp, Protocol):
     """What these methods need of the app that they belong to."""
 
 
@@ -32,12 +32,12 @@ class Control:
 
     # -- results -----------------------------------------------------------------------------
 
-    def result(self: ControlledApp, job_id: str, queue: str | None = None) -> Result[Any]:
+    def result(self: ControlApp, job_id: str, queue: str | None = None) -> Result[Any]:
         """Return a handle on the job's result, by its id."""
-        return Result(self, job_id, queue, decode_plain)  # type: ignore[arg-type]
+        return Result(self, job_id, queue, decode_plain)
 
     def reschedule_by_id(
-        self: ControlledApp,
+        self: ControlApp,
         job_id: str,
         *,
         queue: str | None = None,
@@ -56,7 +56,7 @@ class Control:
     # -- revocation --------------------------------------------------------------------------
 
     def revoke_by_id(
-        self: ControlledApp,
+        self: ControlApp,
         job_id: str,
         *,
         queue: str | None = None,
@@ -82,18 +82,18 @@ class Control:
         _order(self, f"id:{job_id}", revoke_once, revoke_until)
         return True
 
-    def restore_by_id(self: ControlledApp, job_id: str) -> bool:
+    def restore_by_id(self: ControlApp, job_id: str) -> bool:
         """Lift a standing order on an id.  False: there is none; a removed job does not come back."""
         return self.features.restore(f"id:{job_id}")
 
-    def is_revoked_by_id(self: ControlledApp, job_id: str, queue: str | None = None) -> bool:
+    def is_revoked_by_id(self: ControlApp, job_id: str, queue: str | None = None) -> bool:
         if f"id:{job_id}" in self.features.revocations():
             return True
         row = self.storage.job(job_id, queue)
         return row is not None and row.state is State.CANCELLED and row.reason == Reason.REVOKED
 
     def revoke_all(
-        self: ControlledApp,
+        self: ControlApp,
         task: Task[Any, Any],
         revoke_until: datetime | float | None = None,
         revoke_once: bool = False,
@@ -101,16 +101,16 @@ class Control:
         """Let no job of the task start, until `revoke_until` or `restore_all`."""
         _order(self, f"task:{task.name}", revoke_once, revoke_until)
 
-    def restore_all(self: ControlledApp, task: Task[Any, Any]) -> bool:
+    def restore_all(self: ControlApp, task: Task[Any, Any]) -> bool:
         return self.features.restore(f"task:{task.name}")
 
-    def is_revoked(self: ControlledApp, task: Task[Any, Any]) -> bool:
+    def is_revoked(self: ControlApp, task: Task[Any, Any]) -> bool:
         return f"task:{task.name}" in self.features.revocations()
 
     # -- locks -------------------------------------------------------------------------------
 
     def lock_task(
-        self: ControlledApp, name: str, ttl: float | None = None, wait: float = 0
+        self: ControlApp, name: str, ttl: float | None = None, wait: float = 0
     ) -> TaskLock:
         """Return a lock for `with` or as a decorator.
 
@@ -119,37 +119,37 @@ class Control:
         """
         return TaskLock(self, name, ttl, wait)
 
-    def is_locked(self: ControlledApp, name: str) -> bool:
+    def is_locked(self: ControlApp, name: str) -> bool:
         return any(row.name == name for row in self.features.locks())
 
-    def flush_locks(self: ControlledApp, *names: str) -> int:
+    def flush_locks(self: ControlApp, *names: str) -> int:
         """Free these locks (none given: all of this app), whoever holds them; returns how many."""
         return self.features.flush_locks(names or None)
 
-    def locks(self: ControlledApp) -> list[LockRow]:
+    def locks(self: ControlApp) -> list[LockRow]:
         return self.features.locks()
 
     # -- queues ------------------------------------------------------------------------------
 
-    def pause(self: ControlledApp, queue: str) -> None:
+    def pause(self: ControlApp, queue: str) -> None:
         """Give out no more jobs of this queue, on all daemons, until `resume`."""
         self.storage.pause(queue)
 
-    def resume(self: ControlledApp, queue: str) -> None:
+    def resume(self: ControlApp, queue: str) -> None:
         self.storage.resume(queue)
 
-    def purge(self: ControlledApp, queue: str) -> int:
+    def purge(self: ControlApp, queue: str) -> int:
         """Drop all waiting jobs of a queue; returns how many."""
         return self.storage.purge_queue(queue)
 
     # -- introspection -----------------------------------------------------------------------
 
-    def counts(self: ControlledApp) -> dict[str, QueueRow]:
+    def counts(self: ControlApp) -> dict[str, QueueRow]:
         """Return the counts of each queue."""
         return {row.name: row for row in self.storage.queues()}
 
     def jobs(
-        self: ControlledApp,
+        self: ControlApp,
         state: State | str = State.QUEUED,
         queue: str | None = None,
         task: str | None = None,
@@ -159,15 +159,15 @@ class Control:
         return (row for row in rows if task is None or task_of(row) == task)
 
     @property
-    def dead(self: ControlledApp) -> Iterator[JobRow]:
+    def dead(self: ControlApp) -> Iterator[JobRow]:
         """The dead letters."""
         return self.storage.jobs(State.DEAD)
 
-    def nodes(self: ControlledApp) -> list[NodeRow]:
+    def nodes(self: ControlApp) -> list[NodeRow]:
         return self.storage.nodes()
 
 
-def _tell_revoked(app: ControlledApp, row: JobRow, answer: Answer) -> None:
+def _tell_revoked(app: ControlApp, row: JobRow, answer: Answer) -> None:
     """Tell the handlers, and set off what follows a job that will not run any more."""
     known = open_record(row.record)
     envelope = known.envelope
@@ -178,7 +178,7 @@ def _tell_revoked(app: ControlledApp, row: JobRow, answer: Answer) -> None:
         after_failure(app, envelope, answer)
 
 
-def _order(app: ControlledApp, subject: str, once: bool, until: datetime | float | None) -> None:
+def _order(app: ControlApp, subject: str, once: bool, until: datetime | float | None) -> None:
     """Set a standing order that ends by itself."""
     now = now_ms()
     until_ms = 0 if until is None else moment_ms(until, now, app.zone)

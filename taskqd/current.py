@@ -64,7 +64,7 @@ class Place(Protocol):
         ...
 
 
-class Desk(Protocol):
+class JobApp(Protocol):
     """What a running job needs of its app."""
 
     @property
@@ -78,7 +78,7 @@ class CurrentJob:
     """One attempt of one job, seen from inside its task."""
 
     __slots__ = (
-        "_desk",
+        "_app",
         "_envelope",
         "_lease",
         "_marks",
@@ -96,9 +96,9 @@ class CurrentJob:
         marks: Marks,
         place: Place,
         started: float,
-        desk: Desk,
+        app: JobApp,
     ) -> None:
-        self._desk = desk
+        self._app = app
         self._notes: dict[str, bytes] | None = None
         self._lease = lease
         self._envelope = envelope
@@ -203,17 +203,17 @@ class CurrentJob:
         is not this worker's any more, EncodeError, StorageError.
         """
         data = encode_checked(state, f"{self.task}: checkpoint")
-        if self._desk.vault is not None:
-            data = self._desk.vault.close_value(checkpoint_of(self.id), state, data, pickles=False)
+        if self._app.vault is not None:
+            data = self._app.vault.close_value(checkpoint_of(self.id), state, data, pickles=False)
         self._note("checkpoint", data)
 
     @property
     def checkpointed(self) -> Any:
         """The state of the last checkpoint, of this attempt or an earlier one; None: none yet."""
         data = self._read_notes().get("checkpoint")
-        if data is None or self._desk.vault is None:
+        if data is None or self._app.vault is None:
             return None if data is None else decode_plain(data)
-        return self._desk.vault.open_value(checkpoint_of(self.id), data, pickles=False)
+        return self._app.vault.open_value(checkpoint_of(self.id), data, pickles=False)
 
     def progress(self, done: float, total: float | None = None) -> None:
         """Tell how far the job has come; `Result.info()` shows it."""
@@ -225,7 +225,7 @@ class CurrentJob:
 
     def _note(self, key: str, value: bytes, *, once: bool = False) -> bool:
         hold = Hold(self._place.worker, self.id, self.queue, self.token)
-        noted = self._desk.features.note(hold, key, value, once=once)
+        noted = self._app.features.note(hold, key, value, once=once)
         if noted == "fenced":
             raise JobInterrupted(f"job {self.id} is not this worker's any more")
         if self._notes is not None and noted == "kept":
@@ -234,7 +234,7 @@ class CurrentJob:
 
     def _read_notes(self) -> dict[str, bytes]:
         if self._notes is None:
-            self._notes = self._desk.features.notes(self.id, self.queue)
+            self._notes = self._app.features.notes(self.id, self.queue)
         return self._notes
 
 

@@ -36,6 +36,11 @@ from taskqd.registry import AppLike, JobView, Opened
 from taskqd.settings import LimitSettings
 from taskqd.vault import result_of
 
+KILLED = "TaskTimeout: "
+"""So begins the error of a job that was killed at its timeout."""
+_SIGNAL_OF: dict[str, str] = {Reason.EXPIRED: "expired", Reason.REVOKED: "revoked"}
+_NULL = msgspec.Raw(b"null")
+
 
 class Endings(Burials):
     """Builds outcomes for the jobs of one app.  Keeps no state between jobs."""
@@ -229,11 +234,6 @@ class Endings(Burials):
         return Outcome(lease.id, lease.queue, lease.token, "retry", delay_ms=delay_ms, marks=marks)
 
 
-KILLED = "TaskTimeout: "
-"""So begins the error of a job that was killed at its timeout."""
-_SIGNAL_OF: dict[str, str] = {Reason.EXPIRED: "expired", Reason.REVOKED: "revoked"}
-
-
 def facts_of(job: CurrentJob) -> dict[str, Any]:
     return {"job_id": job.id, "task": job.task, "queue": job.queue, "attempt": job.attempt}
 
@@ -241,6 +241,3 @@ def facts_of(job: CurrentJob) -> dict[str, Any]:
 def _times(job: CurrentJob, run_ms: float) -> dict[str, float]:
     wait_ms = max(0.0, now_ms() - job.enqueued_ms - run_ms)
     return {"run_ms": round(run_ms, 3), "wait_ms": round(wait_ms)}
-
-
-_NULL = msgspec.Raw(b"null")

@@ -60,8 +60,9 @@ class Packer:
     ) -> Entry:
         """Encode one call, with the stages that follow it.
 
-        `headers`: for a call without any of its own.  `member`: the group that its last stage is counted in.  `group`: its first argument is that
-        group's answers.  `ids`: gets the ids of all stages, the first one's first.
+        `headers`: for a call without any of its own.  `member`: the group that its last stage is
+        counted in.  `group`: its first argument is that group's answers.  `ids`: gets the ids of
+        all stages, the first one's first.
         Raises BadArguments, EncodeError, PayloadTooLarge or ConfigError.
         """
         now, options = now_ms(), signature.options

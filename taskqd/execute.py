@@ -41,6 +41,9 @@ from taskqd.registry import AppLike, Opened
 from taskqd.retry import may_retry, retry_delay_s
 from taskqd.settings import LimitSettings
 
+_LOCKED_MS = (500, 1500)
+"""A job that met a held lock inside its own code comes back after a random time between these."""
+
 
 class Runner:
     """Runs jobs of one app.  Thread-safe: it keeps no state between jobs."""
@@ -213,15 +216,12 @@ class Runner:
         if isinstance(error, RetryTask):
             return self._ends.retry_asked(opened, job, error, started)
         if isinstance(error, CancelExecution):
-            reason = clip(str(error)) or Reason.CANCELLED
-            return self._ends.cancel(
-                opened.lease, opened.envelope, opened.marks, opened.options, reason, job
-            )
+            return self._cancelled(opened, job, clip(str(error)) or Reason.CANCELLED)
         if isinstance(error, JobInterrupted) or (
             isinstance(error, asyncio.CancelledError) and job.stopping
         ):
             if job.revoked:
-                return self._revoked(opened, job)
+                return self._cancelled(opened, job, Reason.REVOKED)
             return self._ends.interrupt(
                 opened.lease, opened.marks, opened.options, opened.envelope.t
             )
@@ -233,15 +233,15 @@ class Runner:
         failures = opened.marks.failures + 1
         if may_retry(opened.options, failures, error):
             if job.revoked:
-                return self._revoked(opened, job)
+                return self._cancelled(opened, job, Reason.REVOKED)
             delay_s = retry_delay_s(opened.options, failures, random.random())
             return self._ends.retry(opened, job, error, started, delay_s, failures)
         return self._ends.fail(opened, job, error, started, reason)
 
-    def _revoked(self, opened: Opened, job: CurrentJob) -> Outcome:
-        """The job was asked to stop and did: it has no other attempt."""
+    def _cancelled(self, opened: Opened, job: CurrentJob, reason: str) -> Outcome:
+        """The job has begun and has no other attempt."""
         return self._ends.cancel(
-            opened.lease, opened.envelope, opened.marks, opened.options, Reason.REVOKED, job
+            opened.lease, opened.envelope, opened.marks, opened.options, reason, job
         )
 
     def _locked(
@@ -252,9 +252,7 @@ class Runner:
             self._app.listeners.tell("locked", job, error)
         policy = opened.options.on_locked
         if policy == "skip":
-            return self._ends.cancel(
-                opened.lease, opened.envelope, opened.marks, opened.options, Reason.SKIPPED, job
-            )
+            return self._cancelled(opened, job, Reason.SKIPPED)
         if policy == "requeue":
             return self._ends.come_back(opened.lease, opened.marks, Reason.LOCKED, delay_ms)
         return None
@@ -281,7 +279,3 @@ def _limit_call(opened: Opened, place: Place) -> None:
     """What can be stopped alone need not cost its worker at its `timeout`."""
     if (timeout_s := opened.options.timeout) is not None:
         place.limit(timeout_s, f"ran longer than its timeout of {timeout_s:g} s")
-
-
-_LOCKED_MS = (500, 1500)
-"""A job that met a held lock inside its own code comes back after a random time between these."""

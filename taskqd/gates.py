@@ -23,6 +23,7 @@ _NET_MS = (4000, 6000)
 """A job that waits for a lock is woken by its release; this is the net below."""
 _AWAY_MS = (500, 1500)
 _UNLOCK_S = (0.1, 2.0)
+_OUTSIDE_TTL_S = 3600.0
 
 
 class Rate(NamedTuple):
@@ -51,27 +52,27 @@ class Held(NamedTuple):
             unlock(self.app, name, self.owner)
 
 
-class Desk(Protocol):
+class LockApp(Protocol):
     @property
     def features(self) -> Features: ...
 
 
-def unlock(desk: Desk, name: str, owner: str) -> None:
+def unlock(app: LockApp, name: str, owner: str) -> None:
     """Free a lock, now or as soon as the storage is back: its owner has no other chance."""
     try:
-        desk.features.unlock(name, owner)
+        app.features.unlock(name, owner)
     except StorageError:
-        args = (desk, name, owner)
+        args = (app, name, owner)
         threading.Thread(target=_unlock_later, args=args, name="unlock", daemon=True).start()
 
 
-def _unlock_later(desk: Desk, name: str, owner: str) -> None:
+def _unlock_later(app: LockApp, name: str, owner: str) -> None:
     pause_s = _UNLOCK_S[0]
     while True:
         time.sleep(pause_s * random.uniform(0.5, 1.0))
         pause_s = min(pause_s * 2, _UNLOCK_S[1])
         try:
-            desk.features.unlock(name, owner)
+            app.features.unlock(name, owner)
         except StorageError:
             continue
         return
@@ -133,6 +134,3 @@ def _place(opened: Opened) -> tuple[str | None, int]:
 def owner_of(worker: str, token: int) -> str:
     """Return the name by which a job owns its locks; outside a worker it owns them for a time."""
     return f"{worker}#{token}" if worker else f"job#{token}"
-
-
-_OUTSIDE_TTL_S = 3600.0

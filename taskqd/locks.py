@@ -17,7 +17,7 @@ from typing import Any, ParamSpec, TypeVar
 from taskqd.clock import monotonic_s
 from taskqd.current import peek_current
 from taskqd.errors import StorageError, TaskLockedException
-from taskqd.gates import Desk, owner_of, unlock
+from taskqd.gates import LockApp, owner_of, unlock
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -29,8 +29,8 @@ _LOOK_S = (0.01, 0.25)
 class TaskLock:
     """One named lock.  Can be entered by several threads: each takes it for itself."""
 
-    def __init__(self, desk: Desk, name: str, ttl: float | None, wait: float) -> None:
-        self._desk = desk
+    def __init__(self, app: LockApp, name: str, ttl: float | None, wait: float) -> None:
+        self._app = app
         self.name = name
         self._ttl_s = ttl
         self._wait_s = wait
@@ -76,24 +76,24 @@ class TaskLock:
         else:
             owner, ttl_s = f"client:{uuid.uuid4().hex}", self._ttl_s or _TTL_S
         try:
-            token = self._desk.features.lock(self.name, owner, ttl_s=ttl_s)
+            token = self._app.features.lock(self.name, owner, ttl_s=ttl_s)
         except StorageError:
             # It may be taken although the reply was lost, and nobody else knows this owner.
-            unlock(self._desk, self.name, owner)
+            unlock(self._app, self.name, owner)
             raise
         if token is None:
             return None
         renews = ttl_s is not None and self._ttl_s is None
-        return _Holding(self._desk, self.name, owner, token, ttl_s if renews else None)
+        return _Holding(self._app, self.name, owner, token, ttl_s if renews else None)
 
 
 class _Holding:
     """A lock that is held; renewed by a thread where it has a lifetime that nobody chose."""
 
     def __init__(
-        self, desk: Desk, name: str, owner: str, token: int, renewed_ttl_s: float | None
+        self, app: LockApp, name: str, owner: str, token: int, renewed_ttl_s: float | None
     ) -> None:
-        self._desk = desk
+        self._app = app
         self._name = name
         self._owner = owner
         self.token = token
@@ -104,12 +104,12 @@ class _Holding:
 
     def release(self) -> None:
         self._over.set()
-        unlock(self._desk, self._name, self._owner)
+        unlock(self._app, self._name, self._owner)
 
     def _renew(self, ttl_s: float) -> None:
         while not self._over.wait(ttl_s / 3):
             try:
-                if not self._desk.features.renew_lock(self._name, self._owner, ttl_s):
+                if not self._app.features.renew_lock(self._name, self._owner, ttl_s):
                     return
             except StorageError:
                 # Tried again at the next third of the lifetime; the lock may be lost by then.

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from taskqd.burials import AWAY_MS
 from taskqd.clock import monotonic_s, now_ms
 from taskqd.endings import KILLED, Endings
 from taskqd.envelope import call_options, unpack
@@ -30,6 +31,16 @@ from taskqd.retry import retry_delay_s
 from taskqd.settings import LimitSettings
 from taskqd.storage.features import Revocation
 from taskqd.vault import Vault
+
+_WAITED = "taskqd.errors."
+"""Put before the error of a killed job once its retry has a time, as it is for one that raised."""
+_DEFAULTS = TaskOptions()
+_CALLBACK = b'"c":"'
+"""So begins a chord's group in the payload of its callback."""
+_MARKS_BYTES_MAX = 16_384
+_ORDERS_S = 1.0
+"""Standing orders are not read more often, unless they have changed."""
+_decode_envelope = msgspec.json.Decoder(Envelope).decode
 
 
 class _Orders(NamedTuple):
@@ -61,6 +72,7 @@ class Opener:
         return bool(self._orders) or _CALLBACK in lease.record
 
     def open(self, lease: Lease) -> Opened | Outcome:
+        """Return the job, or the outcome of one that must not run.  Never raises."""
         try:
             unpacked = unpack(
                 lease.record,
@@ -73,26 +85,38 @@ class Opener:
             return self._ends.refuse(lease, Reason.UNSIGNED, str(error))
         except (BadRecord, DecodeError) as error:
             return self._ends.refuse(lease, Reason.UNDECODABLE, str(error))
-        envelope, marks = unpacked.envelope, unpacked.marks
         try:
-            task = self._app.registry.get(envelope.t)
-            if task is None:
-                message = f"no task named {envelope.t!r} is declared in app {self._app.name!r}"
-                return self._ends.park(lease, envelope, marks, message)
-            options = call_options(task.settings, envelope)
-            refusal = self._over_budget(lease, envelope, marks, options)
-            if refusal is not None:
-                return refusal
-            try:
-                if self._orders and self._revoked(lease, envelope):
-                    return self._ends.cancel(lease, envelope, marks, options, Reason.REVOKED)
-            except StorageError:
-                return self._ends.come_back(lease, marks, Reason.REVOKED, _AWAY_MS)
-            if envelope.x is not None and envelope.x < now_ms():
-                return self._ends.cancel(lease, envelope, marks, options, Reason.EXPIRED)
-            return self._decode_call(lease, envelope, marks, task, options)
+            return self._admit(lease, unpacked.envelope, unpacked.marks)
         except Exception as error:  # a payload that no packer has made
             return self._ends.refuse(lease, Reason.UNDECODABLE, describe(error))
+
+    def _admit(self, lease: Lease, envelope: Envelope, marks: Marks) -> Opened | Outcome:
+        task = self._app.registry.get(envelope.t)
+        if task is None:
+            message = f"no task named {envelope.t!r} is declared in app {self._app.name!r}"
+            return self._ends.park(lease, envelope, marks, message)
+        options = call_options(task.settings, envelope)
+        if marks is not NO_MARKS and (
+            refusal := self._over_budget(lease, envelope, marks, options)
+        ):
+            return refusal
+        if self._orders and (refusal := self._called_off(lease, envelope, marks, options)):
+            return refusal
+        if envelope.x is not None and envelope.x < now_ms():
+            return self._ends.cancel(lease, envelope, marks, options, Reason.EXPIRED)
+        return self._decode_call(lease, envelope, marks, task, options)
+
+    # -- standing orders ---------------------------------------------------------------------
+
+    def _called_off(
+        self, lease: Lease, envelope: Envelope, marks: Marks, options: TaskOptions
+    ) -> Outcome | None:
+        try:
+            if not self._revoked(lease, envelope):
+                return None
+        except StorageError:
+            return self._ends.come_back(lease, marks, Reason.REVOKED, AWAY_MS)
+        return self._ends.cancel(lease, envelope, marks, options, Reason.REVOKED)
 
     def _revoked(self, lease: Lease, envelope: Envelope) -> bool:
         orders = self._standing()
@@ -118,21 +142,14 @@ class Opener:
             self._known = known
         return known.orders
 
+    # -- budgets -----------------------------------------------------------------------------
+
     def _over_budget(
         self, lease: Lease, envelope: Envelope, marks: Marks, options: TaskOptions
     ) -> Outcome | None:
-        if marks is NO_MARKS:
-            return None
-        error, _, stack = marks.error.partition("\n")
-        limit = options.max_interruptions
-        spent: Reason | None = None
-        if options.at_most_once and (marks.crashes or marks.interruptions):
-            spent = Reason.LOST
-        elif marks.crashes >= options.max_crashes:
-            spent = Reason.POISONED
-        elif limit is not None and marks.interruptions > limit:
-            spent = Reason.INTERRUPTIONS
+        spent = _spent_by_others(marks, options)
         if spent is not None:
+            error, _, stack = marks.error.partition("\n")
             return self._ends.refuse(lease, spent, error, envelope, marks, stack)
         if marks.failures > options.retries:
             return self._spent(lease, envelope, marks, options)
@@ -162,6 +179,8 @@ class Opener:
         marks = msgspec.structs.replace(marks, error=error)
         return self._ends.bury(lease, envelope, marks, options, reason, failure)
 
+    # -- the call ----------------------------------------------------------------------------
+
     def _decode_call(
         self, lease: Lease, envelope: Envelope, marks: Marks, task: TaskLike, options: TaskOptions
     ) -> Opened | Outcome:
@@ -173,21 +192,18 @@ class Opener:
                 args, kwargs = task.codec.decode_call(envelope.a, envelope.k)
             else:
                 args, kwargs = self._unseal(lease, envelope, task)
-        except SealError as error:
+            if envelope.c is not None:
+                values = values_of(self._app, envelope.c, lease.queue)
+                if values is None:
+                    message = f"the group {envelope.c!r} is not known any more"
+                    return self._ends.refuse(lease, Reason.LOST, message, envelope, marks)
+                args = [values, *args]
+        except StorageError:
+            return self._ends.come_back(lease, marks, Reason.INTERRUPTED, AWAY_MS)
+        except (SealError, SignatureError) as error:
             return self._ends.refuse(lease, Reason.UNREADABLE, str(error), envelope, marks)
         except DecodeError as error:
             return self._ends.refuse(lease, Reason.REJECTED, str(error), envelope, marks)
-        if envelope.c is not None:
-            try:
-                values = values_of(self._app, envelope.c, lease.queue)
-            except StorageError:
-                return self._ends.come_back(lease, marks, Reason.INTERRUPTED, _AWAY_MS)
-            except (SealError, SignatureError) as error:
-                return self._ends.refuse(lease, Reason.UNREADABLE, str(error), envelope, marks)
-            if values is None:
-                message = f"the group {envelope.c!r} is not known any more"
-                return self._ends.refuse(lease, Reason.LOST, message, envelope, marks)
-            args = [values, *args]
         problem = task.codec.fits(args, kwargs)
         if problem is not None:
             return self._ends.refuse(lease, Reason.REJECTED, problem, envelope, marks)
@@ -212,12 +228,11 @@ class Opener:
         return marks, options, envelope.t
 
 
-_WAITED = "taskqd.errors."
-"""Put before the error of a killed job once its retry has a time, as it is for one that raised."""
-_DEFAULTS = TaskOptions()
-_CALLBACK = b'"c":"'
-"""So begins a chord's group in the payload of its callback."""
-_MARKS_BYTES_MAX = 16_384
-_AWAY_MS = 1000
-_ORDERS_S = 1.0
-_decode_envelope = msgspec.json.Decoder(Envelope).decode
+def _spent_by_others(marks: Marks, options: TaskOptions) -> Reason | None:
+    """Return which budget is spent of those that no failure of the job's own counts against."""
+    if options.at_most_once and (marks.crashes or marks.interruptions):
+        return Reason.LOST
+    if marks.crashes >= options.max_crashes:
+        return Reason.POISONED
+    limit = options.max_interruptions
+    return Reason.INTERRUPTIONS if limit is not None and marks.interruptions > limit else None

@@ -14,6 +14,7 @@ from taskqd.job import NOTHING, Answer, Reason
 
 _LABEL_CHARS_MAX = 200
 _HELD, _FREE = ">", "="
+_NULL = msgspec.Raw(b"null")
 _decode_terms = msgspec.json.Decoder(tuple[float, bool]).decode
 
 
@@ -66,6 +67,3 @@ def _terms_of(answer: Answer) -> tuple[float, bool] | None:
         return _decode_terms(answer.value)
     except msgspec.MsgspecError:
         return None
-
-
-_NULL = msgspec.Raw(b"null")

@@ -24,7 +24,7 @@ OVERLAP = ("allow", "skip")
 _FOREIGN = re.compile(r"[^A-Za-z0-9_.:@/+-]")
 
 
-class Home(Protocol):
+class PeriodicApp(Protocol):
     """What a periodic task needs of its app."""
 
     tick_zone: tzinfo
@@ -41,7 +41,7 @@ class PeriodicTask:
         name: str,
         task: Task[..., Any],
         rule: Rule,
-        home: Home,
+        app: PeriodicApp,
         *,
         zone: tzinfo | None = None,
         missed: str | None = None,
@@ -63,7 +63,7 @@ class PeriodicTask:
         self.paused = False
         self.since_ms = 0
         """Ticks up to here are none of its."""
-        self._home = home
+        self._app = app
         self._zone = zone
 
     def __repr__(self) -> str:
@@ -75,7 +75,7 @@ class PeriodicTask:
 
     @property
     def zone(self) -> tzinfo:
-        return self._zone or self._home.tick_zone
+        return self._zone or self._app.tick_zone
 
     def held(self, *, paused: bool, since_ms: int) -> Self:
         """Return the same task as it was paused or resumed at run time."""
@@ -97,7 +97,7 @@ class PeriodicTask:
 
     def _pack(self, options: dict[str, Any], tick_ms: int | None) -> Entry:
         signature = Signature(self.task, self.args, self.kwargs, options)
-        entry = self._home.entry(signature, tick_ms)
+        entry = self._app.entry(signature, tick_ms)
         if self.overlap == "skip":
             # The key is the storage's, so it holds over all daemons and through their crashes.
             return entry._replace(unique=f"periodic:{self.name}", unique_until="done")

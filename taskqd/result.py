@@ -32,7 +32,7 @@ _LOOK_S_MAX = 5.0
 """How long a waiter sleeps at most before it checks that the job still exists."""
 
 
-class Desk(Protocol):
+class ResultApp(Protocol):
     """What results need of the app that made them."""
 
     @property
@@ -56,11 +56,11 @@ class Desk(Protocol):
 class Result(Generic[R]):
     """One job's result, by its id."""
 
-    __slots__ = ("_answer", "_decode", "_desk", "_parked", "_pending", "id", "queue")
+    __slots__ = ("_answer", "_app", "_decode", "_parked", "_pending", "id", "queue")
 
     def __init__(
         self,
-        desk: Desk,
+        app: ResultApp,
         job_id: str,
         queue: str | None,
         decode: Callable[[bytes], Any],
@@ -68,7 +68,7 @@ class Result(Generic[R]):
     ) -> None:
         """`pending`: whether something that will enqueue this job is still on its way."""
         self._pending = pending
-        self._desk = desk
+        self._app = app
         self._decode = decode
         self._answer: Answer | None = None
         self._parked = False
@@ -101,7 +101,7 @@ class Result(Generic[R]):
 
     def _known(self) -> bool:
         """Return whether the job is in the storage.  Raises ResultMissing where it never will be."""
-        row = self._desk.storage.job(self.id, self.queue)
+        row = self._app.storage.job(self.id, self.queue)
         if row is not None:
             self._read_letter(row)
             return True
@@ -131,7 +131,7 @@ class Result(Generic[R]):
         return describe(self._row())
 
     def _row(self) -> JobRow:
-        row = self._desk.storage.job(self.id, self.queue)
+        row = self._app.storage.job(self.id, self.queue)
         if row is None:
             raise ResultMissing(
                 f"job {self.id!r}: not known; it never was, or its result's lifetime is over"
@@ -141,7 +141,7 @@ class Result(Generic[R]):
     def _peek(self) -> Answer | None:
         self._forget_parked()
         if self._answer is None:
-            self._keep(self._desk.storage.answer(self.id, self.queue))
+            self._keep(self._app.storage.answer(self.id, self.queue))
         return self._answer
 
     def _forget_parked(self) -> None:
@@ -191,7 +191,7 @@ class Result(Generic[R]):
             if self._parked:
                 time.sleep(min(left, AWAY_S))
             else:
-                self._desk.storage.wait([(self.id, self.queue)], min(left, _LOOK_S_MAX))
+                self._app.storage.wait([(self.id, self.queue)], min(left, _LOOK_S_MAX))
         return True
 
     def get(self, timeout: float | None = None) -> R:
@@ -207,7 +207,7 @@ class Result(Generic[R]):
     async def aget(self, timeout: float | None = None) -> R:
         """`get` without blocking the event loop."""
         self._forget_parked()
-        if self._answer is None and not await self._desk.waiters.wait(self, timeout):
+        if self._answer is None and not await self._app.waiters.wait(self, timeout):
             raise ResultTimeout(f"job {self.id!r}: not ended within {timeout:g} s; it goes on")
         assert self._answer is not None
         return self._value(self._answer)
@@ -241,7 +241,7 @@ class Result(Generic[R]):
 
     def _decoded(self, data: bytes) -> R:
         try:
-            vault = self._desk.vault
+            vault = self._app.vault
             if vault is None:
                 value: R = self._decode(data)
             else:
@@ -254,10 +254,10 @@ class Result(Generic[R]):
 
     def revoke(self, revoke_once: bool = True) -> bool:
         """Keep the job from running; see `App.revoke_by_id`."""
-        return self._desk.revoke_by_id(self.id, queue=self.queue, revoke_once=revoke_once)
+        return self._app.revoke_by_id(self.id, queue=self.queue, revoke_once=revoke_once)
 
     cancel = revoke
 
     def reschedule(self, *, delay: float | None = None, eta: object | None = None) -> bool:
         """Give the waiting job a new time; neither: now.  False: it is not waiting any more."""
-        return self._desk.reschedule_by_id(self.id, queue=self.queue, delay=delay, eta=eta)
+        return self._app.reschedule_by_id(self.id, queue=self.queue, delay=delay, eta=eta)

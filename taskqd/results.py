@@ -80,7 +80,7 @@ class ResultGroup(Sequence[Result[R]]):
             raise ResultTimeout(f"{len(waiting)} of {len(self)} jobs have not ended; they go on")
         jobs = [(r.id, r.queue) for r in waiting if not r._parked][:_WAIT_FOR_MAX]
         if jobs:
-            waiting[0]._desk.storage.wait(jobs, min(left, 1.0))
+            waiting[0]._app.storage.wait(jobs, min(left, 1.0))
         else:
             time.sleep(min(left, AWAY_S))
 
@@ -88,7 +88,7 @@ class ResultGroup(Sequence[Result[R]]):
     def _look(waiting: list[Result[R]]) -> None:
         for start in range(0, len(waiting), _LOOK_AT_MAX):
             part = waiting[start : start + _LOOK_AT_MAX]
-            found = part[0]._desk.storage.answers([(r.id, r.queue) for r in part])
+            found = part[0]._app.storage.answers([(r.id, r.queue) for r in part])
             for result, data in zip(part, found, strict=True):
                 result._keep(data)
 

@@ -13,10 +13,9 @@ from taskqd.envelope import Packer
 from taskqd.errors import ConfigError
 from taskqd.ids import new_id
 from taskqd.job import Answer, Entry, Member, Reason, encode_answer
-from taskqd.result import Result
+from taskqd.result import Result, ResultApp
 from taskqd.results import ResultGroup
 from taskqd.signals import Listeners
-from taskqd.storage.base import Storage
 from taskqd.storage.features import Features
 from taskqd.task import Signature, Task
 
@@ -26,7 +25,7 @@ GROUP_TTL_S = 7 * 86400
 """A group whose members have not all ended by then is forgotten."""
 
 
-class SubmittingApp(Protocol):
+class SubmitApp(ResultApp, Protocol):
     """What these methods need of the app that they belong to."""
 
     listeners: Listeners
@@ -34,9 +33,6 @@ class SubmittingApp(Protocol):
 
     @property
     def packer(self) -> Packer: ...
-
-    @property
-    def storage(self) -> Storage: ...
 
     @property
     def features(self) -> Features: ...
@@ -72,7 +68,7 @@ class Submit:
     @overload
     def enqueue(self, what: Signature[Any] | Sequence[Any]) -> Any: ...
 
-    def enqueue(self: SubmittingApp, what: Any) -> Any:
+    def enqueue(self: SubmitApp, what: Any) -> Any:
         """Enqueue what was composed.
 
         A signature gives a Result, a pipeline a ResultGroup of its stages, a list or group a
@@ -91,7 +87,7 @@ class Submit:
         return result
 
     def enqueue_signatures(
-        self: SubmittingApp, signatures: Sequence[Signature[Any]]
+        self: SubmitApp, signatures: Sequence[Signature[Any]]
     ) -> list[Result[Any]]:
         """Enqueue calls; returns one Result for each (of a pipeline: of its last stage)."""
         plan = _Planned([], [], [], [], [])
@@ -113,7 +109,7 @@ class Submit:
         return await in_thread(self.enqueue, what)
 
     async def aenqueue_signatures(
-        self: SubmittingApp, signatures: Sequence[Signature[Any]]
+        self: SubmitApp, signatures: Sequence[Signature[Any]]
     ) -> list[Result[Any]]:
         return await in_thread(self.enqueue_signatures, signatures)
 
@@ -132,7 +128,7 @@ class Submit:
         return Chord(members, callback, *args, **kwargs)
 
 
-def _plan_member(app: SubmittingApp, plan: _Planned, what: Any, member: Member | None) -> Any:
+def _plan_member(app: SubmitApp, plan: _Planned, what: Any, member: Member | None) -> Any:
     if isinstance(what, Chord):
         return _plan_chord(app, plan, what, member)
     if isinstance(what, Signature):
@@ -143,7 +139,7 @@ def _plan_member(app: SubmittingApp, plan: _Planned, what: Any, member: Member |
 
 
 def _plan_call(
-    app: SubmittingApp, plan: _Planned, signature: Signature[Any], member: Member | None
+    app: SubmitApp, plan: _Planned, signature: Signature[Any], member: Member | None
 ) -> list[Result[Any]]:
     """Plan a call with the stages that follow it; returns the results of all of them."""
     ids: list[str] = []
@@ -153,7 +149,7 @@ def _plan_call(
     plan.members.append(member)
     if not signature.stages:
         decode = signature.task.codec.decode_result
-        only = Result[Any](app, entry.id, entry.queue, decode)  # type: ignore[arg-type]
+        only = Result[Any](app, entry.id, entry.queue, decode)
         plan.results.append(only)
         return [only]
     results: list[Result[Any]] = []
@@ -162,7 +158,7 @@ def _plan_call(
         before = results[-1] if results else None
         results.append(
             Result(
-                app,  # type: ignore[arg-type]
+                app,
                 job_id,
                 queue,
                 stage.task.codec.decode_result,
@@ -173,9 +169,7 @@ def _plan_call(
     return results
 
 
-def _plan_chord(
-    app: SubmittingApp, plan: _Planned, chord: Chord, member: Member | None
-) -> ChordResult:
+def _plan_chord(app: SubmitApp, plan: _Planned, chord: Chord, member: Member | None) -> ChordResult:
     group = new_id()
     headers = chord.callback.options.get("headers") or _headers_of(chord)
     callback = app.packer.pack(chord.callback, group=group, member=member, headers=headers)
@@ -186,7 +180,7 @@ def _plan_chord(
     ]
     features, queue = app.features, callback.queue
     last = Result[Any](
-        app,  # type: ignore[arg-type]
+        app,
         callback.id,
         queue,
         chord.callback.task.codec.decode_result,
@@ -205,7 +199,7 @@ def _headers_of(chord: Chord) -> Mapping[str, str] | None:
     return None
 
 
-def _carry_out(app: SubmittingApp, plan: _Planned) -> None:
+def _carry_out(app: SubmitApp, plan: _Planned) -> None:
     # Inner chords were planned after the chord that they are members of, and are counted there.
     for group, total, callback in plan.groups:
         app.features.group_open(group, callback.queue, total, callback, GROUP_TTL_S)
@@ -220,7 +214,7 @@ def _carry_out(app: SubmittingApp, plan: _Planned) -> None:
         app.run_immediately()
 
 
-def _point_to_holders(app: SubmittingApp, plan: _Planned, new: Sequence[bool]) -> None:
+def _point_to_holders(app: SubmitApp, plan: _Planned, new: Sequence[bool]) -> None:
     """Let the result of a call that was not enqueued, being unique, be that of its twin."""
     calls = zip(plan.entries, new, plan.results, plan.members, strict=True)
     for entry, is_new, result, member in calls:
@@ -231,7 +225,7 @@ def _point_to_holders(app: SubmittingApp, plan: _Planned, new: Sequence[bool]) -
                 _skip_member(app, entry, member)
 
 
-def _skip_member(app: SubmittingApp, entry: Entry, member: Member) -> None:
+def _skip_member(app: SubmitApp, entry: Entry, member: Member) -> None:
     """Tell a group that this member will never run, or its callback would wait for ever."""
     if app.storage.job(entry.id, entry.queue) is None:
         answer = Answer("cancelled", 0, now_ms(), GROUP_TTL_S, 0, reason=Reason.SKIPPED)

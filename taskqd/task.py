@@ -89,7 +89,7 @@ def _stage(
     return what.s_late(*args, **kwargs)
 
 
-class Producer(Protocol):
+class TaskApp(Protocol):
     """What a task needs of its app."""
 
     def enqueue_signatures(self, signatures: Sequence[Signature[Any]]) -> list[Result[Any]]: ...
@@ -115,7 +115,7 @@ class Task(Generic[P, R]):
 
     def __init__(
         self,
-        app: Producer,
+        app: TaskApp,
         function: Callable[P, R] | Callable[P, Awaitable[R]],
         name: str,
         options: TaskOptions,

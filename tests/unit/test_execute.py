@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -162,6 +164,21 @@ def test_held_lock_is_handled_by_policy_and_burns_no_retry(
     outcome = bench.run(locked.s())
     assert outcome.kind == kind
     assert outcome.marks.failures == (1 if policy == "fail" else 0)
+
+
+def test_job_that_goes_back_for_a_while_was_not_in_the_log(bench: Bench, tmp_path: Path) -> None:
+    @bench.app.task(on_locked="requeue")
+    def locked() -> None:
+        raise TaskLockedException("user:1")
+
+    file = tmp_path / "log"
+    log = configure(role="test", level="debug", format="json", file=str(file))
+    lease = bench.lease(bench.app.entry(locked.s()))
+    outcome = Runner(bench.app, LimitSettings(), log).run(lease, bench.place)
+    lines = map(json.loads, file.read_text().splitlines())
+    [told] = [line for line in lines if line["event"] == "job.requeued"]
+    assert (told["job_id"], told["reason"]) == (lease.id, "locked")
+    assert told["delay_s"] == outcome.delay_ms / 1000
 
 
 def test_timeout_is_a_failure_with_its_own_reason(bench: Bench) -> None:

@@ -32,6 +32,14 @@ IMPORTED_ONLY_IN = {
 PROCESS_EFFECTS = {"fork", "kill", "killpg", "waitpid", "waitid", "pidfd_send_signal"}
 
 
+EVENTS = {
+    constant: name
+    for constant, name in vars(events).items()
+    if constant.isupper() and isinstance(name, str) and name in events.CATALOGUE
+}
+"""Constant -> name of each event."""
+
+
 def code_files() -> list[Path]:
     """Return every file of the package, each once: the links in taskqd/ are not followed."""
     tops = (ROOT / top for top in ("taskqd", "supervisor", "worker", "config"))
@@ -139,13 +147,12 @@ def _names_from(file: Path, module: str) -> set[str]:
 
 
 def test_every_event_emitted_is_a_constant_of_the_catalogue() -> None:
-    constants = {name for name in vars(events) if name.isupper()}
     strays = []
     for file in code_files():
         for call in calls(file):
             if dotted(call.func).split(".")[-1] == "emit" and call.args:
                 event = dotted(call.args[0]).split(".")[-1]
-                if event not in constants and event != "event":
+                if event not in EVENTS and event != "event":
                     strays.append(f"{name_of(file)}:{call.lineno} {ast.unparse(call.args[0])}")
     assert not strays
 
@@ -159,6 +166,39 @@ def test_no_event_name_is_written_out_elsewhere() -> None:
         if isinstance(node, ast.Constant) and node.value in events.CATALOGUE
     ]
     assert not strays
+
+
+def emissions() -> Iterator[tuple[str, set[str], bool]]:
+    """Yield (constant, keys that are written out, whether there may be more) of each emission."""
+    for file in code_files():
+        for call in calls(file):
+            constant = dotted(call.args[0]).split(".")[-1] if call.args else ""
+            way = dotted(call.func).split(".")[-1]
+            if constant in EVENTS and way in {"emit", "emit_soon"}:
+                keys = {keyword.arg for keyword in call.keywords if keyword.arg}
+                yield constant, keys, way == "emit_soon" or len(keys) < len(call.keywords)
+
+
+def test_the_catalogue_has_the_keys_that_are_emitted() -> None:
+    told: dict[str, set[str]] = {}
+    more = set()
+    for constant, keys, may_have_more in emissions():
+        told.setdefault(constant, set()).update(keys)
+        more |= {constant} if may_have_more else set()
+    listed = {constant: {*events.CATALOGUE[EVENTS[constant]].keys} for constant in told}
+    assert not {c: told[c] - listed[c] for c in told if told[c] - listed[c]}
+    assert not {c: listed[c] - told[c] for c in told.keys() - more if listed[c] - told[c]}
+
+
+def test_every_event_of_the_catalogue_is_emitted() -> None:
+    used = {
+        node.attr if isinstance(node, ast.Attribute) else node.id
+        for file in code_files()
+        if name_of(file) != "taskqd/events.py"
+        for node in ast.walk(tree_of(file))
+        if isinstance(node, ast.Attribute | ast.Name)
+    }
+    assert not EVENTS.keys() - used
 
 
 def test_event_names_are_a_noun_and_what_happened_to_it() -> None:
