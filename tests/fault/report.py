@@ -86,7 +86,7 @@ def document(report: Report) -> str:
     head = f"""\
 # A long run under kills
 
-In one run of {report.took_s / 60:.0f} minutes {kills.get("kill worker", 0)} workers that ran a job,
+In one run of {report.took_s / 60:.0f} minutes {kills.get("kill worker", 0)} workers (busy ones first),
 {daemons} daemons and {kills.get("kill storage", 0)} times the storage were killed with SIGKILL, while
 two clients enqueued {report.counts.get("jobs", 0)} jobs of every kind. Each job writes its begin and its
 end to a file outside of the storage; the checker compares these with what the clients were told and
