@@ -105,7 +105,7 @@ def _jobs(place: Path) -> Callable[[], set[int]]:
 
 def _requests(place: Path) -> Callable[[], set[int]]:
     def ask() -> set[int]:
-        pids = set()
+        pids: set[int] = set()
         for _ in range(4 * WORKERS):
             connection = http.client.HTTPConnection("localhost", timeout=BOOT_S)
             connection.sock = socket.socket(socket.AF_UNIX)
