@@ -9,15 +9,9 @@ import pytest
 from taskqd.storage.base import Storage
 from taskqd.storage.features import Features
 from tests.support.rig import Rig
-from tests.support.storages import NAMES, Backend, open_backend
+from tests.support.storages import NAMES, Backend, backends
 
-
-@pytest.fixture(scope="session", params=NAMES)
-def backend(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Backend]:
-    with open_backend(request.param, tmp_path_factory.mktemp(request.param)) as running:
-        yield running
+backend = backends(*NAMES, scope="session")
 
 
 @pytest.fixture

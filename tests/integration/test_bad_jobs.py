@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from taskqd import App, JobDead, State
 from taskqd.job import Entry
 from tests.support.crew import Crew
-from tests.support.storages import NAMES, Backend, open_backend
+from tests.support.storages import NAMES, Backend, backends
 
 KEYS = ["k" * 16]
 RAW = {
@@ -25,12 +24,7 @@ RAW = {
 REASONS = {"unreadable options": "undecodable", "not of the type": "rejected"}
 
 
-@pytest.fixture(scope="module", params=NAMES)
-def backend(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Backend]:
-    with open_backend(request.param, tmp_path_factory.mktemp(request.param)) as opened:
-        yield opened
+backend = backends(*NAMES)
 
 
 def app_on(backend: Backend, **options: Any) -> App:

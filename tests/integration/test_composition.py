@@ -11,17 +11,12 @@ import pytest
 from taskqd import App, JobCancelled, JobDead, State, TaskFailed
 from taskqd.compose import Failed, Skipped
 from tests.support.crew import Crew
-from tests.support.storages import NAMES, Backend, open_backend
+from tests.support.storages import NAMES, Backend, backends
 
 MEMBERS = 10_000
 
 
-@pytest.fixture(scope="module", params=NAMES)
-def backend(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Backend]:
-    with open_backend(request.param, tmp_path_factory.mktemp(request.param)) as opened:
-        yield opened
+backend = backends(*NAMES)
 
 
 class Works:

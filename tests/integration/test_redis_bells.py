@@ -12,16 +12,13 @@ import pytest
 from taskqd.job import Lease, Outcome, State
 from taskqd.storage.redis import RedisStorage
 from taskqd.storage.redis.bell import RedisBell
-from tests.support.redis_server import RedisServer, available_servers
+from tests.support.redis_server import RedisServer, servers
 from tests.support.rig import DEADLINE_S, Rig, ack, done, entry, ids, outcome, until
 
 QUEUES = ("q", "r")
 
 
-@pytest.fixture(scope="module", params=sorted(available_servers()))
-def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
-    with RedisServer(available_servers()[request.param]) as running:
-        yield running
+server = servers()
 
 
 @pytest.fixture

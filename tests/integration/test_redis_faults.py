@@ -21,17 +21,13 @@ from taskqd.job import State
 from taskqd.storage.base import Fired
 from taskqd.storage.redis import RedisStorage
 from tests.support.redis_proxy import LossyProxy
-from tests.support.redis_server import RedisServer, available_servers, free_port
+from tests.support.redis_server import RedisServer, available_servers, free_port, servers
 from tests.support.rig import Rig, ack, entry, ids, outcome, until
 
 SECRET = "geheim123"
 
 
-@pytest.fixture(scope="module", params=sorted(available_servers()))
-def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
-    binary = available_servers()[request.param]
-    with RedisServer(binary, enable_protected_configs="yes") as running:
-        yield running
+server = servers(enable_protected_configs="yes")
 
 
 @pytest.fixture

@@ -12,14 +12,10 @@ from taskqd.job import Marks
 from taskqd.storage.base import Node
 from taskqd.storage.features import Hold, Revocation
 from taskqd.storage.redis import RedisStorage
-from tests.support.redis_server import RedisServer, available_servers
+from tests.support.redis_server import RedisServer, servers
 from tests.support.rig import Rig, ack, done, entry, ids, outcome
 
-
-@pytest.fixture(scope="module", params=sorted(available_servers()))
-def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
-    with RedisServer(available_servers()[request.param]) as running:
-        yield running
+server = servers()
 
 
 @pytest.fixture

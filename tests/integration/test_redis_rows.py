@@ -18,16 +18,13 @@ from taskqd.job import Marks, State
 from taskqd.storage.base import Storage
 from taskqd.storage.features import Hold, Revocation
 from taskqd.storage.redis import RedisStorage
-from tests.support.redis_server import RedisServer, available_servers
+from tests.support.redis_server import RedisServer, available_servers, servers
 from tests.support.rig import Rig, ack, done, entry, ids, outcome, until
 
 KINDS = sorted(available_servers())
 
 
-@pytest.fixture(scope="module", params=KINDS)
-def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
-    with RedisServer(available_servers()[request.param]) as running:
-        yield running
+server = servers()
 
 
 @pytest.fixture

@@ -13,15 +13,9 @@ from taskqd import App, JobDead, ResultTimeout, State, TaskFailed
 from taskqd.compose import Failed
 from tests.support.crew import Crew
 from tests.support.rig import until
-from tests.support.storages import NAMES, Backend, open_backend
+from tests.support.storages import NAMES, Backend, backends
 
-
-@pytest.fixture(scope="module", params=NAMES)
-def backend(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Backend]:
-    with open_backend(request.param, tmp_path_factory.mktemp(request.param)) as opened:
-        yield opened
+backend = backends(*NAMES)
 
 
 class Deploy:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -13,15 +12,9 @@ from taskqd.messages import Ready, StorageLost, StorageRestored
 from taskqd.storage import open_storage
 from tests.support.pump_rig import Jobs, PumpRig, entries, wait_for
 from tests.support.redis_server import RedisServer, available_servers
-from tests.support.storages import NAMES, Backend, open_backend
+from tests.support.storages import NAMES, Backend, backends
 
-
-@pytest.fixture(scope="module", params=[name for name in NAMES if name != "memory"])
-def backend(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Backend]:
-    with open_backend(request.param, tmp_path_factory.mktemp(request.param)) as opened:
-        yield opened
+backend = backends(*(name for name in NAMES if name != "memory"))
 
 
 @pytest.fixture(

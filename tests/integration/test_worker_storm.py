@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,19 +12,14 @@ from taskqd.job import State
 from taskqd.messages import Drain, Drained
 from taskqd.storage.base import Node
 from tests.support.pump_rig import NODE, Jobs, PumpRig, entries, wait_for
-from tests.support.storages import NAMES, Backend, open_backend
+from tests.support.storages import NAMES, Backend, backends
 from tests.support.storm import Storm
 
 SEEDS = range(3)
 
 
 # A cluster is the same to a pump as one server, whose calls fail here.
-@pytest.fixture(scope="module", params=[name for name in NAMES if name != "cluster"])
-def backend(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Backend]:
-    with open_backend(request.param, tmp_path_factory.mktemp(request.param)) as opened:
-        yield opened
+backend = backends(*(name for name in NAMES if name != "cluster"))
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from taskqd.app import App
 from taskqd.cron import every
 from taskqd.storage.base import Node
 from tests.support.ctl import Done, taskqctl
-from tests.support.storages import Backend, open_backend
+from tests.support.storages import Backend, backends
 
 TASKS = """
 from taskqd import App, crontab, every
@@ -28,12 +28,7 @@ def sweep() -> None: ...
 """
 
 
-@pytest.fixture(scope="module", params=["sqlite", "redis"])
-def backend(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Backend]:
-    with open_backend(request.param, tmp_path_factory.mktemp(request.param)) as running:
-        yield running
+backend = backends("sqlite", "redis")
 
 
 class World(NamedTuple):

@@ -22,7 +22,7 @@ from taskqd.job import (
 )
 from taskqd.storage.base import Node, Storage
 from tests.support.ctl import Done, taskqctl
-from tests.support.storages import Backend, open_backend
+from tests.support.storages import Backend, backends
 
 LATER_MS = 4_102_444_800_000  # the year 2100
 APP = """
@@ -35,12 +35,7 @@ def thumbnail(path: str, width: int = 200) -> str:
 """
 
 
-@pytest.fixture(scope="module", params=["sqlite", "redis"])
-def backend(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Backend]:
-    with open_backend(request.param, tmp_path_factory.mktemp(request.param)) as running:
-        yield running
+backend = backends("sqlite", "redis")
 
 
 class World(NamedTuple):

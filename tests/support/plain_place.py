@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine
-from typing import Any
+from taskqd.immediate import CallersPlace
 
 
-class PlainPlace:
+class PlainPlace(CallersPlace):
     """A slot that records what the runner tells it."""
 
     def __init__(self) -> None:
+        super().__init__(worker="")
         self.began: list[str] = []
         self.ended = 0
-        self.stopping = False
-        self.revoked = False
-        self.stops_plain_code = False
         self.limits: list[tuple[float, str]] = []
-        self.worker = ""
-        self._runner: asyncio.Runner | None = None
 
     def seconds_left(self) -> float:
         return 3.0 if self.stopping else float("inf")
@@ -31,12 +25,3 @@ class PlainPlace:
 
     def limit(self, seconds: float, message: str) -> None:
         self.limits.append((seconds, message))
-
-    async def watched(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        return await coroutine
-
-    @property
-    def async_runner(self) -> asyncio.Runner:
-        if self._runner is None:
-            self._runner = asyncio.Runner()
-        return self._runner

@@ -25,6 +25,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import redis
 
 PR_SET_PDEATHSIG = 1
@@ -217,3 +218,14 @@ class SentinelServer:
 def _die_with_parent() -> None:
     os.setpgid(0, 0)
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def servers(**config: str) -> Any:
+    """Return the fixture `server`: each kind that is installed, with this configuration."""
+
+    @pytest.fixture(scope="module", params=sorted(available_servers()))
+    def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
+        with RedisServer(available_servers()[request.param], **config) as running:
+            yield running
+
+    return server

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,3 +69,16 @@ def _server_binary(name: str) -> str:
         missing: Callable[[str], None] = pytest.fail if os.environ.get("CI") else pytest.skip
         missing(f"no {name} server on this machine")
     return str(binary)
+
+
+def backends(*names: str, scope: Any = "module") -> Any:
+    """Return the fixture `backend`: each of these storages in turn."""
+
+    @pytest.fixture(scope=scope, params=names)
+    def backend(
+        request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    ) -> Iterator[Backend]:
+        with open_backend(request.param, tmp_path_factory.mktemp(request.param)) as opened:
+            yield opened
+
+    return backend

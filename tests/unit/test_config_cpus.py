@@ -7,14 +7,7 @@ from pathlib import Path
 import pytest
 
 from taskqd.config.cpus import quota_cpus, worker_count
-
-
-def machine(root: Path, files: dict[str, str]) -> Path:
-    for name, text in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return root
+from tests.support.files import write_tree
 
 
 @pytest.mark.parametrize(
@@ -57,7 +50,7 @@ def machine(root: Path, files: dict[str, str]) -> Path:
 def test_auto_is_the_affinity_bounded_by_the_quota(
     tmp_path: Path, files: dict[str, str], expected: int
 ) -> None:
-    assert worker_count(machine(tmp_path, files), allowed=8) == expected
+    assert worker_count(write_tree(tmp_path, files), allowed=8) == expected
 
 
 def test_no_cgroup_sets_no_quota(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from taskqd.supervisor.doctor.facts import (
     Store,
     Tasks,
 )
+from tests.support.files import write_tree
 
 MB = 1_000_000
 
@@ -143,14 +144,6 @@ def test_every_check_is_tried_and_what_cannot_be_seen_is_said() -> None:
 # -- what is read ----------------------------------------------------------------------------------
 
 
-def write(root: Path, files: dict[str, str]) -> Path:
-    for name, text in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return root
-
-
 STATUS = {
     "pid": 500,
     "grace_s": 30.0,
@@ -168,7 +161,7 @@ def test_a_daemon_behind_a_shell_in_a_container_is_seen_as_such(tmp_path: Path) 
         sock.bind(place)
         os.chmod(place, 0o600)
         os.chmod(tmp_path, 0o700)
-        root = write(
+        root = write_tree(
             tmp_path / "root",
             {
                 "proc/500/status": "Name:\ttaskqd\nNSpid:\t500\t7\n",
@@ -193,7 +186,7 @@ def test_a_daemon_behind_a_shell_in_a_container_is_seen_as_such(tmp_path: Path) 
 
 
 def test_limits_of_control_groups_are_read_in_both_versions(tmp_path: Path) -> None:
-    v2 = write(
+    v2 = write_tree(
         tmp_path / "v2",
         {
             "proc/5/cgroup": "0::/pod/box\n",
@@ -207,7 +200,7 @@ def test_limits_of_control_groups_are_read_in_both_versions(tmp_path: Path) -> N
         },
     )
     assert look.group(5, v2) == Group(200, 150, 64, 9, 1.5)
-    v1 = write(
+    v1 = write_tree(
         tmp_path / "v1",
         {
             "proc/5/cgroup": "4:memory:/box\n3:cpu,cpuacct:/box\n2:pids:/box\n1:name=systemd:/box\n",
@@ -240,10 +233,10 @@ def test_the_unit_that_stops_the_daemon_is_asked_for_its_patience(
     fake.write_text('#!/bin/sh\nprintf "TimeoutStopUSec=1min 30s\\nType=notify-reload\\n"\n')
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    root = write(tmp_path, {"proc/5/cgroup": "0::/system.slice/taskqd.service\n"})
+    root = write_tree(tmp_path, {"proc/5/cgroup": "0::/system.slice/taskqd.service\n"})
     assert look.manager(5, None, root) == Manager("taskqd.service", 90.0, notify=True)
     session = "0::/user.slice/user-1000.slice/user@1000.service/app.slice/run-1.scope\n"
-    write(tmp_path, {"proc/6/cgroup": session})
+    write_tree(tmp_path, {"proc/6/cgroup": session})
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     assert look.manager(6, None, root) == Manager()
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")

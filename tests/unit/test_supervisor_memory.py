@@ -15,6 +15,7 @@ from taskqd.supervisor.fleet import Child, Fleet, Post, Seen
 from taskqd.supervisor.lives import State
 from taskqd.supervisor.memory import HOLD, RECYCLE, STOP, Memory, Pressure
 from taskqd.supervisor.plan import plan
+from tests.support.files import write_tree
 from tests.unit.test_supervisor_plan import NOW, fleet_of
 
 LIMITS = LimitSettings()
@@ -141,14 +142,6 @@ def test_a_fleet_without_workers_has_nothing_to_free() -> None:
 # -- control groups --------------------------------------------------------------------------------
 
 
-def tree(root: Path, files: dict[str, str]) -> Path:
-    for name, text in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return root
-
-
 V2_FILES = {
     "proc/self/cgroup": "0::/app/worker\n",
     "sys/fs/cgroup/cgroup.controllers": "cpu memory\n",
@@ -164,7 +157,7 @@ V2_FILES = {
 def test_the_tightest_limit_of_all_groups_above_counts_without_what_can_be_dropped(
     tmp_path: Path,
 ) -> None:
-    found = cgroup.groups(tree(tmp_path, V2_FILES))
+    found = cgroup.groups(write_tree(tmp_path, V2_FILES))
     assert [group.folder.name for group in found] == ["worker", "app"]
     assert cgroup.pressure(found) == Pressure(400, 800)
 
@@ -178,7 +171,7 @@ def test_version_1_has_other_names_for_the_same(tmp_path: Path) -> None:
         "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n",
         "sys/fs/cgroup/memory/memory.usage_in_bytes": "5000\n",
     }
-    assert cgroup.pressure(cgroup.groups(tree(tmp_path, files))) == Pressure(750, 1000)
+    assert cgroup.pressure(cgroup.groups(write_tree(tmp_path, files))) == Pressure(750, 1000)
 
 
 def test_where_nothing_can_be_read_there_is_no_limit(tmp_path: Path) -> None:
@@ -193,7 +186,7 @@ def test_a_group_that_systemd_has_not_given_away_is_left_alone(tmp_path: Path) -
         "sys/fs/cgroup/taskqd.service/memory.current": "1\n",
         "sys/fs/cgroup/taskqd.service/cgroup.procs": "",
     }
-    reason = cgroup.cells(64 * MIB, cgroup.groups(tree(tmp_path, files)))
+    reason = cgroup.cells(64 * MIB, cgroup.groups(write_tree(tmp_path, files)))
     assert isinstance(reason, str)
     assert "Delegate=yes" in reason
 
@@ -205,7 +198,7 @@ def test_a_delegated_group_is_shared_out_and_its_processes_move_aside(tmp_path: 
         "sys/fs/cgroup/app/worker/cgroup.controllers": "memory\n",
         "sys/fs/cgroup/app/worker/cgroup.subtree_control": "",
     }
-    found = cgroup.groups(tree(tmp_path, files))
+    found = cgroup.groups(write_tree(tmp_path, files))
     made = cgroup.cells(64 * MIB, found)
     assert isinstance(made, cgroup.Cells)
     own = found[0].folder

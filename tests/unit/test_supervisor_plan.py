@@ -15,50 +15,19 @@ from taskqd.supervisor.fleet import (
     Child,
     Debt,
     Fleet,
-    Post,
     Seen,
     Stop,
-    Zygote,
     ZygoteState,
 )
 from taskqd.supervisor.lives import LIVES, Event, State, next_state
 from taskqd.supervisor.plan import BUSY_TICK_S, TICK_S, plan, wake_in_s
-
-NOW = 1000.0
-
-
-def fleet_of(workers: int = 2, rows: int = 4, **changes: Any) -> Fleet:
-    """Return a fleet that serves: a loaded zygote, a scheduler and `workers` workers, all ready."""
-    fleet = Fleet(
-        workers=[Post(n, "worker", active=n < workers) for n in range(rows)],
-        scheduler=Post(rows, "scheduler", active=True),
-        grace_s=25.0,
-        connect_wait_s=30.0,
-        kills_overdue=True,
-        zygotes=[Zygote(1, 100, NOW - 60, ZygoteState.LOADED)],
-        generation=1,
-        loaded_s=NOW - 60,
-        served=True,
-    )
-    for post in [fleet.scheduler, *fleet.workers[:workers]]:
-        post.child = child_of(post)
-    for name, value in changes.items():
-        setattr(fleet, name, value)
-    fleet.seen = {child.worker_id: seen_of() for child in fleet.children()}
-    return fleet
+from tests.support.fleets import NOW, child_of, fleet_of, seen_of
 
 
-def child_of(post: Post, state: State = State.READY, **changes: Any) -> Child:
-    child = Child(f"n.{post.number}", post.role, post.number, 1, NOW - 50, state, NOW - 40)
-    child.pid, child.ready_s = 200 + post.number, NOW - 40
-    for name, value in changes.items():
-        setattr(child, name, value)
-    return child
-
-
-def seen_of(beat_age_s: float | None = 0.5, busy: bool = False, **changes: Any) -> Seen:
-    view = [SlotView(0, 7, 0, 0, "job-7", "shop.slow")] if busy else []
-    return Seen(beat_age_s, view, (0, 0, 0, 0), **changes)
+def scheduler_id(fleet: Fleet) -> str:
+    child = fleet.scheduler.child
+    assert child is not None
+    return child.worker_id
 
 
 def worker(fleet: Fleet, number: int = 0) -> Child:
@@ -152,7 +121,7 @@ def test_a_zygote_waits_for_its_back_off() -> None:
 def test_before_anything_has_served_workers_wait_for_the_scheduler() -> None:
     fleet = fleet_of(workers=2, served=False)
     fleet.scheduler.child = fleet.workers[0].child = fleet.workers[1].child = None
-    assert plan(fleet, NOW) == [actions.Spawn(4)]
+    assert plan(fleet, NOW) == [actions.Spawn(fleet.scheduler.number)]
     fleet.scheduler.child = child_of(fleet.scheduler)
     assert plan(fleet, NOW) == [actions.Spawn(0), actions.Spawn(1)]
 
@@ -160,7 +129,7 @@ def test_before_anything_has_served_workers_wait_for_the_scheduler() -> None:
 def test_later_a_worker_does_not_wait_for_the_scheduler() -> None:
     fleet = fleet_of()
     fleet.scheduler.child = fleet.workers[0].child = None
-    assert plan(fleet, NOW) == [actions.Spawn(4), actions.Spawn(0)]
+    assert plan(fleet, NOW) == [actions.Spawn(fleet.scheduler.number), actions.Spawn(0)]
 
 
 def test_a_vacant_post_waits_for_its_back_off() -> None:
@@ -216,9 +185,9 @@ def test_a_worker_without_a_beat_is_hung() -> None:
 
 def test_a_scheduler_without_a_beat_is_replaced_within_three_seconds() -> None:
     fleet = fleet_of()
-    fleet.seen["n.4"] = seen_of(beat_age_s=2.6)
+    fleet.seen[scheduler_id(fleet)] = seen_of(beat_age_s=2.6)
     action = condemned(fleet)
-    assert action.worker_id == "n.4"
+    assert action.worker_id == scheduler_id(fleet)
     assert 2.6 + action.ladder[-1][0] < 3.0
 
 
@@ -319,7 +288,7 @@ def test_a_debt_is_presented_to_each_scheduler_once() -> None:
     fleet = fleet_of()
     fleet.debts["n.9"] = Debt(TakeBack("n.9", (7,), "orphaned"))
     assert plan(fleet, NOW) == [actions.Pay("n.9")]
-    fleet.debts["n.9"].sent_to = "n.4"
+    fleet.debts["n.9"].sent_to = scheduler_id(fleet)
     assert plan(fleet, NOW) == []
     assert fleet.scheduler.child is not None
     fleet.scheduler.child.worker_id = "n.77"
@@ -386,7 +355,7 @@ def test_the_end_is_scheduler_then_zygote_then_exit() -> None:
 
 def test_the_scheduler_stays_as_long_as_jobs_are_owed() -> None:
     fleet = stopping(fleet_of(workers=0))
-    fleet.debts["n.9"] = Debt(TakeBack("n.9", (), "interrupted"), sent_to="n.4")
+    fleet.debts["n.9"] = Debt(TakeBack("n.9", (), "interrupted"), sent_to=scheduler_id(fleet))
     assert plan(fleet, NOW) == []
     assert fleet.stop is not None
     assert plan(fleet, fleet.stop.line.retire_s) == [actions.Retire()]
@@ -397,7 +366,7 @@ def test_a_dead_scheduler_is_replaced_while_workers_drain_and_not_after() -> Non
     assert fleet.stop is not None
     drained_by(fleet, fleet.stop.line)
     fleet.scheduler.child = None
-    assert plan(fleet, NOW) == [actions.Spawn(4)]
+    assert plan(fleet, NOW) == [actions.Spawn(fleet.scheduler.number)]
     fleet.zygotes = []
     assert plan(fleet, NOW) == [actions.StartZygote(2)]
     for post in fleet.workers:

@@ -13,7 +13,6 @@ from taskqd.messages import Serve
 from taskqd.settings import Settings, WorkerSettings
 from taskqd.supervisor import actions, recycle, roll, stop
 from taskqd.supervisor.fleet import (
-    Child,
     Fleet,
     Post,
     Seen,
@@ -26,35 +25,7 @@ from taskqd.supervisor.lives import State
 from taskqd.supervisor.plan import plan
 from taskqd.supervisor.recycle import overdue
 from taskqd.supervisor.renewal import Reload, Step, fixed_changes
-
-NOW = 1000.0
-
-
-def child_of(post: Post, generation: int = 1, state: State = State.READY) -> Child:
-    child = Child(f"n.{post.number}", post.role, post.number, generation, NOW - 50, state, NOW - 40)
-    child.pid = 200 + post.number
-    child.ready_s = NOW - 40 if state is State.READY else None
-    return child
-
-
-def fleet_of(workers: int = 2, **changes: Any) -> Fleet:
-    fleet = Fleet(
-        workers=[Post(n, "worker", active=n < workers) for n in range(workers + 4)],
-        scheduler=Post(workers + 4, "scheduler", active=True),
-        grace_s=25.0,
-        connect_wait_s=30.0,
-        kills_overdue=True,
-        zygotes=[Zygote(1, 100, NOW - 60, ZygoteState.LOADED)],
-        generation=1,
-        loaded_s=NOW - 60,
-        served=True,
-    )
-    for post in [fleet.scheduler, *fleet.workers[:workers]]:
-        post.child = child_of(post)
-    for name, value in changes.items():
-        setattr(fleet, name, value)
-    fleet.seen = {c.worker_id: Seen(0.5, [], (0, 0, 0, 0)) for c in fleet.children()}
-    return fleet
+from tests.support.fleets import NOW, child_of, fleet_of
 
 
 def reloading(step: Step = Step.IMPORT, **changes: Any) -> Fleet:
@@ -65,7 +36,7 @@ def reloading(step: Step = Step.IMPORT, **changes: Any) -> Fleet:
     if step is not Step.IMPORT:
         post = fleet.workers[2]
         post.active, post.replaces, post.reason = True, 0, "reload"
-        post.child = child_of(post, 2)
+        post.child = child_of(post, generation=2)
         post.child.ready_s = NOW
         fleet.reload.canary = 2
     for name, value in changes.items():
@@ -161,11 +132,11 @@ def test_workers_roll_one_by_one_and_the_scheduler_is_last() -> None:
     successor = fleet.workers[0]
     successor.active, successor.replaces = True, 1
     assert plan(fleet, NOW) == [actions.Spawn(0)]
-    successor.child = child_of(successor, 2)
+    successor.child = child_of(successor, generation=2)
     assert plan(fleet, NOW) == [actions.Supersede(0)]
     successor.replaces, fleet.workers[1].active, fleet.workers[1].child = None, False, None
     assert plan(fleet, NOW) == [actions.Relieve()]
-    fleet.scheduler.child = child_of(fleet.scheduler, 2)
+    fleet.scheduler.child = child_of(fleet.scheduler, generation=2)
     assert plan(fleet, NOW) == [actions.RetireZygote(1)]
     fleet.zygotes.pop(0)
     assert plan(fleet, NOW) == [actions.EndReload()]
@@ -173,7 +144,7 @@ def test_workers_roll_one_by_one_and_the_scheduler_is_last() -> None:
 
 def test_workers_of_a_zygote_that_came_later_are_not_rolled_again() -> None:
     fleet = rolling()
-    fleet.workers[1].child = child_of(fleet.workers[1], 3)
+    fleet.workers[1].child = child_of(fleet.workers[1], generation=3)
     assert plan(fleet, NOW) == [actions.Relieve()]
 
 
@@ -214,7 +185,7 @@ def test_on_the_way_back_workers_come_from_the_old_zygote_and_the_new_ones_go() 
     zygote = fleet.zygote()
     assert zygote is not None
     assert zygote.generation == 1
-    fleet.workers[2].child = child_of(fleet.workers[2], 1)
+    fleet.workers[2].child = child_of(fleet.workers[2], generation=1)
     fleet.zygotes.pop()
     assert plan(fleet, NOW) == [actions.EndReload()]
 
@@ -231,7 +202,7 @@ def test_a_roll_waits_for_a_free_row() -> None:
     fleet = rolling()
     for post in fleet.workers:
         if post.child is None:
-            post.child = child_of(post, 1, State.LEAVING)
+            post.child = child_of(post, State.LEAVING)
             post.child.since_s = NOW
     assert plan(fleet, NOW) == []
 

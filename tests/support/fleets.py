@@ -1,0 +1,48 @@
+"""Fleets as `plan` may find them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from taskqd.board import SlotView
+from taskqd.supervisor.fleet import Child, Fleet, Post, Seen, Zygote, ZygoteState
+from taskqd.supervisor.lives import State
+
+NOW = 1000.0
+SPARE_ROWS = 2
+
+
+def fleet_of(workers: int = 2, rows: int | None = None, **changes: Any) -> Fleet:
+    """Return a fleet that serves: a loaded zygote, a scheduler and `workers` workers, all ready."""
+    rows = workers + SPARE_ROWS if rows is None else rows
+    fleet = Fleet(
+        workers=[Post(n, "worker", active=n < workers) for n in range(rows)],
+        scheduler=Post(rows, "scheduler", active=True),
+        grace_s=25.0,
+        connect_wait_s=30.0,
+        kills_overdue=True,
+        zygotes=[Zygote(1, 100, NOW - 60, ZygoteState.LOADED)],
+        generation=1,
+        loaded_s=NOW - 60,
+        served=True,
+    )
+    for post in [fleet.scheduler, *fleet.workers[:workers]]:
+        post.child = child_of(post)
+    for name, value in changes.items():
+        setattr(fleet, name, value)
+    fleet.seen = {child.worker_id: seen_of() for child in fleet.children()}
+    return fleet
+
+
+def child_of(post: Post, state: State = State.READY, generation: int = 1, **changes: Any) -> Child:
+    child = Child(f"n.{post.number}", post.role, post.number, generation, NOW - 50, state, NOW - 40)
+    child.pid = 200 + post.number
+    child.ready_s = NOW - 40 if state is State.READY else None
+    for name, value in changes.items():
+        setattr(child, name, value)
+    return child
+
+
+def seen_of(beat_age_s: float | None = 0.5, busy: bool = False, **changes: Any) -> Seen:
+    view = [SlotView(0, 7, 0, 0, "job-7", "shop.slow")] if busy else []
+    return Seen(beat_age_s, view, (0, 0, 0, 0), **changes)
