@@ -17,7 +17,7 @@ from taskqd.current import CurrentJob
 from taskqd.envelope import moment_ms
 from taskqd.errors import ConfigError, PayloadTooLarge, RetryTask, StorageError
 from taskqd.failures import describe, message_of, trace_of, type_name_of
-from taskqd.followup import after_value, follows
+from taskqd.followup import after_value, callback_done, follows
 from taskqd.job import (
     NO_MARKS,
     Answer,
@@ -61,6 +61,7 @@ class Endings(Burials):
         )
         if follows(envelope):
             try:
+                callback_done(self._app, envelope, lease.queue)
                 lost = after_value(self._app, envelope, answer, value)
             except StorageError:
                 return self.come_back(lease, opened.marks, Reason.INTERRUPTED, AWAY_MS)

@@ -32,12 +32,13 @@ from taskqd.vault import Call, member_of
 
 _raw_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _raw_dict = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_CALLED_BACK_TTL_S = 3600
 _decode_envelope = msgspec.json.Decoder(Envelope).decode
 
 
 def follows(envelope: Envelope) -> bool:
     """Return whether the end of this job sets anything off."""
-    return envelope.n is not None or envelope.g is not None or envelope.f is not None
+    return bool(envelope.n or envelope.g or envelope.f or envelope.c)
 
 
 def after_value(app: AppLike, envelope: Envelope, answer: Answer, value: Any) -> Answer | None:
@@ -61,6 +62,13 @@ def after_value(app: AppLike, envelope: Envelope, answer: Answer, value: Any) ->
             answer = msgspec.structs.replace(answer, value=msgspec.Raw(sealed))
         app.features.group_put(member.group, member.queue, member.index, encode_answer(answer))
     return None
+
+
+def callback_done(app: AppLike, envelope: Envelope, queue: str) -> None:
+    """The callback of a group has its value: the answers stay as long as it may yet run again,
+    because its worker dies before it is settled.  Raises StorageError."""
+    if envelope.c is not None:
+        app.features.group_shorten(envelope.c, queue, _CALLED_BACK_TTL_S)
 
 
 def after_failure(app: AppLike, envelope: Envelope, answer: Answer) -> None:

@@ -183,6 +183,10 @@ class Features(Protocol):
         """Return how many answers are missing, -1 for a group that is not known."""
         ...
 
+    def group_shorten(self, group: str, queue: str, ttl_s: int) -> None:
+        """Let the group end after `ttl_s`, unless it ends before."""
+        ...
+
     def group_drop(self, group: str, queue: str) -> None: ...
 
     def conclude(self, job_id: str, queue: str, answer: bytes, ttl_s: int) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from taskqd.storage.features import Features
-from tests.support.rig import Rig, done, entry, ids, until
+from tests.support.rig import Rig, ack, done, entry, ids, until
 
 
 def test_the_last_answer_enqueues_the_callback_once(features: Features, rig: Rig) -> None:
@@ -51,6 +51,22 @@ def test_a_dropped_group_and_one_past_its_lifetime_are_gone(features: Features, 
     assert features.group_put("old", "q", 0, done(1)) == -1
     assert features.group_left("dropped", "q") == -1
     rig.storage.purge(["q"], dead_ttl_s=60, dead_max=10)
+    assert list(rig.storage.leftovers()) == []
+
+
+def test_a_group_whose_callback_is_done_may_end_earlier_and_no_later(
+    features: Features, rig: Rig
+) -> None:
+    features.group_open("g", "q", 1, entry("x"), 300)
+    features.group_shorten("g", "q", 600)
+    assert features.group_put("g", "q", 0, done(1)) == 0
+    features.group_shorten("g", "q", 1)
+    assert features.group_answers("g", "q") != []
+    until(lambda: features.group_left("g", "q") == -1)
+    features.group_shorten("g", "q", 600)
+    assert features.group_left("g", "q") == -1
+    rig.storage.purge(["q"], dead_ttl_s=60, dead_max=10)
+    rig.settle(*map(ack, rig.lease(5)))
     assert list(rig.storage.leftovers()) == []
 
 

@@ -96,7 +96,7 @@ class _Attack:
                 sock.sendall(data)
                 sock.shutdown(socket.SHUT_WR)
                 return b"".join(iter(lambda: sock.recv(65536), b""))
-            except (ConnectionError, BrokenPipeError):
+            except OSError:
                 return b""
 
 

@@ -53,6 +53,12 @@ class Groups:
             found = self._group(group)
             return found.total - len(found.answers) if found else -1
 
+    def group_shorten(self, group: str, queue: str, ttl_s: int) -> None:
+        with self._space.lock:
+            found = self._group(group)
+            if found is not None:
+                found.until_ms = min(found.until_ms, self._space.wall_ms() + ttl_s * 1000)
+
     def group_drop(self, group: str, queue: str) -> None:
         with self._space.lock:
             self._space.groups.pop(group, None)

@@ -86,6 +86,9 @@ class Kept(Core):
         left = self._link.call("HGET", self.at(queue).group(group), "left", write=False)
         return -1 if left is None else int(left)
 
+    def group_shorten(self, group: str, queue: str, ttl_s: int) -> None:
+        self.run("group_shorten", queue, [group, ttl_s * 1000])
+
     def group_drop(self, group: str, queue: str) -> None:
         self._link.call("DEL", self.at(queue).group(group))
 

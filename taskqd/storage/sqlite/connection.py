@@ -26,7 +26,8 @@ T = TypeVar("T")
 APPLICATION_ID = 0x74617371
 """Marks the file as taskqd's ("tasq")."""
 VERSION = 2
-BUSY_S = 30.0
+BUSY_S = 5.0
+"""As long as a call to a server may take.  A worker that waits longer is held to be hung."""
 WAL_PAGES = 1000
 WAL_BYTES_MAX = 64 * 1024 * 1024
 CACHE_KIB = 4096

@@ -17,6 +17,7 @@ _LEFT = """
 SELECT total - (SELECT count(*) FROM reply WHERE space=?1 AND party=?2), total, callback
 FROM party WHERE space=?1 AND id=?2 AND until_ms>?3"""
 _PUT = "INSERT INTO reply (space, party, number, answer) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
+_SHORTEN = "UPDATE party SET until_ms=? WHERE space=? AND id=? AND until_ms>?"
 _CONCLUDE = """
 INSERT INTO job (queue, id, state, rank, pos, priority, answer, record)
 VALUES (?, ?, 6, ?, 0, 0, ?, x'') ON CONFLICT DO NOTHING"""
@@ -60,6 +61,10 @@ class Groups(Base):
 
     def group_left(self, group: str, queue: str) -> int:
         return _read(self._db_unit(), group)[0]
+
+    def group_shorten(self, group: str, queue: str, ttl_s: int) -> None:
+        until_ms = now_ms() + ttl_s * 1000
+        self._write(lambda unit: unit.db.rows(_SHORTEN, (until_ms, unit.space, group, until_ms)))
 
     def group_drop(self, group: str, queue: str) -> None:
         def body(unit: Unit) -> None:
