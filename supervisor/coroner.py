@@ -72,9 +72,11 @@ class Coroner:
         held = watch.running(house.board, child.number)
         stack = house.lines.take_stack(child.worker_id)
         if child.role == "worker" and not child.drained and not child.taken_back:
-            owed = verdict.owed(judged, held, child.late, interrupted=child.interrupted)
+            crashed = judged.crashed and not (child.interrupted or child.late)
+            blamed = watch.blamed(house.board, child.number) if crashed else held
+            owed = verdict.owed(judged, blamed, child.late, interrupted=child.interrupted)
             text = verdict.with_stack(owed.verdict, stack or child.last_stack)
-            self._hands.owe(child, owed.how, text, owed.late)
+            self._hands.owe(child, blamed, owed.how, text, owed.late)
         self._report(child, death, judged, held, stack)
         self._settle_counters(child, judged)
         if child.ready_s is None and (held or house.board.row(child.number).get(board.READY)):

@@ -183,13 +183,18 @@ class Hands:
     # -- debts ---------------------------------------------------------------------------------
 
     def _owe(self, worker_id: str, how: str) -> None:
-        self.owe(self._child(worker_id), how, "")
+        child = self._child(worker_id)
+        self.owe(child, watch.running(self._house.board, child.number), how, "")
 
     def owe(
-        self, child: Child, how: str, verdict: str, late: tuple[int, ...] = ()
-    ) -> list[SlotView]:
-        """Write down that what `child` holds must be given back; returns the jobs it runs."""
-        held = watch.running(self._house.board, child.number)
+        self,
+        child: Child,
+        held: list[SlotView],
+        how: str,
+        verdict: str,
+        late: tuple[int, ...] = (),
+    ) -> None:
+        """Write down that what `child` holds must be given back; it had started `held`."""
         order = TakeBack(
             worker_id=child.worker_id,
             running=tuple(view.token for view in held),
@@ -199,7 +204,6 @@ class Hands:
         )
         child.taken_back = True
         self._fleet.debts[child.worker_id] = Debt(order)
-        return held
 
     def _pay(self, worker_id: str) -> None:
         scheduler = self._fleet.scheduler_ready()

@@ -79,6 +79,16 @@ def running(rows: Board, number: int) -> list[SlotView]:
     return rows.row(number).busy()
 
 
+def blamed(rows: Board, number: int) -> list[SlotView]:
+    """Return the jobs that a crash of this row's worker counts against.
+
+    Where none runs it is what ran last: a job may close its worker's files, or leave a thread that
+    ends the process.  Its lease is still held if its outcome was not written; if it was, this
+    counts against nothing.
+    """
+    return running(rows, number) or rows.row(number).ended()
+
+
 LATE_S = 3.0
 """A beat that old makes the master look at the processor time."""
 HOG_SHARE = 0.02

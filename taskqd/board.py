@@ -19,9 +19,9 @@ HEADER = struct.Struct("<QQQQ")
 ROW = struct.Struct("<QQQQQQQQQQ")
 """beat_ns, pid, jobs done, jobs failed, jobs retried, jobs interrupted, ready,
 token of a job that was asked to stop (0: none), turned_ns, heard_ns"""
-SLOT = struct.Struct("<QQQ40s64s")
-"""token (0: idle), started_ns, deadline_ns (0: none), job id, task (both clipped)"""
-FACTS = struct.Struct("<QQ40s64s")
+SLOT = struct.Struct("<QQQ40s64sQ")
+"""token (0: idle), started_ns, deadline_ns (0: none), job id, task (both clipped), latest token"""
+FACTS = struct.Struct("<QQ40s64sQ")
 """The same without the token."""
 WORD_BYTES = 8
 VERSION = 1
@@ -104,6 +104,7 @@ class Row:
             deadline_ns,
             job_id.encode(),  # longer ones are cut by struct
             task.encode(),
+            token,
         )
         self._words[self._word(slot)] = token
 
@@ -120,7 +121,7 @@ class Row:
     def slot(self, number: int) -> SlotView | None:
         """Return what slot `number` runs, None if idle."""
         while True:
-            token, started, deadline, job_id, task = SLOT.unpack_from(
+            token, started, deadline, job_id, task, _ = SLOT.unpack_from(
                 self._memory, self._slots + number * SLOT.size
             )
             if not token:
@@ -128,6 +129,19 @@ class Row:
             # The slot may have gone on to another job while its facts were read.
             if self._words[self._word(number)] == token:
                 return SlotView(number, token, started, deadline, _text(job_id), _text(task))
+
+    def ended(self) -> list[SlotView]:
+        """Return the latest job of each idle slot: its outcome may not have been written yet."""
+        views = []
+        for number in range(self.slots):
+            token, started, deadline, job_id, task, latest = SLOT.unpack_from(
+                self._memory, self._slots + number * SLOT.size
+            )
+            if latest and not token:
+                views.append(
+                    SlotView(number, latest, started, deadline, _text(job_id), _text(task))
+                )
+        return views
 
     def busy(self) -> list[SlotView]:
         views = (self.slot(number) for number in range(self.slots))

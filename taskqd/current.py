@@ -6,7 +6,7 @@ Kept in a context variable, so each thread, greenlet and coroutine sees its own.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -30,6 +30,11 @@ class Place(Protocol):
     @property
     def stopping(self) -> bool:
         """The worker drains, or the job was asked to stop: it should come to an end."""
+        ...
+
+    @property
+    def end_fork(self) -> Callable[[], object] | None:
+        """Ends this process where the job has forked it from its worker; else None."""
         ...
 
     def seconds_left(self) -> float:

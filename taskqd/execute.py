@@ -27,7 +27,7 @@ from taskqd.errors import (
     TaskLockedException,
     TaskTimeout,
 )
-from taskqd.failures import describe, trace_of
+from taskqd.failures import describe, message_of, trace_of
 from taskqd.followup import follows
 from taskqd.job import (
     Lease,
@@ -179,19 +179,26 @@ class Runner:
         self._before(opened, job)
         if opened.task.is_async or place.stops_plain_code:
             _limit_call(opened, place)
-        value = opened.task.function(*opened.args, **opened.kwargs)
-        if opened.task.is_async:
-            # A runner of its own keeps the context of its first job, and with it `current_job`.
-            value = place.async_runner.run(place.watched(value), context=copy_context())
+        try:
+            value = opened.task.function(*opened.args, **opened.kwargs)
+            if opened.task.is_async:
+                # A runner of its own keeps the context of its first job, and so `current_job`.
+                value = place.async_runner.run(place.watched(value), context=copy_context())
+        finally:
+            if place.end_fork is not None:
+                place.end_fork()
         return value
 
     async def _acall(self, opened: Opened, job: CurrentJob, place: Place) -> Any:
         self._before(opened, job)
-        function = opened.task.function
-        if opened.task.is_async:
-            _limit_call(opened, place)
-            return await place.watched(function(*opened.args, **opened.kwargs))
-        return await asyncio.to_thread(function, *opened.args, **opened.kwargs)
+        if not opened.task.is_async:
+            return await asyncio.to_thread(_plainly, opened, place)
+        _limit_call(opened, place)
+        try:
+            return await place.watched(opened.task.function(*opened.args, **opened.kwargs))
+        finally:
+            if place.end_fork is not None:
+                place.end_fork()
 
     def _before(self, opened: Opened, job: CurrentJob) -> None:
         if opened.task.codec.injected is not None:
@@ -216,7 +223,7 @@ class Runner:
         if isinstance(error, RetryTask):
             return self._ends.retry_asked(opened, job, error, started)
         if isinstance(error, CancelExecution):
-            return self._cancelled(opened, job, clip(str(error)) or Reason.CANCELLED)
+            return self._cancelled(opened, job, clip(message_of(error)) or Reason.CANCELLED)
         if isinstance(error, JobInterrupted) or (
             isinstance(error, asyncio.CancelledError) and job.stopping
         ):
@@ -279,3 +286,11 @@ def _limit_call(opened: Opened, place: Place) -> None:
     """What can be stopped alone need not cost its worker at its `timeout`."""
     if (timeout_s := opened.options.timeout) is not None:
         place.limit(timeout_s, f"ran longer than its timeout of {timeout_s:g} s")
+
+
+def _plainly(opened: Opened, place: Place) -> Any:
+    try:
+        return opened.task.function(*opened.args, **opened.kwargs)
+    finally:
+        if place.end_fork is not None:
+            place.end_fork()

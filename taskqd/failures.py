@@ -18,7 +18,7 @@ def describe(error: BaseException) -> str:
 
 def message_of(error: BaseException) -> str:
     try:
-        return str(error)[:_TEXT_CHARS_MAX]
+        return _writable(str(error)[:_TEXT_CHARS_MAX])
     except Exception as broken:
         return f"<its __str__ raised {type(broken).__name__}>"
 
@@ -34,12 +34,19 @@ def type_name_of(error: BaseException) -> str:
 
 def trace_of(error: BaseException) -> str:
     try:
-        text = "".join(traceback.format_exception(type(error), error, _users_part(error)))
+        text = _writable(
+            "".join(traceback.format_exception(type(error), error, _users_part(error)))
+        )
     except Exception as broken:
         text = f"<its traceback cannot be formatted: {type(broken).__name__}>"
     if len(text) <= _TEXT_CHARS_MAX:
         return text
     return text[: _TEXT_CHARS_MAX // 2] + "\n[...]\n" + text[-_TEXT_CHARS_MAX // 2 :]
+
+
+def _writable(text: str) -> str:
+    """Return `text` without lone surrogates, as names of files have them, which UTF-8 cannot hold."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _users_part(error: BaseException) -> TracebackType | None:

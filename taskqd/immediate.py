@@ -35,6 +35,7 @@ class CallersPlace:
     stopping = False
     revoked = False
     stops_plain_code = False
+    end_fork = None
 
     def __init__(self, worker: str = "immediate.1") -> None:
         self.worker = worker

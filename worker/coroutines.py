@@ -19,6 +19,7 @@ from taskqd.board import Row
 from taskqd.clock import monotonic_ns
 from taskqd.job import Lease
 
+from . import process
 from .many import ManySlots
 from .native import Event
 from .slots import JobRunner, SlotPlace
@@ -39,7 +40,11 @@ class AsyncioSlots(ManySlots):
 
     def run(self) -> None:
         with asyncio.Runner(loop_factory=self._factory) as runner:
-            runner.run(self._serve_all())
+            try:
+                runner.run(self._serve_all())
+            except BaseException:
+                # A job has stopped the loop.  To close it would wait for slots that go on.
+                process.report_and_leave(process.EXIT_VITAL)
 
     async def _serve_all(self) -> None:
         self._loop = asyncio.get_running_loop()

@@ -15,7 +15,7 @@ from taskqd.log import Log
 from taskqd.messages import Booted, BootFailed, Drained
 from taskqd.storage.base import Storage
 
-from . import manners, native, process, scheduler
+from . import forks, manners, native, process, scheduler
 from .antechamber import AskedToEnd
 from .birth import Newborn
 from .channel import Channel
@@ -64,6 +64,7 @@ def live(born: Newborn) -> int:
 
 def _boot_worker(born: Newborn, channel: Channel, signals: int) -> Callable[[], int]:
     manners.die_before_the_master()
+    forks.end_with_their_jobs()
     manners.renice(born.family.settings.workers.nice)
     return Worker(born, channel, signals).serve
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Coroutine
-from typing import Any
+from typing import Any, ClassVar
 
 from taskqd.board import Row
 from taskqd.clock import monotonic_ns
@@ -21,6 +21,7 @@ class SlotPlace:
 
     stops_plain_code = False
     """A plain function can be stopped at its `timeout` without its worker."""
+    end_fork: ClassVar[Callable[[], object] | None] = None
 
     def __init__(self, row: Row, number: int, stopping: Stopping) -> None:
         self._row = row

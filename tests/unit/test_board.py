@@ -67,3 +67,12 @@ def _write_forever(row) -> int:
         row.begin(0, token, 0, 0, f"job-{token}", "task")
         row.end(0)
         token += 1
+
+
+def test_what_an_idle_slot_ran_last_can_be_told() -> None:
+    row = _board().row(1)
+    assert row.ended() == []
+    row.begin(1, 7, 100, 200, "job-1", "shop.mail")
+    assert row.ended() == []
+    row.end(1)
+    assert row.ended() == [SlotView(1, 7, 100, 200, "job-1", "shop.mail")]
