@@ -34,5 +34,5 @@ def _end() -> None:
     elif error.code is None or isinstance(error.code, int):
         process.leave((error.code or 0) & 0xFF)
     else:
-        print(error.code, file=sys.stderr)
+        sys.stderr.write(f"{error.code}\n")
         process.leave(1)
