@@ -232,7 +232,6 @@ class Ears:
             self._lost_s = self._house.clock()
             self._house.log.emit(events.STORAGE_LOST, error=said.error)
         child.storage_error = said.error or "lost"
-        self._house.tally.storage_losses += 1
 
     def _storage_restored(self, child: Child, _said: messages.StorageRestored | None) -> None:
         """One line for an outage, however many children have met it."""

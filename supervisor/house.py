@@ -132,7 +132,6 @@ class Tally:
     interrupted: int = 0
     handed_back: int = 0
     orphaned: int = 0
-    storage_losses: int = 0
 
 
 @dataclass(slots=True)
@@ -170,7 +169,6 @@ class House:
     """When; None: never yet."""
     strays: dict[int, tuple[process.Death, float]] = field(default_factory=dict)
     """Reaped pids that nobody knew, with the time: a newborn may die before it is announced."""
-
     cells: Cells | None = None
     """The control groups of workers, if they have their own."""
 

@@ -1,4 +1,4 @@
-"""The daemon's numbers in Prometheus text format 0.0.4.  Pure."""
+"""The daemon's numbers in Prometheus text format 0.0.4.  It only reads."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What the daemon says of itself: to `taskqctl`, to probes, to the service manager, in its title.
 
-Pure: fleet, tally and time -> plain values.
+It only reads: fleet, tally and time -> plain values.
 """
 
 from __future__ import annotations

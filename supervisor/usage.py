@@ -1,7 +1,7 @@
 """What both commands share: exit codes, one-line errors, and flags read by click.
 
-Exit codes: 64 the command line cannot be read, 69 a storage or daemon cannot be reached, 70 an
-internal failure, 78 a value in the configuration is wrong, wherever it was given.
+Exit codes: 64 the command line cannot be read, 69 a storage or daemon cannot be reached, 78 a value
+in the configuration is wrong, wherever it was given.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ OK = 0
 FAILED = 1
 USAGE = 64
 UNAVAILABLE = 69
-SOFTWARE = 70
 CONFIG = 78
 
 

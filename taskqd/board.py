@@ -24,6 +24,7 @@ SLOT = struct.Struct("<QQQ40s64sQ")
 FACTS = struct.Struct("<QQ40s64sQ")
 """The same without the token."""
 WORD_BYTES = 8
+SLOT_WORDS = SLOT.size // WORD_BYTES
 VERSION = 1
 
 BEAT, PID, DONE, FAILED, RETRIED, INTERRUPTED, READY, REVOKED, TURNED, HEARD = range(10)
@@ -77,6 +78,7 @@ class Row:
         self._offset = offset
         self._first = offset // WORD_BYTES
         self._slots = offset + ROW.size
+        self._tokens = self._slots // WORD_BYTES
         self.slots = slots
 
     def clear(self) -> None:
@@ -106,17 +108,11 @@ class Row:
             task.encode(),
             token,
         )
-        self._words[self._word(slot)] = token
-
-    def extend(self, slot: int, deadline_ns: int) -> None:
-        self._words[self._word(slot) + 2] = deadline_ns
+        self._words[self._tokens + slot * SLOT_WORDS] = token
 
     def end(self, slot: int) -> None:
         """Post that `slot` is idle."""
-        self._words[self._word(slot)] = 0
-
-    def _word(self, slot: int) -> int:
-        return (self._slots + slot * SLOT.size) // WORD_BYTES
+        self._words[self._tokens + slot * SLOT_WORDS] = 0
 
     def slot(self, number: int) -> SlotView | None:
         """Return what slot `number` runs, None if idle."""
@@ -127,7 +123,7 @@ class Row:
             if not token:
                 return None
             # The slot may have gone on to another job while its facts were read.
-            if self._words[self._word(number)] == token:
+            if self._words[self._tokens + number * SLOT_WORDS] == token:
                 return SlotView(number, token, started, deadline, _text(job_id), _text(task))
 
     def ended(self) -> list[SlotView]:

@@ -56,6 +56,8 @@ class Runner:
         self._opener = Opener(app, limits, self._ends)
         self._tells_start = log.enabled(events.JOB_STARTED)
         self._handlers = app.listeners.handlers
+        self._hooks_before = app.listeners.hooks("pre_execute")
+        self._hooks_after = app.listeners.hooks("post_execute")
         self._some_ack_each = any(t.settings.ack == "each" for t in app.registry.values())
         app.listeners.report = self._report_listener
         app.listeners.report_slow = self._report_slow
@@ -203,7 +205,8 @@ class Runner:
     def _before(self, opened: Opened, job: CurrentJob) -> None:
         if opened.task.codec.injected is not None:
             opened.kwargs[opened.task.codec.injected] = job
-        self._app.listeners.run_hooks("pre_execute", job)
+        if self._hooks_before:
+            self._app.listeners.run_hooks("pre_execute", job)
 
     # -- classify ----------------------------------------------------------------------------
 
@@ -267,7 +270,7 @@ class Runner:
     def _after(
         self, opened: Opened, job: CurrentJob, value: Any, error: BaseException | None
     ) -> None:
-        if self._app.listeners.has_hooks("post_execute"):
+        if self._hooks_after:
             self._app.listeners.run_hooks("post_execute", job, value, error)
 
     def _report_listener(self, kind: str, name: str, error: BaseException) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import traceback
 from types import TracebackType
 
 _TEXT_CHARS_MAX = 16_000
-OUR_FOLDER = os.path.dirname(__file__) + os.sep
+OUR_FOLDER = __file__.rpartition("/")[0] + "/"
 
 
 def describe(error: BaseException) -> str:

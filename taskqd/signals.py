@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from queue import Empty, Full, Queue
 from typing import Any, TypeVar
 
@@ -153,8 +153,9 @@ class Listeners:
         name = name_or_function if isinstance(name_or_function, str) else _name(name_or_function)
         return self._hooks[hook].pop(name, None) is not None
 
-    def has_hooks(self, hook: str) -> bool:
-        return bool(self._hooks[hook])
+    def hooks(self, hook: str) -> Mapping[str, Callable[..., Any]]:
+        """Return the hooks by name: a view that later ones appear in."""
+        return self._hooks[hook]
 
     def run_hooks(self, hook: str, *args: Any) -> None:
         """Run the hooks in the order they were added.  CancelExecution of `pre_execute` passes."""

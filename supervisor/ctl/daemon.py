@@ -10,10 +10,10 @@ import click
 
 from taskqd.settings import MIB
 from taskqd.supervisor import admin_client, usage
+from taskqd.supervisor.texts import cell, plain, span
 from taskqd.supervisor.usage import Fail
 
 from .asked import Asked, Output, command
-from .show import cell, plain, span
 from .target import ask_daemon, socket_of
 
 LOOK_S = 0.1

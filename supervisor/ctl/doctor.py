@@ -18,11 +18,11 @@ from taskqd.supervisor import usage
 from taskqd.supervisor.doctor import look
 from taskqd.supervisor.doctor.checks import examine
 from taskqd.supervisor.doctor.facts import FORK_UNSAFE, Facts, File, Finding, Store, Tasks
+from taskqd.supervisor.texts import plain
 from taskqd.supervisor.usage import Fail
 from taskqd.urls import mask_url, scheme_of
 
 from .asked import Asked, Output, command
-from .show import plain
 from .target import ask_daemon, find_app, open_target, socket_of, storage_url
 
 if TYPE_CHECKING:

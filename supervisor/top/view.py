@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from taskqd.supervisor.ctl.show import cell, plain, span
+from taskqd.supervisor.texts import cell, plain, span
 
 Facts = Mapping[str, Any]
 BAD = ("dying", "waiting", "booting", "spawning")

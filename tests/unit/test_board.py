@@ -19,8 +19,6 @@ def test_a_running_job_is_seen_and_an_ended_one_is_not() -> None:
     row = _board().row(1)
     row.begin(1, 7, 100, 200, "job-1", "shop.mail")
     assert row.busy() == [SlotView(1, 7, 100, 200, "job-1", "shop.mail")]
-    row.extend(1, 300)
-    assert row.slot(1) == SlotView(1, 7, 100, 300, "job-1", "shop.mail")
     row.end(1)
     assert row.busy() == []
 

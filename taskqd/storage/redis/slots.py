@@ -1,4 +1,4 @@
-"""Which server of a cluster has which slots, as far as it is known.  Pure."""
+"""Which server of a cluster has which slots, as far as it is known.  No I/O."""
 
 from __future__ import annotations
 
