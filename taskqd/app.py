@@ -123,6 +123,11 @@ class App(Submit, Control, Listening):
     def _declare(self, function: Callable[..., Any], settings: TaskOptions) -> Task[Any, Any]:
         if isinstance(function, Task):
             function = function.function
+        if not callable(function):
+            raise ConfigError(
+                f"app.task({function!r}): expected a function; options go by name, like"
+                ' @app.task(name="shop.send")'
+            )
         name = settings.name or f"{module_name(function)}.{function.__qualname__}"
         if name in self.registry:
             raise ConfigError(

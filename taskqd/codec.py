@@ -7,15 +7,19 @@ paths.  What is not annotated comes back as plain JSON.
 from __future__ import annotations
 
 import inspect
-import typing
+import re
 from collections.abc import Callable
 from pathlib import Path, PurePath
 from typing import Any
 
 import msgspec
 
-from taskqd.errors import BadArguments, ConfigError, DecodeError, EncodeError
+from taskqd import templates
+from taskqd.errors import BadArguments, DecodeError, EncodeError
+from taskqd.hints import hints_of
 
+_INDEX = re.compile(r"`\$\[(\d+)\]")
+"""How msgspec names a positional argument."""
 _AT_ONCE_MAX = 32
 """So many positional arguments are decoded by one decoder, made once."""
 _INJECTED = ("task", "job")
@@ -99,6 +103,10 @@ class CallCodec:
         self._args_min = sum(p.default is p.empty for p in positional)
         self._args_max = len(positional) if not required_keywords else -1
 
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        return tuple(self._signature.parameters)
+
     # -- calls -------------------------------------------------------------------------------
 
     def encode_call(
@@ -152,8 +160,13 @@ class CallCodec:
             args = self._decode_positional(positional) if positional else ()
             kwargs = self._keyword_decoder()(keyword) if keyword else {}
         except Exception as error:  # annotations run a user's code (`__post_init__`)
-            raise DecodeError(f"{self._label}{self._signature}: {error}") from None
+            text = _INDEX.sub(self._name_of_index, str(error))
+            raise DecodeError(f"{self._label}{self._signature}: {text}") from None
         return args, kwargs
+
+    def _name_of_index(self, found: re.Match[str]) -> str:
+        names = [p.name for p in self._signature.parameters.values() if p.kind <= p.VAR_POSITIONAL]
+        return "`" + names[min(int(found[1]), len(names) - 1)]
 
     def fill(self, template: str, args: Any, kwargs: dict[str, Any]) -> str:
         """Return `template` with the arguments of a call in it: "user:{user_id}".
@@ -164,13 +177,7 @@ class CallCodec:
             return template
         bound = self._signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        try:
-            return template.format_map(bound.arguments)
-        except (KeyError, IndexError, AttributeError, ValueError) as error:
-            raise ConfigError(
-                f"{self._label}: template {template!r}: {error!r}; the parameters are"
-                f" {', '.join(bound.arguments)}"
-            ) from None
+        return templates.fill(self._label, template, bound.arguments)
 
     def fits(self, args: list[Any] | tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
         """Return why decoded arguments cannot be passed (the function has changed), None if they can."""
@@ -249,11 +256,7 @@ class CallCodec:
 
     def _all_hints(self) -> dict[str, Any]:
         if self._hints is None:
-            try:
-                self._hints = typing.get_type_hints(self._function, include_extras=True)
-            except (NameError, TypeError, AttributeError):
-                # An annotation that only exists for the type checker: values pass as plain JSON.
-                self._hints = {}
+            self._hints = hints_of(self._function)
         return self._hints
 
 
@@ -269,9 +272,21 @@ def _keywords_decoder(fields: dict[str, Any]) -> Callable[[bytes], Any]:
 
     def decode(data: bytes) -> dict[str, Any]:
         raw: dict[str, msgspec.Raw] = _raw_object(data)
-        return {name: decoders.get(name, _plain)(bytes(value)) for name, value in raw.items()}
+        return {
+            name: _decode_named(name, decoders.get(name, _plain), bytes(value))
+            for name, value in raw.items()
+        }
 
     return decode
+
+
+def _decode_named(name: str, decode: Callable[[bytes], Any], data: bytes) -> Any:
+    try:
+        return decode(data)
+    except Exception as error:  # annotations run a user's code (`__post_init__`)
+        text = str(error)
+        where = text.replace("`$", f"`{name}", 1) if "`$" in text else f"{text} - at `{name}`"
+        raise DecodeError(where) from None
 
 
 decode_plain = _plain = msgspec.json.Decoder().decode

@@ -60,6 +60,12 @@ class every:  # noqa: N801 - written like a function where it is used
         return f"every(seconds={self.period_ms / 1000:g})"
 
 
+_EXPECTED = (
+    "expected minute (0-59), hour (0-23), day of the month (1-31), month (1-12) and day of the week"
+    " (0-7), with the second (0-59) first where there are six fields"
+)
+
+
 class crontab:  # noqa: N801 - written like a function where it is used
     """Tick by the calendar: `crontab(minute="*/5")`, `crontab("30 2 * * mon-fri")`, `crontab("@daily")`.
 
@@ -81,7 +87,9 @@ class crontab:  # noqa: N801 - written like a function where it is used
         try:
             parsed = CronSim(self.expression, datetime(2026, 1, 1, tzinfo=UTC))
         except (CronSimError, ValueError) as error:
-            raise ConfigError(f"crontab {clip(repr(self.expression))}: {error}") from None
+            raise ConfigError(
+                f"crontab {clip(repr(self.expression))}: {error}; {_EXPECTED}"
+            ) from None
         self._minutes, self._seconds_ms = self.expression, [0]
         fields = self.expression.split()
         if len(fields) == 6 and not (fields[1].startswith("*") or fields[2].startswith("*")):

@@ -201,7 +201,8 @@ def unique_key(
 
 def _run_at_ms(options: dict[str, Any], now: int, zone: tzinfo) -> int:
     if options.get("delay") is not None:
-        return max(0, moment_ms(options["delay"], now, zone)) if options["delay"] > 0 else 0
+        run_at = moment_ms(options["delay"], now, zone)
+        return run_at if run_at > now else 0
     if options.get("eta") is not None:
         run_at = moment_ms(options["eta"], now, zone, absolute=True)
         return run_at if run_at > now else 0

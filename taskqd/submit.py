@@ -81,7 +81,7 @@ class Submit:
         elif isinstance(what, Chord):
             result = _plan_chord(self, plan, what, None)
         else:
-            members = what.members if isinstance(what, Group) else list(what)
+            members = what.members if isinstance(what, Group) else _listed(what)
             result = ResultGroup([_plan_member(self, plan, member, None) for member in members])
         _carry_out(self, plan)
         return result
@@ -230,3 +230,12 @@ def _skip_member(app: SubmitApp, entry: Entry, member: Member) -> None:
     if app.storage.job(entry.id, entry.queue) is None:
         answer = Answer("cancelled", 0, now_ms(), GROUP_TTL_S, 0, reason=Reason.SKIPPED)
         app.features.group_put(member.group, member.queue, member.index, encode_answer(answer))
+
+
+def _listed(what: Any) -> list[Any]:
+    if isinstance(what, Iterable) and not isinstance(what, str):
+        return list(what)
+    hint = f"; to enqueue the task call it: {what.name}(...)" if isinstance(what, Task) else ""
+    raise ConfigError(
+        f"enqueue({what!r}): expected a signature (task.s(...)), a chord, a group or a list{hint}"
+    )

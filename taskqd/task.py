@@ -10,7 +10,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast
 
+from taskqd import templates
 from taskqd.codec import CallCodec
+from taskqd.errors import ConfigError
 from taskqd.options import TaskOptions, check_call_options
 from taskqd.result import Result
 from taskqd.results import ResultGroup
@@ -40,7 +42,7 @@ class Signature(Generic[R]):
         """What follows it in a pipeline."""
         self.handler: Signature[Any] | None = None
         """What is enqueued when the pipeline ends without a value."""
-        self.args = tuple(args)
+        self.args = args if type(args) is tuple else _tuple_of(task, args)
         self.kwargs = dict(kwargs) if kwargs else {}
         self.options = dict(options) if options else {}
         if self.options:
@@ -127,6 +129,8 @@ class Task(Generic[P, R]):
         self.gated = bool(options.lock or options.max_running or options.rate_limit)
         self.is_async = inspect.iscoroutinefunction(function)
         self.codec = CallCodec(function, name, context=options.context)
+        templates.check(name, "lock", options.lock or "", self.codec.parameters)
+        templates.check(name, "unique", options.unique or "", self.codec.parameters)
         functools.update_wrapper(cast("Callable[..., Any]", self), function)
 
     def __repr__(self) -> str:
@@ -218,3 +222,9 @@ def module_name(function: Callable[..., Any]) -> str:
         return module.__spec__.name
     path = getattr(module, "__file__", None)
     return Path(path).stem if path else "__main__"
+
+
+def _tuple_of(task: Task[Any, Any], args: Any) -> tuple[Any, ...]:
+    if isinstance(args, (str, bytes)) or not isinstance(args, Iterable):
+        raise ConfigError(f"{task.name}: args = {args!r}: expected a tuple, like (1, 2)")
+    return tuple(args)

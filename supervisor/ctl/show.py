@@ -70,7 +70,7 @@ def _fields(facts: Mapping[str, Any]) -> Iterator[str]:
 
 def _cut(line: str) -> str:
     line = line.rstrip()
-    if not sys.stdout.isatty():
+    if sys.stdout is None or not sys.stdout.isatty():
         return line
     width = shutil.get_terminal_size().columns
     return line if len(line) <= width else line[: width - 1] + "…"
