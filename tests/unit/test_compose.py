@@ -280,8 +280,8 @@ def test_held_lock_may_be_a_failure(app: App) -> None:
         result.get(timeout=1)
 
 
-def test_lock_template_that_names_no_parameter_is_a_clear_failure(app: App) -> None:
-    @app.task(lock="user:{uid}")
+def test_lock_template_that_asks_what_the_argument_has_not_is_a_clear_failure(app: App) -> None:
+    @app.task(lock="user:{user_id.number}")
     def charge(user_id: int) -> None: ...
 
     result = charge(1)
