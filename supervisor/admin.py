@@ -55,16 +55,20 @@ def choose_path(configured: str | None, instance: str) -> str:
     return paths[-1]
 
 
+_CHOOSE = "set it, or RUNTIME_DIRECTORY or XDG_RUNTIME_DIR, to a place that can be written to"
+
+
 def _make_folder(folder: str) -> None:
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)
         info = os.stat(folder)
     except OSError as error:
-        raise ConfigError(f"admin.socket: folder {folder}: {error.strerror}") from error
+        raise ConfigError(f"admin.socket: folder {folder}: {error.strerror}; {_CHOOSE}") from error
     if info.st_uid not in (os.getuid(), 0):
-        raise ConfigError(f"admin.socket: folder {folder} belongs to user {info.st_uid}, not to us")
+        text = f"folder {folder} belongs to user {info.st_uid}, not to us"
+        raise ConfigError(f"admin.socket: {text}; {_CHOOSE}")
     if not os.access(folder, os.W_OK):
-        raise ConfigError(f"admin.socket: folder {folder} cannot be written to")
+        raise ConfigError(f"admin.socket: folder {folder} cannot be written to; {_CHOOSE}")
 
 
 def _clear(path: str) -> None:

@@ -16,6 +16,8 @@ TYPE_CHECKING = False
 """As in `taskqd`: probes do without `typing`."""
 
 REQUEST_BYTES_MAX = 64 * 1024
+RUN = "/run"
+"""Where systemd keeps the folders of services."""
 _PATH_BYTES_MAX = 107
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ def _under(folder: str) -> str:
 
 def _service_paths(instance: str) -> list[str]:
     """Return where the socket of a systemd service is, seen from outside of it."""
-    return [f"/run/taskqd/{instance}.sock", f"/run/taskqd-{instance}/{instance}.sock"]
+    return [f"{RUN}/taskqd/{instance}.sock", f"{RUN}/taskqd-{instance}/{instance}.sock"]
 
 
 def find(instance: str) -> str:
@@ -56,14 +58,16 @@ def find(instance: str) -> str:
 def only_instance() -> str:
     """Return the name of the one daemon that runs here.  Raises OSError for none and for several.
 
-    The socket of a daemon that was killed stays behind and does not count.
+    The socket of a daemon that was killed stays behind and does not count.  Who runs in a unit or
+    a pod (RUNTIME_DIRECTORY) means the daemon beside it.
     """
-    found = [name for name in instances() if _is_taken(find(name))]
+    own = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
+    found = (own and _living([own])) or _living(_folders())
     if len(found) == 1:
         return found[0]
     if found:
         raise OSError(f"several daemons run here: {', '.join(found)}; say --name")
-    folders = ", ".join(os.path.dirname(path) for path in socket_paths("*"))
+    folders = ", ".join(_folders())
     raise FileNotFoundError(
         f"no daemon runs here, as far as sockets in {folders} tell; say --name or --socket"
     )
@@ -76,18 +80,34 @@ def _is_taken(path: str) -> bool:
         return sock.connect_ex(path) in (0, errno.EAGAIN)
 
 
-def instances() -> list[str]:
-    """Return the names of all instances that have a socket."""
-    found = []
-    for pattern in socket_paths("*"):
-        folder = os.path.dirname(pattern)
-        try:
-            names = os.listdir(folder)
-        except OSError:
-            # A folder that is absent or not ours has no instance for us.
-            continue
-        found += [name[: -len(".sock")] for name in names if name.endswith(".sock")]
-    return sorted(set(found))
+def _living(folders: list[str]) -> list[str]:
+    return sorted({_name(path) for path in _sockets(folders) if _is_taken(path)})
+
+
+def _folders() -> list[str]:
+    """Return where sockets may be: those of this user, then those of systemd's services."""
+    own = [os.path.dirname(path) for path in socket_paths("*")]
+    return own + [f"{RUN}/{name}" for name in _names(RUN) if _is_service(name)]
+
+
+def _is_service(folder: str) -> bool:
+    return folder == "taskqd" or folder.startswith("taskqd-")
+
+
+def _sockets(folders: list[str]) -> list[str]:
+    return [f"{at}/{name}" for at in folders for name in _names(at) if name.endswith(".sock")]
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        # A folder that is absent or not ours has nothing for us.
+        return []
+
+
+def _name(path: str) -> str:
+    return os.path.basename(path)[: -len(".sock")]
 
 
 def ask(path: str, request: dict[str, object], *, timeout_s: float = 5.0) -> Answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from contextlib import ExitStack
@@ -27,12 +28,19 @@ from .recycle import jitter
 
 MEANS_S = 1.0
 """Until a spawn is tried again that the system refused."""
+REMEDIES = {
+    errno.EMFILE: "raise LimitNOFILE= in the unit or ulimit -n, or run fewer workers",
+    errno.ENFILE: "raise fs.file-max",
+    errno.EAGAIN: "raise TasksMax= in the unit, the pod's pid limit or ulimit -u",
+    errno.ENOMEM: "give it more memory, or run fewer workers",
+}
 
 
 class Births:
     def __init__(self, house: House) -> None:
         self._house = house
         self._fleet = house.fleet
+        self._told_s = -MEANS_S
 
     # -- zygotes -------------------------------------------------------------------------------
 
@@ -129,8 +137,12 @@ class Births:
 
     def _out_of_means(self, error: OSError) -> float:
         """Report that the system gives no process or descriptor now; returns when to try again."""
-        self._house.log.emit(events.SPAWN_FAILED, error=str(error))
-        return self._house.clock() + MEANS_S
+        now_s = self._house.clock()
+        if now_s >= self._told_s + MEANS_S:
+            self._told_s = now_s
+            remedy = REMEDIES.get(error.errno or 0, "")
+            self._house.log.emit(events.SPAWN_FAILED, error=f"{error}{remedy and '; '}{remedy}")
+        return now_s + MEANS_S
 
 
 def _open_line() -> tuple[StackFile, Channel[Message], list[int]]:

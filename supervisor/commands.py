@@ -32,8 +32,8 @@ class Commands:
         self._hands = hands
         self._reloader = reloader
         self._signals: dict[str, Callable[[], object]] = {
-            "SIGTERM": lambda: self.stop("SIGTERM"),
-            "SIGINT": lambda: self.stop("SIGINT"),
+            "SIGTERM": lambda: self._terminate("SIGTERM"),
+            "SIGINT": lambda: self._terminate("SIGINT"),
             "SIGQUIT": lambda: self.stop("SIGQUIT", now=True),
             "SIGHUP": lambda: self.reload("SIGHUP"),
             "SIGTSTP": lambda: self.quiet(by="SIGTSTP"),
@@ -81,17 +81,22 @@ class Commands:
     # -- stop ----------------------------------------------------------------------------------
 
     def stop(self, cause: str, *, now: bool = False) -> Facts:
-        """Begin a stop; asked again: end the drain now; a third time: kill now."""
-        stop = self._fleet.stop
-        if stop is None:
-            stop = self._hands.begin_stop(cause)
-        else:
-            stop.asked += 1
-        if stop.asked >= 3:
-            self._hands.hurry(kill=True)
-        elif now or stop.asked == 2:
-            self._hands.hurry(kill=False)
+        """Begin a stop, unless one goes on; `now`: end its drain, and the second time kill."""
+        stop = self._fleet.stop or self._hands.begin_stop(cause)
+        if now:
+            stop.hurried += 1
+            self._hands.hurry(kill=stop.hurried >= 2)
         return {"seconds_left": round(stop.line.end_s - self._house.clock(), 3)}
+
+    def _terminate(self, cause: str) -> None:
+        """Begin a stop; asked again: end the drain now; a third time: kill now.
+
+        A command that has begun it is no signal: it may come from a hook that TERM follows.
+        """
+        again = self._fleet.stop is not None and self._fleet.stop.signalled
+        self.stop(cause, now=again)
+        if self._fleet.stop is not None:
+            self._fleet.stop.signalled = True
 
     # -- quiet, scale, reload ------------------------------------------------------------------
 
@@ -185,17 +190,21 @@ class Commands:
 
     def dump_stacks(self) -> None:
         """Ask each child's faulthandler for its stacks; the master logs them a moment later."""
+        self._house.stacks.clear()
         for child in self._fleet.children():
             self._hands.ask_stacks(child)
 
     def _stacks(self, request: Facts) -> Facts:
-        """Ask for stacks; with `read`, return those read last, by worker."""
+        """Ask for stacks; with `read`, return those that have come, by worker, and how many have not."""
         if not request.get("read"):
             self.dump_stacks()
-        return {"stacks": dict(self._house.stacks)}
+        awaited = sum(child.stacks_at_s is not None for child in self._fleet.children())
+        return {"stacks": dict(self._house.stacks), "awaited": awaited}
 
     def reopen(self) -> None:
         """Open the log file again by its name, here and in every child."""
-        self._house.log.reopen()
+        if error := self._house.log.reopen():
+            file = self._house.settings.log.file
+            self._house.log.emit(events.LOG_REOPEN_FAILED, file=file, error=error)
         for child in self._fleet.children():
             self._house.lines.tell(child.worker_id, messages.Reopen())

@@ -34,6 +34,7 @@ class Ears:
         """Called when a worker gets ready."""
         self._lost_s = 0.0
         """When the storage was first missed."""
+        self._told_refused = False
         self._posthumous: list[tuple[Child, Death | None]] = []
         """Children that were reaped before their pid was known."""
         self._child_says: dict[type[Message], Callable[..., None]] = {
@@ -228,9 +229,14 @@ class Ears:
         self.on_ready()
 
     def _storage_lost(self, child: Child, said: messages.StorageLost) -> None:
-        if not self._out_of_touch():
-            self._lost_s = self._house.clock()
+        """One line for an outage, and one more where it turns out that waiting does not help."""
+        begins = not self._out_of_touch()
+        if begins:
+            self._lost_s, self._told_refused = self._house.clock(), False
+        if begins or (said.refused and not self._told_refused):
+            self._told_refused = said.refused
             self._house.log.emit(events.STORAGE_LOST, error=said.error)
+        self._house.tally.storage_losses += not child.storage_error
         child.storage_error = said.error or "lost"
 
     def _storage_restored(self, child: Child, _said: messages.StorageRestored | None) -> None:

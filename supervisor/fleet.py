@@ -200,7 +200,9 @@ class Stop:
     line: Timeline
     signal: str
     exit_code: int = 0
-    asked: int = 1
+    signalled: bool = False
+    """By TERM or INT, the next of which means now."""
+    hurried: int = 0
     retired: bool = False
     """The scheduler was told to go."""
 

@@ -120,6 +120,7 @@ STORAGE_RESET = _event("storage.reset", "error", "epoch")
 STORAGE_WARNING = _event("storage.warning", "warning", "text")
 
 LOG_DROPPED = _event("log.dropped", "warning", "lines")
+LOG_REOPEN_FAILED = _event("log.reopen_failed", "error", "file", "error")
 
 HOOK_FAILED = _event("hook.failed", "error", "hook", "error", "traceback")
 HOOK_SLOW = _event("hook.slow", "warning", "hook", "took_s")

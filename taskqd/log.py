@@ -130,9 +130,9 @@ class Log:
         log.holds = self.holds
         return log
 
-    def reopen(self) -> None:
-        """Go on in a new file of the old name, after a rotation."""
-        self._sink.reopen()
+    def reopen(self) -> str:
+        """Go on in a new file of the old name, after a rotation; return why it could not be."""
+        return self._sink.reopen()
 
 
 _second: tuple[int, bytes] = (0, b"")

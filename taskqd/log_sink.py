@@ -65,20 +65,20 @@ class Sink:
             finally:
                 self._writing.release()
 
-    def reopen(self) -> None:
+    def reopen(self) -> str:
         """Open the file again, which was renamed; where that fails, the old one stays.
 
-        Lines to a bare descriptor have no file.
+        Return why it failed.  Lines to a bare descriptor have no file.
         """
         if self._path is None:
-            return
+            return ""
         try:
             fresh = open_file(self._path)
-        except OSError:
-            self.dropped += 1
-            return
+        except OSError as error:
+            return error.strerror or repr(error)
         os.dup2(fresh, self.fd, inheritable=False)
         os.close(fresh)
+        return ""
 
     def _start_anew(self) -> None:
         """In a forked child: what was waiting is the parent's; the last line is the child's."""

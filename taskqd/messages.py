@@ -112,7 +112,11 @@ class Ready(Message, frozen=True):
 
 
 class StorageLost(Message, frozen=True):
+    """Sent when it is lost, and again when that has another cause."""
+
     error: str
+    refused: bool = False
+    """Waiting does not help: somebody has to change something."""
 
 
 class StorageRestored(Message, frozen=True):

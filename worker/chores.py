@@ -17,14 +17,14 @@ from taskqd.clock import monotonic_s
 from taskqd.errors import StorageError
 from taskqd.job import Lease, Outcome
 from taskqd.log import Log
-from taskqd.messages import Counted, Depth, StorageLost, StorageRestored, TakeBack, TookBack
+from taskqd.messages import Counted, Depth, StorageRestored, TakeBack, TookBack
 from taskqd.registry import JobView
 from taskqd.settings import LimitSettings
 from taskqd.storage.base import Node, QueueRow, Recovered, Storage
 
 from . import predecessors, procfs
 from .doorbell import Doorbell
-from .outage import Outage
+from .outage import Outage, loss
 from .reports import Reports
 from .returns import Returns
 from .timetable import Timetable
@@ -174,8 +174,8 @@ class Chores:
             self._outage.steady()
 
     def _failed(self, error: StorageError) -> None:
-        if self._outage.failed(monotonic_s()):
-            self._reports.say(StorageLost(str(error)))
+        if self._outage.failed(monotonic_s(), str(error)):
+            self._reports.say(loss(error))
         self._doorbell.close()
         # Its bell is gone: only a look at the delayed jobs arms it again.
         self._promote.due_s = 0.0

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from taskqd.errors import StorageError, StorageRefused
+from taskqd.messages import StorageLost
+
 from .backoff import Backoff
 
 
@@ -13,19 +16,21 @@ class Outage:
     def __init__(self, uniform: Callable[[float, float], float]) -> None:
         self._backoff = Backoff(uniform)
         self._since_s: float | None = None
+        self._why = ""
         self.retry_at_s = 0.0
 
     @property
     def lasts(self) -> bool:
         return self._since_s is not None
 
-    def failed(self, now_s: float) -> bool:
-        """Note a failed call; return whether the outage begins with it."""
-        begins = self._since_s is None
-        if begins:
+    def failed(self, now_s: float, why: str = "") -> bool:
+        """Note a failed call; return whether that is news: the outage begins, or has another cause."""
+        is_news = self._since_s is None or why != self._why
+        if self._since_s is None:
             self._since_s = now_s
+        self._why = why
         self.retry_at_s = now_s + self._backoff.next_s()
-        return begins
+        return is_news
 
     def lasted_s(self, now_s: float) -> float:
         return 0.0 if self._since_s is None else now_s - self._since_s
@@ -37,3 +42,8 @@ class Outage:
     def steady(self) -> None:
         """Note that the storage does what is asked: the next outage begins with a short wait."""
         self._backoff.reset()
+
+
+def loss(error: StorageError) -> StorageLost:
+    """Return what the master is told of it."""
+    return StorageLost(str(error), refused=isinstance(error, StorageRefused))

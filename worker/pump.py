@@ -18,7 +18,7 @@ from taskqd.storage.base import Storage
 from . import parting, process
 from .desk import Desk
 from .doorbell import Doorbell
-from .outage import Outage
+from .outage import Outage, loss
 from .post import Orders, Post
 from .shown import Shown
 from .slots import JobRunner, Slots
@@ -151,12 +151,12 @@ class Pump:
     # -- outages -----------------------------------------------------------------------------
 
     def _lost(self, error: StorageError) -> None:
-        self._outage.failed(monotonic_s())
+        is_news = self._outage.failed(monotonic_s(), str(error))
         self._doorbell.close()
         # A node that is not registered (yet, or any more) is the scheduler's business: wait.
-        if not isinstance(error, NodeExpired) and not self._told_lost:
+        if is_news and not isinstance(error, NodeExpired):
             self._told_lost = True
-            self._post.channel.send(messages.StorageLost(str(error)))
+            self._post.channel.send(loss(error))
 
     def _restored(self) -> None:
         if self._told_lost:

@@ -9,13 +9,13 @@ from taskqd.app import App
 from taskqd.clock import monotonic_s
 from taskqd.errors import StorageCorrupt, StorageError, StorageRefused
 from taskqd.log import Log
-from taskqd.messages import StorageLost, StorageRestored
+from taskqd.messages import StorageRestored
 from taskqd.settings import Settings
 from taskqd.storage.base import Storage
 
 from .antechamber import Antechamber
 from .channel import Channel
-from .outage import Outage
+from .outage import Outage, loss
 
 
 def open_log(role: str, settings: Settings, **facts: int) -> Log:
@@ -43,8 +43,8 @@ def reach_storage(app: App, settings: Settings, channel: Channel, signals: int) 
         except (StorageRefused, StorageCorrupt):
             raise
         except StorageError as error:
-            if outage.failed(monotonic_s()):
-                channel.send(StorageLost(str(error)))
+            if outage.failed(monotonic_s(), str(error)):
+                channel.send(loss(error))
             antechamber.wait(outage.retry_at_s - monotonic_s())
         else:
             if outage.lasts:

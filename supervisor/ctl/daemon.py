@@ -19,8 +19,8 @@ from .target import ask_daemon, socket_of
 LOOK_S = 0.1
 END_S = 30.0
 """How long the end of a daemon may take beyond what it announced."""
-STACKS_S = 0.5
-"""How long workers are given to write their stacks."""
+STACKS_S = 5.0
+"""How long workers are given to write their stacks; one that cannot is asked twice."""
 
 
 def add_to(root: click.Group) -> None:
@@ -80,10 +80,14 @@ def scale(asked: Asked, count: int) -> Output:
 
 def stacks(asked: Asked) -> Output:
     """Show what each worker is doing, by its stacks."""
+    asked = asked._replace(socket=socket_of(asked))
     ask_daemon(asked, {"cmd": "stacks"})
-    # The first answer holds older stacks and asks for new ones, which the workers now write.
-    time.sleep(STACKS_S)
-    found: dict[str, str] = ask_daemon(asked, {"cmd": "stacks"})["stacks"]
+    until_s = time.monotonic() + STACKS_S
+    while (answer := ask_daemon(asked, {"cmd": "stacks", "read": True}))["awaited"]:
+        if time.monotonic() > until_s:
+            break
+        time.sleep(LOOK_S)
+    found: dict[str, str] = answer["stacks"]
     return Output(facts={"stacks": found}, text=_stack_lines(found))
 
 
@@ -138,7 +142,10 @@ def _status_lines(facts: dict[str, Any]) -> Iterator[str]:
     yield from _surroundings(facts)
     yield "jobs " + ", ".join(f"{count} {name}" for name, count in facts["jobs"].items())
     yield f"workers {facts['ready']} of {facts['wanted']} ready, {facts['busy']} busy"
+    stopping = facts["seconds_left"] is not None
     for row in [*facts["workers"], facts["scheduler"]]:
+        if stopping and row["state"] == "waiting":
+            continue  # it has gone, and no other one comes
         yield from _worker_lines(row, is_scheduler=row is facts["scheduler"])
 
 

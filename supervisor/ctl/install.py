@@ -47,6 +47,7 @@ def group() -> None:
 def systemd(asked: Asked, user: str, directory: str, folder: str | None, shown: bool) -> Output:
     """Render a service: notify protocol, watchdog, recovery after a crash, sandbox."""
     _insist("systemd", shown)
+    asked = _with_file(asked)
     settings = _settings(asked, "systemd")
     directory = os.path.abspath(directory)
     name = settings.name or "taskqd"
@@ -74,6 +75,7 @@ def systemd(asked: Asked, user: str, directory: str, folder: str | None, shown: 
 def kubernetes(asked: Asked, image: str, replicas: int, keda: bool, shown: bool) -> Output:
     """Render a ConfigMap, a Deployment, a PodDisruptionBudget and a ScaledObject."""
     _insist("kubernetes", shown)
+    asked = _with_file(asked)
     settings = _settings(asked, "kubernetes")
     pod = install.Pod(
         name=(settings.name or "taskqd").lower(),
@@ -94,6 +96,11 @@ def _insist(what: str, shown: bool) -> None:
     if not shown:
         text = f"install {what}: say --print; nothing is written but to standard output"
         raise Fail(usage.USAGE, f"taskqctl: {text}")
+
+
+def _with_file(asked: Asked) -> Asked:
+    """A file that the environment names here is not known there, so the unit has to name it."""
+    return asked._replace(config=asked.config or asked.env.get("TASKQD_CONFIG") or None)
 
 
 def _settings(asked: Asked, what: str) -> Settings:

@@ -17,6 +17,7 @@ USAGE = (
 )
 OPTIONS = ("--socket", "--name", "--timeout")
 TIMEOUT_S = 3.0
+NOT = {"startup": "started"}
 
 
 class Misused(Exception):
@@ -37,7 +38,7 @@ def probe(argv: Sequence[str], env: Mapping[str, str]) -> int:
         return _fail(69, f"taskqctl probe: no daemon answers: {error}")
     if not answer.get("ok"):
         return _fail(1, f"taskqctl probe: {answer.get('error')}")
-    _say(answer, as_json)
+    _say(what, answer, as_json)
     return 0 if answer.get("up") else 1
 
 
@@ -68,11 +69,12 @@ def _find(options: Mapping[str, str], env: Mapping[str, str]) -> str:
     return admin_client.find(name or admin_client.only_instance())
 
 
-def _say(answer: Mapping[str, object], as_json: bool) -> None:
+def _say(what: str, answer: Mapping[str, object], as_json: bool) -> None:
     shown = {name: answer.get(name) for name in ("up", "state", "reasons")}
     reasons = answer.get("reasons")
     why = "; ".join(map(str, reasons)) if isinstance(reasons, list) else ""
-    print(json.dumps(shown) if as_json else f"{shown['state']}{': ' if why else ''}{why}")
+    said = f"not {NOT.get(what, what)}: {why}" if not answer.get("up") else str(shown["state"])
+    print(json.dumps(shown) if as_json else said)
 
 
 def _fail(code: int, text: str) -> int:

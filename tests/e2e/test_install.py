@@ -23,11 +23,11 @@ needs_analyze = pytest.mark.skipif(
 )
 
 
-def ctl(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def ctl(folder: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*CTL, *words],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **env},
         capture_output=True,
         text=True,
         timeout=60,
@@ -35,8 +35,8 @@ def ctl(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def rendered(folder: Path, *words: str) -> str:
-    done = ctl(folder, "install", *words, "--print")
+def rendered(folder: Path, *words: str, **env: str) -> str:
+    done = ctl(folder, "install", *words, "--print", **env)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -50,6 +50,15 @@ def shop(tmp_path: Path) -> Path:
         (tmp_path / "bin" / name).write_text("#!/bin/sh\n")
         (tmp_path / "bin" / name).chmod(0o755)
     return tmp_path
+
+
+def test_a_file_that_only_the_environment_named_was_left_out_of_what_is_rendered(
+    shop: Path,
+) -> None:
+    (shop / "prod.toml").write_text('app = "tasks:app"\n[workers]\ncount = 7\n')
+    env = {"TASKQD_CONFIG": "prod.toml"}
+    assert f"taskqd --config {shop}/prod.toml" in rendered(shop, "systemd", "--bin", "bin", **env)
+    assert "count = 7" in rendered(shop, "kubernetes", **env)
 
 
 # -- systemd ---------------------------------------------------------------------------------------

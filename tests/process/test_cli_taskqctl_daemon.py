@@ -50,7 +50,7 @@ def test_probes_answer_by_exit_code(daemon: Daemon) -> None:
     }
     assert ctl(daemon, "quiet").code == 0
     not_ready = ctl(daemon, "probe", "ready")
-    assert (not_ready.code, not_ready.out) == (1, "quiet: quiet\n")
+    assert (not_ready.code, not_ready.out) == (1, "not ready: quiet\n")
     assert ctl(daemon, "probe", "live").code == 0
     assert ctl(daemon, "resume").code == 0
     assert ctl(daemon, "probe", "ready").code == 0
@@ -86,7 +86,24 @@ def test_scale_and_its_bounds(daemon: Daemon) -> None:
 
 
 def test_stacks_are_shown_for_each_worker(daemon: Daemon) -> None:
-    assert set(ctl(daemon, "stacks", "--json").json()["stacks"]) >= {"0", "1"}
+    shown = ctl(daemon, "stacks", "--json").json()["stacks"]
+    assert set(shown) == {"0", "1", "scheduler"}
+    # Asking for what has been written asked for all of it once more.
+    assert len(daemon.events("worker.stacks")) == len(shown)
+
+
+def test_a_command_to_drain_cut_the_drain_of_an_earlier_command_or_signal_short(
+    tmp_path: Path,
+) -> None:
+    with fake_daemon(tmp_path, {"worker": ["busy"]}, shutdown={"grace_s": 600}) as daemon:
+        daemon.wait("master.ready")
+        for words in (["drain"], ["stop"], ["drain"]):
+            assert ctl(daemon, *words, "--json").json()["seconds_left"] > 300
+        daemon.send("SIGTERM")
+        daemon.wait("signal.received", signal="SIGTERM")
+        assert ctl(daemon, "drain", "--json").json()["seconds_left"] > 300
+        daemon.send("SIGTERM")
+        assert daemon.exit_code() == 0
 
 
 @pytest.mark.parametrize("words", [["drain"], ["stop"], ["stop", "--now"]])

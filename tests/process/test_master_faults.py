@@ -204,6 +204,17 @@ def test_a_job_past_its_deadline_costs_its_worker_and_shows_the_stack(tmp_path: 
         assert daemon.stop() == 0
 
 
+def test_status_and_log_kept_the_broken_connection_when_the_password_was_the_cause(
+    tmp_path: Path,
+) -> None:
+    with fake_daemon(tmp_path, {"worker": ["refused"]}) as daemon:
+        daemon.wait("storage.lost", count=2)
+        wait_until(lambda: daemon.ask("status")["workers"][0]["storage_error"] == "NOAUTH")
+        told = [event["error"] for event in daemon.events("storage.lost")]
+        assert told == ["the connection broke", "NOAUTH"]
+        assert daemon.stop() == 0
+
+
 # -- stop ------------------------------------------------------------------------------------------
 
 
@@ -357,6 +368,7 @@ def test_without_free_descriptors_it_tries_again_and_leaks_none(tmp_path: Path) 
         master.rlimit(psutil.RLIMIT_NOFILE, (open_before - 2, limits[1]))
         kill(victim)
         daemon.wait("spawn.failed", count=2)
+        assert "LimitNOFILE" in daemon.events("spawn.failed")[0]["error"]
         master.rlimit(psutil.RLIMIT_NOFILE, limits)
         daemon.wait("worker.ready", count=3)
         wait_until(lambda: master.num_fds() == open_before)

@@ -86,6 +86,11 @@ def test_after_usr1_every_process_writes_to_the_new_log_file(shop: Shop, tmp_pat
         old = (tmp_path / "taskqd.log.1").read_text()
         tasks.quick(1).get(timeout=20)
         assert (tmp_path / "taskqd.log.1").read_text() == old
+
+        path.rename(tmp_path / "taskqd.log.2")
+        path.mkdir()
+        daemon.send("SIGUSR1")  # a log that cannot be opened again was told nobody
+        wait_until(lambda: "log.reopen_failed" in (tmp_path / "taskqd.log.2").read_text())
         assert daemon.stop() == 0
 
 

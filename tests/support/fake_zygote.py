@@ -5,7 +5,8 @@ Faults of the zygote: fail, crash, garbage, mute (loads and forks nothing), hang
 Habits of a child, by name: boot_fail, boot_crash, lost (its storage is never reached), busy (posts
 a running job), overdue (the same, past its deadline), deaf (answers no message), frozen (beats
 once), garbage, leave (its socket is closed, it lives on), linger (does not exit after Drained),
-stubborn (ignores TERM), empty (says Empty), refuse (TookBack with an error, first), litter (leaves an orphan that exits with 3).
+stubborn (ignores TERM), empty (says Empty), refuse (TookBack with an error, first), litter (leaves an orphan that exits with 3),
+refused (its storage is lost, and then turns out to refuse it).
 """
 
 from __future__ import annotations
@@ -127,6 +128,9 @@ class Child:
         else:
             self.row.set(board.BEAT, time.monotonic_ns())
             self.say(messages.Ready())
+        if "refused" in self.habits:
+            self.say(messages.StorageLost("the connection broke"))
+            self.say(messages.StorageLost("NOAUTH", refused=True))
         self._begin_jobs()
         if "litter" in self.habits:
             litter()

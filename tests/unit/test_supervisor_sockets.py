@@ -326,6 +326,29 @@ def test_the_only_daemon_is_found_by_itself_and_a_dead_one_does_not_count(
     assert admin_client.only_instance() == "shop"
 
 
+def test_a_daemon_that_runs_as_a_service_was_not_found_without_its_name(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
+    monkeypatch.setattr(admin_client, "RUN", str(tmp_path))
+    monkeypatch.setattr(admin_client, "socket_paths", lambda name: [f"{tmp_path}/own/{name}.sock"])
+    with admin.listen(f"{tmp_path}/taskqd-shop/shop.sock"):
+        assert admin_client.only_instance() == "shop"
+        with admin.listen(f"{tmp_path}/own/mine.sock"):
+            with pytest.raises(OSError, match="several daemons run here: mine, shop; say --name"):
+                admin_client.only_instance()
+            # Inside of its unit or pod, the daemon beside us is meant.
+            monkeypatch.setenv("RUNTIME_DIRECTORY", f"{tmp_path}/taskqd-shop")
+            assert admin_client.only_instance() == "shop"
+
+
+def test_a_folder_for_the_socket_that_cannot_be_made_says_what_to_set(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"admin\.socket: .*; set it, or RUNTIME_DIRECTORY"):
+        admin.listen(f"{tmp_path}/file/x/shop.sock")
+
+
 def test_the_client_takes_only_the_standard_library() -> None:
     script = (
         "import sys; before = set(sys.modules); import taskqd.supervisor.admin_client; "

@@ -14,7 +14,7 @@ import pytest
 
 from taskqd import App, board
 from taskqd.clock import monotonic_ns
-from taskqd.errors import StorageUnavailable
+from taskqd.errors import StorageRefused, StorageUnavailable
 from taskqd.execute import Runner
 from taskqd.job import State
 from taskqd.log import configure
@@ -323,11 +323,11 @@ class Flaky(MemoryStorage):
     """Loses its connection when told to; `after`: the call takes effect and its reply is lost."""
 
     down = False
+    refused = False
     drop_reply = False
 
     def turn(self, *args: Any, **kwargs: Any) -> Any:
-        if self.down:
-            raise StorageUnavailable("it is down")
+        self._fail()
         leased = super().turn(*args, **kwargs)
         if self.drop_reply:
             self.drop_reply = False
@@ -335,14 +335,32 @@ class Flaky(MemoryStorage):
         return leased
 
     def holdings(self, *args: Any, **kwargs: Any) -> Any:
+        self._fail()
+        return super().holdings(*args, **kwargs)
+
+    def _fail(self) -> None:
+        if self.refused:
+            raise StorageRefused("wrong password")
         if self.down:
             raise StorageUnavailable("it is down")
-        return super().holdings(*args, **kwargs)
 
 
 @pytest.fixture
 def flaky() -> Flaky:
     return Flaky("test", world=uuid.uuid4().hex)
+
+
+def test_another_cause_of_an_outage_is_told_as_well(flaky: Flaky) -> None:
+    flaky.enqueue(entries(1))
+    with PumpRig(flaky, jobs=Jobs()) as rig:
+        wait_for(lambda: rig.row.get(board.DONE) == 1)
+        flaky.down = True
+        MemoryStorage.enqueue(flaky, entries(1, prefix="more"))
+        assert not rig.hear(StorageLost).refused
+        flaky.refused = True
+        assert rig.hear(StorageLost).refused
+        flaky.refused = flaky.down = False
+        rig.hear(StorageRestored)
 
 
 def test_an_outage_is_told_once_and_outcomes_survive_it(flaky: Flaky, threads: int) -> None:

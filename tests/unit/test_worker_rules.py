@@ -8,11 +8,12 @@ import random
 
 import pytest
 
+from taskqd.errors import StorageRefused, StorageUnavailable
 from taskqd.job import Outcome
 from taskqd.storage.base import Node, NodeRow
 from taskqd.worker import predecessors
 from taskqd.worker.backoff import Backoff
-from taskqd.worker.outage import Outage
+from taskqd.worker.outage import Outage, loss
 from taskqd.worker.queue_order import QueueOrder
 from taskqd.worker.readahead import AHEAD_MAX, ReadAhead
 from taskqd.worker.stock import FLUSH_COUNT, FLUSH_S, SLICE_S, Stock
@@ -193,6 +194,16 @@ def test_an_outage_begins_once_and_goes_on_backing_off_until_it_is_steady() -> N
     outage.steady()
     outage.failed(30.0)
     assert outage.retry_at_s == 30.05
+
+
+def test_an_outage_kept_its_first_cause_when_the_password_had_changed() -> None:
+    outage = Outage(lambda low, high: high)
+    assert outage.failed(10.0, "the connection broke")
+    assert outage.failed(11.0, "NOAUTH")
+    assert not outage.failed(12.0, "NOAUTH")
+    assert outage.lasted_s(15.0) == 5.0
+    assert loss(StorageRefused("NOAUTH")).refused
+    assert not loss(StorageUnavailable("away")).refused
 
 
 def test_queues_without_weights_are_asked_in_their_order() -> None:
