@@ -32,7 +32,7 @@ demo: $(READY) $(if $(filter-out sqlite,$(STORAGE)),$(SERVER))  ## Measure the s
 	@STORAGE=$(STORAGE) $(BIN)/python -m examples.stdlib_atlas
 
 test: check  ## All checks and all tests; Redis is covered where redis-server is installed.
-	$(PYTEST) -n 2 --dist worksteal
+	$(PYTEST) -n 4 --dist worksteal
 
 check: lint type layers  ## Linters, types and layers, no tests.
 

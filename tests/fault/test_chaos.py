@@ -12,8 +12,8 @@ from tests.fault.plan import make_plan
 from tests.fault.report import markdown
 from tests.support.redis_server import available_servers
 
-SECONDS = 25.0
-RUNS = [("sqlite", "process"), ("redis", "process"), ("valkey", "thread")]
+SECONDS = 15.0
+RUNS = [("sqlite", "thread"), ("redis", "process"), ("valkey", "greenlet")]
 
 
 @pytest.mark.slow
