@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -59,6 +60,13 @@ def test_every_file_that_is_not_code_is_package_data() -> None:
             if file.is_file() and not file.name.endswith((".py", ".pyc")):
                 patterns = declared.get(name, [])
                 assert any(file.match(pattern) for pattern in patterns), f"{file} is not shipped"
+
+
+def test_every_dependency_that_users_install_is_imported() -> None:
+    names = {re.split(r"[<>=]", each)[0] for each in PROJECT["project"]["dependencies"]}
+    folders = _physical_packages().values()
+    code = "\n".join(file.read_text() for folder in folders for file in folder.glob("*.py"))
+    assert not {name for name in names if not re.search(rf"^\s*(import|from) {name}\b", code, re.M)}
 
 
 MAN_PAGES = sorted((ROOT / "docs/man").glob("*.1"))
