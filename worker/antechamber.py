@@ -7,8 +7,8 @@ from select import select
 from taskqd.clock import monotonic_s
 from taskqd.messages import Drain, Interrupt, Retire, decode_to_child
 
-from . import process
 from .channel import Channel
+from .signals import TERM, signals_caught
 
 
 class AskedToEnd(Exception):
@@ -26,7 +26,7 @@ class Antechamber:
         while (left_s := deadline_s - monotonic_s()) > 0:
             channel = self._channel.fileno()
             ready, _, _ = select([channel, self._signals], [], [], left_s)
-            if self._signals in ready and process.TERM in process.signals_caught(self._signals):
+            if self._signals in ready and TERM in signals_caught(self._signals):
                 raise AskedToEnd
             if channel in ready:
                 self._listen()

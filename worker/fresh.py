@@ -18,6 +18,7 @@ import msgspec
 from taskqd.messages import BootFailed, ChildContext, Message, Spawn, encode
 
 from . import process
+from .signals import reset_signals
 
 FRESH_ENV = "TASKQD_FRESH_CONTEXT"
 
@@ -69,7 +70,7 @@ def main() -> int:
     process.leave_parent(told.pid_fd)
     os.chdir(told.cwd)
     process.own_session()
-    process.reset_signals()
+    reset_signals()
     process.become_child_of(told.context.master_pid)
     channel = socket(fileno=told.channel_fd)
     process.ending(lambda: _live(told, channel))

@@ -24,6 +24,7 @@ from .post import Orders, Post
 from .pump import Pump
 from .queue_order import QueueOrder
 from .reach import open_log, reach_storage
+from .signals import catch_term, dump_stacks_on_request, reset_signals
 from .slots import Slots
 from .stopping import Stopping
 from .title import Title
@@ -36,10 +37,10 @@ def live(born: Newborn) -> int:
     """Return the exit code."""
     context, spawn = born.family.context, born.spawn
     process.own_session()
-    process.reset_signals()
-    signals = process.catch_term()
+    reset_signals()
+    signals = catch_term()
     process.become_child_of(context.master_pid)
-    process.dump_stacks_on_request(born.stacks_fd)
+    dump_stacks_on_request(born.stacks_fd)
     manners.reseed()
     gc.enable()
     channel = Channel(born.channel)

@@ -25,7 +25,7 @@ class Post(NamedTuple):
     """Rows 0 to `workers_max` - 1 of the board are workers'."""
     channel: Channel
     signals: int
-    """Reading end of `process.catch_term`."""
+    """Reading end of `signals.catch_term`."""
     stopping: Stopping
     title: Title
     log: Log

@@ -21,6 +21,7 @@ from .doorbell import Doorbell
 from .outage import Outage, loss
 from .post import Orders, Post
 from .shown import Shown
+from .signals import TERM, signals_caught
 from .slots import JobRunner, Slots
 
 HEAR_S = 1.0
@@ -174,7 +175,7 @@ class Pump:
             if fd == self._post.channel.fileno():
                 self._listen()
             elif fd == self._post.signals:
-                self._caught(process.signals_caught(fd))
+                self._caught(signals_caught(fd))
             elif self._doorbell.rings(fd):
                 self._answer_bell()
 
@@ -204,7 +205,7 @@ class Pump:
         self._stock.dry = bool(leases) and not self._stock.free
 
     def _caught(self, numbers: set[int]) -> None:
-        if process.TERM in numbers:
+        if TERM in numbers:
             self._stop_alone()
 
     def _listen(self) -> None:

@@ -41,6 +41,7 @@ from .keeper import Keeper
 from .reach import open_log, reach_storage
 from .reports import Reports
 from .returns import Returns
+from .signals import TERM, signals_caught
 from .timetable import Timetable
 from .title import Title
 
@@ -154,7 +155,7 @@ class Scheduler:
             if fd == self._channel.fileno():
                 self._listen()
             elif fd == self._signals:
-                self._caught(process.signals_caught(fd))
+                self._caught(signals_caught(fd))
         if lingers and self._crew_is_gone():
             self._retire()
 
@@ -205,7 +206,7 @@ class Scheduler:
                 pass
 
     def _caught(self, numbers: set[int]) -> None:
-        if process.TERM not in numbers:
+        if TERM not in numbers:
             return
         if os.getppid() == self._born.family.context.master_pid:
             # Asked to end while the master lives: it starts another, the node lives on.

@@ -44,6 +44,7 @@ from .channel import receive_with_fds
 from .family import load_family, one_line
 from .hygiene import Hygiene
 from .main import live
+from .signals import reset_signals
 from .title import Title
 
 EXIT_LOAD = 78
@@ -52,7 +53,7 @@ EXIT_LOAD = 78
 def main() -> int:
     context = read_context()
     process.own_session()
-    process.reset_signals()
+    reset_signals()
     process.die_with(context.master_pid, signal.SIGKILL)
     gc.disable()
     Title(f"zygote {context.generation}")

@@ -66,7 +66,9 @@ def test_every_dependency_that_users_install_is_imported() -> None:
     names = {re.split(r"[<>=]", each)[0] for each in PROJECT["project"]["dependencies"]}
     folders = _physical_packages().values()
     code = "\n".join(file.read_text() for folder in folders for file in folder.glob("*.py"))
-    assert not {name for name in names if not re.search(rf"^\s*(import|from) {name}\b", code, re.M)}
+    assert not {
+        name for name in names if not re.search(rf"^\s*(import|from) {name}\b", code, re.MULTILINE)
+    }
 
 
 MAN_PAGES = sorted((ROOT / "docs/man").glob("*.1"))
