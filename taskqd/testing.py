@@ -16,7 +16,7 @@ from typing import NamedTuple, Self
 
 from taskqd.app import App
 from taskqd.clock import monotonic_s, now_ms
-from taskqd.errors import TaskqdError
+from taskqd.errors import ConfigError, TaskqdError
 from taskqd.immediate import CallersWorker
 from taskqd.job import State
 from taskqd.threads import StoragePerThread
@@ -44,14 +44,24 @@ def isolated(app: App, url: str = "memory://") -> Iterator[App]:
         app._url, app.immediate, app.storages = before
 
 
+def _must_have_tasks(app: App) -> None:
+    """What the test enqueues belongs to another app, whose jobs go to its real storage."""
+    if not app.registry:
+        raise ConfigError(
+            f"the app under test ({app.name!r}) has no task; name yours in pytest's ini option,"
+            ' taskqd_app = "shop.tasks:app", or override the fixture taskqd_app'
+        )
+
+
 def run_pending(app: App, within: float | timedelta = 0.0, *, jobs_max: int = _JOBS_MAX) -> int:
     """Run all jobs that wait, and those that they enqueue, in this thread; returns how many ran.
 
     `within`: travel so many seconds ahead as well.  Delayed jobs run in the order of their times,
     each as if its time had come; a retry's delay begins at the time that its job has travelled to.
     What jobs read from the clock is the present, and periodic tasks do not tick.  Raises NeverEnds
-    once `jobs_max` jobs have run.
+    once `jobs_max` jobs have run, ConfigError for an app without a task.
     """
+    _must_have_tasks(app)
     end_ms = 1000 * (within.total_seconds() if isinstance(within, timedelta) else within)
     worker = CallersWorker(app)
     voyage = _Voyage(app)
@@ -145,7 +155,11 @@ class BackgroundWorker:
             raise NeverEnds(f"the worker still runs a job {timeout:g} s after it was to stop")
 
     def wait_idle(self, timeout: float = 10.0) -> None:
-        """Wait until no job is queued or runs (delayed ones may wait).  Raises NeverEnds."""
+        """Wait until no job is queued or runs (delayed ones may wait).
+
+        Raises NeverEnds, and ConfigError for an app without a task.
+        """
+        _must_have_tasks(self.app)
         deadline_s = monotonic_s() + timeout
         while any(row.queued or row.running for row in self.app.storage.queues()):
             if monotonic_s() > deadline_s or not self._thread.is_alive():

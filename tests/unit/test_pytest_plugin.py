@@ -55,6 +55,25 @@ def test_without_options_the_app_is_an_empty_one_for_each_test(pytester: pytest.
     )
 
 
+def test_a_forgotten_ini_option_was_told_as_no_job_only(pytester: pytest.Pytester) -> None:
+    run(
+        pytester,
+        2,
+        test_forgotten="""
+            import pytest
+            from taskqd.errors import ConfigError
+
+            def test_fixture(run_pending):
+                with pytest.raises(ConfigError, match='taskqd_app = "shop.tasks:app"'):
+                    run_pending()
+
+            def test_worker(taskqd_worker):
+                with pytest.raises(ConfigError, match="has no task"):
+                    taskqd_worker.wait_idle()
+        """,
+    )
+
+
 def test_the_plugin_imports_nothing_until_a_fixture_is_asked_for() -> None:
     code = (
         "import sys, pytest; before = set(sys.modules); import taskqd.pytest_plugin;"
