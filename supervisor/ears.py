@@ -236,7 +236,6 @@ class Ears:
         if begins or (said.refused and not self._told_refused):
             self._told_refused = said.refused
             self._house.log.emit(events.STORAGE_LOST, error=said.error)
-        self._house.tally.storage_losses += not child.storage_error
         child.storage_error = said.error or "lost"
 
     def _storage_restored(self, child: Child, _said: messages.StorageRestored | None) -> None:
