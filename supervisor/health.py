@@ -64,7 +64,7 @@ def listen(bind: str) -> socket.socket:
     except (OSError, ValueError, OverflowError) as error:
         sock.close()
         raise ConfigError(
-            f"health.bind: cannot listen on {bind}: {error}; choose another port, or off",
+            f"health.bind: cannot listen on {bind}: {error}; choose another address, or off",
         ) from error
     sock.listen(64)
     return sock
