@@ -247,8 +247,6 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     """retry, requeue, bury: what the record shall say from now on."""
     reason: str = ""
     """requeue, bury, cancel: a `Reason`."""
-    resume: bytes | None = None
-    """retry, requeue: replaces the payload line (None: unchanged)."""
     parked: str = ""
     """bury: the letter waits under this label; see `Features.parked`."""
 

@@ -22,7 +22,6 @@ What the suite takes these to mean:
 - A suspect is queued, in a lane of its own; a lone worker is offered it before any other job of
   that queue.  Unstarted and given back, it is a suspect still; however else its lease ends, it is
   none any more.
-- `Outcome.resume` replaces the payload line together with its signature line.
 - "True when first sent" holds for a repeat of the worker's latest outcomes, whatever their kind.
 - `settle` and `release` do not need a live node; a `turn` that wants jobs (limit > 0) raises
   NodeExpired before it settles anything.  So does one of a worker that `recover_worker` has named:

@@ -187,8 +187,6 @@ class Features(Protocol):
         """Let the group end after `ttl_s`, unless it ends before."""
         ...
 
-    def group_drop(self, group: str, queue: str) -> None: ...
-
     def conclude(self, job_id: str, queue: str, answer: bytes, ttl_s: int) -> bool:
         """Keep an answer for a job that never came to be (a later stage of a failed pipeline) and
         wake its waiters.  False: the id is known."""

@@ -119,13 +119,11 @@ def _marks(record: bytes) -> Marks:
         return NO_MARKS
 
 
-def rewrite(record: bytes, marks: Marks, resume: bytes | None) -> bytes:
-    """Return the record after an outcome: new marks, and a new payload where `resume` is given.
+def rewrite(record: bytes, marks: Marks) -> bytes:
+    """Return the record after an outcome, with new marks.
 
     A damaged record stays as it is, so that its dead letter shows the raw bytes.
     """
-    if resume is not None:
-        return join_record(marks, resume)
     try:
         split_record(record)
     except BadRecord:

@@ -40,16 +40,12 @@ def test_an_unknown_group_is_said_to_be_unknown(features: Features, rig: Rig) ->
     assert features.group_put("g", "q", 0, done(1)) == -1
     assert features.group_left("g", "q") == -1
     assert features.group_answers("g", "q") == []
-    features.group_drop("g", "q")
 
 
-def test_a_dropped_group_and_one_past_its_lifetime_are_gone(features: Features, rig: Rig) -> None:
-    features.group_open("dropped", "q", 1, entry("x"), 300)
-    features.group_drop("dropped", "q")
+def test_a_group_past_its_lifetime_is_gone(features: Features, rig: Rig) -> None:
     features.group_open("old", "q", 1, entry("y"), 1)
     until(lambda: features.group_left("old", "q") == -1)
     assert features.group_put("old", "q", 0, done(1)) == -1
-    assert features.group_left("dropped", "q") == -1
     rig.storage.purge(["q"], dead_ttl_s=60, dead_max=10)
     assert list(rig.storage.leftovers()) == []
 

@@ -97,16 +97,6 @@ def test_new_marks_replace_old_ones(rig: Rig) -> None:
     assert lease.record == join_record(Marks(attempts=3), payload("a"))
 
 
-def test_a_new_payload_replaces_payload_and_signature(rig: Rig) -> None:
-    signed = payload("a") + b"\nk1:00ff"
-    rig.storage.enqueue([Entry("a", "q", signed)])
-    [lease] = rig.lease()
-    fresh = b'{"v":1,"t":"task","s":7}\nk1:1234'
-    rig.settle(outcome(lease, "retry", marks=MARKS, resume=fresh))
-    [lease] = rig.lease()
-    assert lease.record == join_record(MARKS, fresh)
-
-
 def test_a_signature_stays_with_its_payload(rig: Rig) -> None:
     signed = payload("a") + b"\nk1:00ff"
     rig.storage.enqueue([Entry("a", "q", signed)])

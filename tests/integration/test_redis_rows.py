@@ -465,7 +465,6 @@ def _use_features(storage: RedisStorage, rig: Rig) -> None:
     assert storage.group_open("g", "q", 1, entry("back", unique="k"), 300)
     assert storage.group_put("g", "q", 0, b"1") == 0
     assert storage.group_left("g", "q") == 0
-    storage.group_drop("g", "q")
     assert storage.unique_holder("q", "k") == "back"
     leases = {lease.id: lease for lease in rig.lease(9)}
     assert storage.note(Hold("n.1", "back", "q", leases["back"].token), "k", b"v") == "kept"

@@ -116,7 +116,7 @@ class Model:
         if end.kind in ("retry", "requeue") and job.stop is not None:
             self.finish(job, job.stop)
         elif end.kind in ("retry", "requeue"):
-            job.record, job.suspect = rewrite(job.record, end.marks, end.resume), False
+            job.record, job.suspect = rewrite(job.record, end.marks), False
             if end.delay_ms > 1000:
                 job.place = "later"
             elif end.delay_ms:
@@ -125,7 +125,7 @@ class Model:
             else:
                 self._put(job, head=end.kind == "requeue")
         elif end.kind == "bury":
-            job.record = rewrite(job.record, end.marks, None)
+            job.record = rewrite(job.record, end.marks)
             job.place, job.answer, job.suspect = "dead", end.answer, False
             job.let_go()
         else:
@@ -170,7 +170,7 @@ class Model:
                     marks.crashes + crashed,
                     marks.error,
                 )
-                job.record = rewrite(job.record, marks, None)
+                job.record = rewrite(job.record, marks)
                 job.suspect = crashed and len(started) > 1
             self._put(job, head=True)
             found[job.queue, job.id] = (what, marks, job.suspect)

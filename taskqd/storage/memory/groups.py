@@ -59,10 +59,6 @@ class Groups:
             if found is not None:
                 found.until_ms = min(found.until_ms, self._space.wall_ms() + ttl_s * 1000)
 
-    def group_drop(self, group: str, queue: str) -> None:
-        with self._space.lock:
-            self._space.groups.pop(group, None)
-
     def _group(self, group: str) -> Group | None:
         found = self._space.groups.get(group)
         return found if found is not None and found.until_ms > self._space.wall_ms() else None

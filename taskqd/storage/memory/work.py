@@ -158,7 +158,7 @@ class Work:
             self._space.stop(line, job)
             return
         if outcome.kind in ("retry", "requeue"):
-            job.record = rewrite(job.record, outcome.marks, outcome.resume)
+            job.record = rewrite(job.record, outcome.marks)
             job.suspect = False
             if to_head(outcome):
                 line.to_head(job)
@@ -169,7 +169,7 @@ class Work:
             return
         job.answer, job.answer_until_ms = outcome.answer, now + outcome.answer_ttl_s * 1000
         if outcome.kind == "bury":
-            job.record = rewrite(job.record, outcome.marks, None)
+            job.record = rewrite(job.record, outcome.marks)
             line.to_dead(job, outcome.reason, now)
             job.parked = outcome.parked
         elif outcome.kind in ("ack", "cancel"):

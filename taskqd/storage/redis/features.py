@@ -89,9 +89,6 @@ class Kept(Core):
     def group_shorten(self, group: str, queue: str, ttl_s: int) -> None:
         self.run("group_shorten", queue, [group, ttl_s * 1000])
 
-    def group_drop(self, group: str, queue: str) -> None:
-        self._link.call("DEL", self.at(queue).group(group))
-
     def conclude(self, job_id: str, queue: str, answer: bytes, ttl_s: int) -> bool:
         self.announce([queue])
         return bool(self.run("conclude", queue, [job_id, answer, ttl_s]))

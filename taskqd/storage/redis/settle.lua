@@ -11,17 +11,16 @@ local function is_called(id, token)
   return under == token
 end
 
--- Replaces the marks, and payload and signature where `resume` is given.
-local function rewrite(record, marks, resume)
-  if resume ~= '' then return join(marks, resume) end
+-- Replaces the marks.
+local function rewrite(record, marks)
   if damaged(record) then return record end
   local _, rest = split(record)
   return join(marks, rest)
 end
 
 -- ARGV from `at`: a count and the acks, a count and the others.  Returns the verdicts ('': all 1).
--- Others: id, token, kind, answer, ttl, delay_ms, marks line, reason, resume (bury: the label under
--- which the letter is parked).
+-- Others: id, token, kind, answer, ttl, delay_ms, marks line, reason, label (bury: the letter is
+-- parked under it; else '').
 local function settle(worker, at)
   local held_key = P .. 'held:' .. worker
   local receipt, receipts, ended, gone, verdicts, refused = nil, {}, {}, {}, {}, false
@@ -79,7 +78,7 @@ local function settle(worker, at)
   at = at + 4 * n + 1
   local back, moved, now = {}, false, nil
   for a = at + 1, at + 9 * tonumber(ARGV[at]), 9 do
-    local id, token, kind, answer, ttl, delay, marks, reason, resume = unpack(ARGV, a, a + 8)
+    local id, token, kind, answer, ttl, delay, marks, reason, label = unpack(ARGV, a, a + 8)
     local value = call('HGET', held_key, id)
     if not value or not held_under(value, token) then
       verdict(id, token, answer)
@@ -96,7 +95,7 @@ local function settle(worker, at)
         ended[#ended + 1] = id
       elseif again then
         if record then
-          record = rewrite(record, marks, resume)
+          record = rewrite(record, marks)
           call('HSET', P .. 'jobs', id, record)
           local called = is_called(id, token) and kind == 'requeue'
           if tonumber(delay) > 0 and not called then
@@ -110,12 +109,12 @@ local function settle(worker, at)
         end
       else
         if kind == 'bury' then
-          call('HSET', P .. 'tomb', id, reason .. '\n' .. rewrite(record or '', marks, ''))
+          call('HSET', P .. 'tomb', id, reason .. '\n' .. rewrite(record or '', marks))
           call('ZADD', P .. 'dead', now, id)
-          if resume ~= '' then
-            call('HSET', P .. 'parked', id, resume)
-            call('ZADD', P .. 'parked:' .. resume, now, id)
-            call('SADD', P .. 'labels', resume)
+          if label ~= '' then
+            call('HSET', P .. 'parked', id, label)
+            call('ZADD', P .. 'parked:' .. label, now, id)
+            call('SADD', P .. 'labels', label)
           end
         end
         call('HDEL', P .. 'jobs', id)

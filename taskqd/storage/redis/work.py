@@ -208,7 +208,7 @@ def _other(outcome: Outcome) -> tuple[Any, ...]:
         outcome.delay_ms,
         b"" if outcome.marks == NO_MARKS else encode(outcome.marks),
         outcome.reason,
-        outcome.resume or outcome.parked.encode(),
+        outcome.parked,
     )
 
 

@@ -66,13 +66,6 @@ class Groups(Base):
         until_ms = now_ms() + ttl_s * 1000
         self._write(lambda unit: unit.db.rows(_SHORTEN, (until_ms, unit.space, group, until_ms)))
 
-    def group_drop(self, group: str, queue: str) -> None:
-        def body(unit: Unit) -> None:
-            unit.db.rows("DELETE FROM party WHERE space=? AND id=?", (unit.space, group))
-            unit.db.rows("DELETE FROM reply WHERE space=? AND party=?", (unit.space, group))
-
-        self._write(body)
-
     def conclude(self, job_id: str, queue: str, answer: bytes, ttl_s: int) -> bool:
         def body(unit: Unit) -> bool:
             now = now_ms()

@@ -197,8 +197,7 @@ def _end_lease(
     if again and end_stopped(unit, n, outcome.id):
         effects.add(key_of(outcome))
         return
-    resume = outcome.resume if outcome.kind != "bury" else None
-    record = rewrite(record, outcome.marks, resume)
+    record = rewrite(record, outcome.marks)
     if to_head(outcome):
         unit.to_head(line, n, priority, record)
     elif again and (outcome.delay_ms <= 0 or (called and outcome.kind == "requeue")):
