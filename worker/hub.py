@@ -14,6 +14,7 @@ from gevent.event import Event as HubEvent
 
 from taskqd.clock import monotonic_s
 
+from . import process
 from .alarm import Alarm
 
 
@@ -66,10 +67,26 @@ class LoopGreenlet:
         """Return what the coroutine returns; this greenlet waits, others go on."""
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
-            gevent.spawn(self._loop.run_forever)
+            gevent.spawn(process.vital, self._serve)
         ended = AsyncResult()
-        task = self._loop.create_task(coroutine, context=context)
+        task = self._loop.create_task(_contained(coroutine), context=context)
         task.add_done_callback(ended.set)
         self._loop.call_soon_threadsafe(int)  # it may be asleep
         ended.get()
-        return task.result()
+        value, exit_asked = task.result()
+        if exit_asked is not None:
+            raise exit_asked
+        return value
+
+    def _serve(self) -> None:
+        assert self._loop is not None
+        self._loop.run_forever()
+        raise RuntimeError("a job has stopped the event loop, on which others wait")
+
+
+async def _contained(coroutine: Coroutine[Any, Any, Any]) -> tuple[Any, BaseException | None]:
+    """Return what the coroutine returns, or what of its errors would end the loop as well."""
+    try:
+        return await coroutine, None
+    except (SystemExit, KeyboardInterrupt) as error:
+        return None, error

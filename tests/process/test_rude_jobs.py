@@ -42,12 +42,26 @@ def test_a_job_that_broke_its_worker_once_it_had_returned_ran_again_without_end(
         assert daemon.stop() == 0
 
 
-def test_a_worker_whose_loop_a_job_had_stopped_stayed_up_and_ran_nothing(shop: Shop) -> None:
-    with shop.open(**_workers("asyncio")) as daemon:
+@pytest.mark.parametrize("kind", ["asyncio", "greenlet"])
+def test_a_worker_whose_loop_a_job_had_stopped_stayed_up_and_ran_nothing(
+    shop: Shop, kind: str
+) -> None:
+    if kind == "greenlet":
+        pytest.importorskip("gevent")
+    with shop.open(**_workers(kind)) as daemon:
         with pytest.raises(JobDead, match="poisoned"):
             rude.stop_loop().get(timeout=30)
         assert quick(2) == 2
         assert daemon.stop() == 0
+
+
+def test_a_coroutine_that_called_exit_ended_its_greenlet_worker(shop: Shop) -> None:
+    pytest.importorskip("gevent")
+    with shop.open(**_workers("greenlet")) as daemon:
+        with pytest.raises(TaskFailed, match="SystemExit: 3"):
+            rude.leave().get(timeout=20)
+        assert daemon.stop() == 0
+    assert "worker.crashed" not in daemon.log_path.read_text()
 
 
 def test_an_error_that_names_a_file_outside_of_utf8_ended_its_worker(shop: Shop) -> None:

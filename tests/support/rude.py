@@ -33,6 +33,11 @@ async def stop_loop() -> None:
     await asyncio.sleep(60)
 
 
+@app.task(name="rude.leave")
+async def leave() -> None:
+    sys.exit(3)
+
+
 @app.task(name="rude.complain")
 def complain() -> None:
     """Name a file as `os.listdir` does whose name is not UTF-8."""
