@@ -9,6 +9,10 @@ from taskqd.messages import Message
 
 from .stop import Timeline
 
+Ladder = tuple[tuple[float, str], ...]
+"""(seconds from now, signal): the steps by which a process is killed."""
+AT_ONCE: Ladder = ((0.0, "SIGKILL"),)
+
 
 class StartZygote(NamedTuple):
     generation: int
@@ -50,11 +54,11 @@ class Interrupt(NamedTuple):
 
 
 class Condemn(NamedTuple):
-    """Kill it by these steps: (seconds from now, signal)."""
+    """Kill it by these steps."""
 
     worker_id: str
     reason: str
-    ladder: tuple[tuple[float, str], ...]
+    ladder: Ladder
     late: tuple[SlotView, ...] = ()
     """The jobs past their deadlines that are the reason."""
 

@@ -82,7 +82,7 @@ class Coroner:
         if child.ready_s is None and (held or house.board.row(child.number).get(board.READY)):
             # It served, and a job killed it before it could say so.
             child.ready_s, fleet.served = house.clock(), True
-        post = next(post for post in fleet.posts if post.child is child)
+        post = fleet.post_of(child)
         if fleet.reload is not None and fleet.on_trial(post):
             step = "boot" if child.ready_s is None else "trial"
             fleet.reload.fail(step, f"the canary {judged.text}")

@@ -212,7 +212,7 @@ class Ears:
         self._storage_restored(child, None)
         if not child.feel(Event.SERVES, now_s):
             return
-        post = next(post for post in self._fleet.posts if post.child is child)
+        post = self._fleet.post_of(child)
         post.boots_failed = 0
         boot_ms = round((now_s - child.spawned_s) * 1000, 1)
         if child.role == "scheduler":

@@ -10,6 +10,7 @@ from taskqd.board import SlotView
 from taskqd.messages import Role, TakeBack
 from taskqd.settings import Settings
 
+from .actions import Ladder
 from .limits import UNLIMITED, Limits
 from .lives import Event, State, next_state
 from .memory import Memory
@@ -70,8 +71,8 @@ class Child:
     killed_for: str = ""
     late: tuple[SlotView, ...] = ()
     """The jobs for whose timeout it is killed."""
-    ladder: tuple[tuple[float, str], ...] = ()
-    """(seconds after `since_s`, signal) of a dying child."""
+    ladder: Ladder = ()
+    """Of a dying child, from `since_s` on."""
     rungs: int = 0
     """How many of them are done."""
     stacks_at_s: float | None = None
@@ -273,6 +274,9 @@ class Fleet:
 
     def on_trial(self, post: Post) -> bool:
         return self.reload is not None and post.number == self.reload.canary
+
+    def post_of(self, child: Child) -> Post:
+        return next(post for post in self.posts if post.child is child)
 
     def successors(self) -> Iterator[Post]:
         """Yield the posts of workers that will succeed others."""

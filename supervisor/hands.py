@@ -6,13 +6,10 @@ from collections.abc import Callable
 
 from taskqd import events, messages
 from taskqd.board import SlotView
-from taskqd.messages import (
-    Message,
-    TakeBack,
-)
+from taskqd.messages import Message, TakeBack
 
 from . import actions, stop, watch
-from .actions import Action
+from .actions import AT_ONCE, Action, Ladder
 from .births import Births
 from .fleet import Child, Debt, Stop
 from .house import House
@@ -27,7 +24,6 @@ STACKS_S = 0.3
 ASK, INSIST = "SIGUSR2", "SIGUSR1"
 """Requests for stacks: one that a child answers between two acts, one that its faulthandler
 answers at once, whatever its threads do: that can crash them."""
-AT_ONCE = ((0.0, "SIGKILL"),)
 
 
 class Hands:
@@ -102,7 +98,7 @@ class Hands:
         self,
         worker_id: str,
         reason: str,
-        ladder: tuple[tuple[float, str], ...],
+        ladder: Ladder,
         late: tuple[SlotView, ...] = (),
     ) -> None:
         child = self._child(worker_id)

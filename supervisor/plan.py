@@ -14,12 +14,14 @@ from taskqd.messages import Quiet, Resume, Serve
 
 from . import stop
 from .actions import (
+    AT_ONCE,
     Action,
     Condemn,
     Drain,
     GiveUp,
     Interrupt,
     KillZygote,
+    Ladder,
     Owe,
     Pay,
     Signal,
@@ -52,10 +54,8 @@ RELIEVE_S = 8.0
 HANG_UP_S = 1.0
 """From a broken channel to the death of its other end."""
 
-HUNG = ((0.0, "SIGUSR1"), (0.3, "SIGTERM"), (1.3, "SIGKILL"))
-STUCK = ((0.0, "SIGUSR1"), (0.2, "SIGKILL"))
-AT_ONCE = ((0.0, "SIGKILL"),)
-
+HUNG: Ladder = ((0.0, "SIGUSR1"), (0.3, "SIGTERM"), (1.3, "SIGKILL"))
+STUCK: Ladder = ((0.0, "SIGUSR1"), (0.2, "SIGKILL"))
 
 TICK_S = 1.0
 BUSY_TICK_S = 0.1

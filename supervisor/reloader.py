@@ -88,6 +88,11 @@ class Reloader:
         house.log.emit(events.RELOAD_BEGUN, generation=reload.generation, by=by)
         self._births.start_zygote(reload.generation, settings)
 
+    def _under_way(self) -> Reload:
+        reload = self._fleet.reload
+        assert reload is not None
+        return reload
+
     def loaded(self, zygote: Zygote, said: messages.Loaded) -> bool:
         """Return whether this zygote is on trial; the app must still be the one that is served."""
         if zygote.generation != self._fleet.candidate:
@@ -107,8 +112,7 @@ class Reloader:
 
     def _try(self, number: int) -> None:
         fleet = self._fleet
-        reload = fleet.reload
-        assert reload is not None
+        reload = self._under_way()
         zygote = fleet.zygote_of(reload.generation)
         assert zygote is not None
         reload.step, reload.since_s = Step.TRIAL, self._house.clock()
@@ -126,8 +130,7 @@ class Reloader:
 
     def _promote(self) -> None:
         house, fleet = self._house, self._fleet
-        reload = fleet.reload
-        assert reload is not None
+        reload = self._under_way()
         zygote = fleet.zygote_of(reload.generation)
         assert zygote is not None
         others = [z for z in fleet.zygotes if z is not zygote]
@@ -148,8 +151,7 @@ class Reloader:
     def _roll_back(self) -> None:
         """Let the old generation take over from the new one; what it still does, it goes on with."""
         house, fleet = self._house, self._fleet
-        reload = fleet.reload
-        assert reload is not None
+        reload = self._under_way()
         assert reload.before is not None
         for post in list(fleet.successors()):
             post.active, post.replaces = False, None
@@ -187,8 +189,7 @@ class Reloader:
 
     def _abort(self, step: str, error: str) -> None:
         fleet = self._fleet
-        reload = fleet.reload
-        assert reload is not None
+        reload = self._under_way()
         if reload.canary is not None:
             canary = fleet.workers[reload.canary]
             canary.active, canary.replaces = False, None
@@ -206,8 +207,7 @@ class Reloader:
             self._close(reload, Outcome(False, self._serving(), reload.step, "the daemon stops"))
 
     def _end(self) -> None:
-        reload = self._fleet.reload
-        assert reload is not None
+        reload = self._under_way()
         if reload.step is Step.BACK:
             outcome = Outcome(False, self._serving(), reload.failed_at, reload.error)
         else:

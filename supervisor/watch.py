@@ -14,6 +14,13 @@ OVERDUE_S = 0.5
 """A job past its deadline is its worker's own business for so long."""
 BLOCKED_S = 3.0
 """A worker that has not beaten, or let another job run, for so long is held up by one job."""
+LATE_S = 3.0
+"""A beat that old makes the master look at the processor time."""
+HOG_SHARE = 0.02
+"""What is stuck uses nothing; what computes on a crowded machine may get little."""
+WEIGH_S = 2.0
+PSS_S = 5.0
+"""To add up its pages costs the kernel a few milliseconds a worker."""
 _S = 1_000_000_000
 
 
@@ -89,13 +96,6 @@ def blamed(rows: Board, number: int) -> list[SlotView]:
     return running(rows, number) or rows.row(number).ended()
 
 
-LATE_S = 3.0
-"""A beat that old makes the master look at the processor time."""
-HOG_SHARE = 0.02
-"""What is stuck uses nothing; what computes on a crowded machine may get little."""
-WEIGH_S = 2.0
-
-
 def weigh(child: Child, seen: Seen, now_s: float, cpu_s: Callable[[int], float | None]) -> None:
     """Judge from its processor time whether a worker with a late beat computes or is stuck."""
     if seen.beat_age_s is None or seen.beat_age_s < LATE_S or child.role != "worker":
@@ -107,10 +107,6 @@ def weigh(child: Child, seen: Seen, now_s: float, cpu_s: Callable[[int], float |
     child.cpu_s, child.cpu_at_s = cpu_s(child.pid), now_s
     if before_s is not None and child.cpu_s is not None:
         child.hogs = child.cpu_s - before_s > HOG_SHARE * (now_s - before_at_s)
-
-
-PSS_S = 5.0
-"""To add up its pages costs the kernel a few milliseconds a worker."""
 
 
 def measure(child: Child, now_s: float, pss_bytes: Callable[[int], int | None]) -> None:
