@@ -17,7 +17,7 @@ def describe(error: BaseException) -> str:
 
 def message_of(error: BaseException) -> str:
     try:
-        return _writable(str(error)[:_TEXT_CHARS_MAX])
+        return writable(str(error)[:_TEXT_CHARS_MAX])
     except Exception as broken:
         return f"<its __str__ raised {type(broken).__name__}>"
 
@@ -33,7 +33,7 @@ def type_name_of(error: BaseException) -> str:
 
 def trace_of(error: BaseException) -> str:
     try:
-        text = _writable(
+        text = writable(
             "".join(traceback.format_exception(type(error), error, _users_part(error)))
         )
     except Exception as broken:
@@ -43,7 +43,7 @@ def trace_of(error: BaseException) -> str:
     return text[: _TEXT_CHARS_MAX // 2] + "\n[...]\n" + text[-_TEXT_CHARS_MAX // 2 :]
 
 
-def _writable(text: str) -> str:
+def writable(text: str) -> str:
     """Return `text` without lone surrogates, as names of files have them, which UTF-8 cannot hold."""
     return text.encode("utf-8", "backslashreplace").decode()
 

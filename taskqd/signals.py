@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 from taskqd.clock import monotonic_s
 from taskqd.errors import CancelExecution, ConfigError, HookFailed
+from taskqd.failures import describe
 
 SIGNALS = (
     "enqueued scheduled executing complete error retrying locked rate-limited timeout canceled"
@@ -181,8 +182,7 @@ class Listeners:
                 function()
             except (Exception, SystemExit) as error:
                 self.report("hook", f"{hook}:{name}", error)
-                text = f"{name} raised {type(error).__name__}: {error}"
-                raise HookFailed(hook, text) from error
+                raise HookFailed(hook, f"{name} raised {describe(error)}") from error
 
 
 class Listening:

@@ -10,6 +10,7 @@ from taskqd import events
 from taskqd.book import Reading
 from taskqd.clock import now_ms
 from taskqd.errors import QueueFull, StorageError
+from taskqd.failures import describe, writable
 from taskqd.job import clip
 from taskqd.log import Log
 from taskqd.periodic import PeriodicTask
@@ -133,8 +134,8 @@ class Timetable:
             log.emit(
                 events.HOOK_FAILED,
                 hook=f"periodic task {task.name}",
-                error=clip(f"{type(error).__name__}: {error}"),
-                traceback=traceback.format_exc(),
+                error=clip(describe(error)),
+                traceback=writable(traceback.format_exc()),
             )
             self._expect(task.name, now + BROKEN_MS)
 

@@ -21,6 +21,7 @@ import msgspec
 
 from taskqd.app import App
 from taskqd.errors import ConfigError, HookFailed
+from taskqd.failures import writable
 from taskqd.messages import (
     CONTEXT_ENV,
     ChildContext,
@@ -128,7 +129,7 @@ def _traceback(error: BaseException) -> str:
     """A ConfigError says it all; what a user's module raised needs its place."""
     if isinstance(error, ConfigError):
         return ""
-    return "".join(traceback.format_exception(error))[-16_000:]
+    return writable("".join(traceback.format_exception(error))[-16_000:])
 
 
 # -- serving -----------------------------------------------------------------------------------

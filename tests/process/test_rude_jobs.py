@@ -72,5 +72,11 @@ def test_an_error_that_names_a_file_outside_of_utf8_ended_its_worker(shop: Shop)
     assert "worker.crashed" not in daemon.log_path.read_text()
 
 
+def test_an_import_that_names_a_file_outside_of_utf8_was_told_as_a_death(shop: Shop) -> None:
+    with shop.daemon(env={"RUDE_IMPORT": "1"}, **_workers("process")) as daemon:
+        assert daemon.exit_code() == 78
+        assert "caf\\udce9" in daemon.events("app.rejected")[0]["error"]
+
+
 def quick(n: int) -> int:
     return tasks.quick(n).get(timeout=20)

@@ -8,6 +8,9 @@ import sys
 
 from tests.support.shop import app
 
+if os.environ.get("RUDE_IMPORT"):
+    raise FileNotFoundError(os.fsdecode(b"caf\xe9"))
+
 
 @app.task(name="rude.fork", timeout=30)
 def fork(how: str) -> int:
