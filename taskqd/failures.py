@@ -33,9 +33,7 @@ def type_name_of(error: BaseException) -> str:
 
 def trace_of(error: BaseException) -> str:
     try:
-        text = writable(
-            "".join(traceback.format_exception(type(error), error, _users_part(error)))
-        )
+        text = writable("".join(traceback.format_exception(type(error), error, _users_part(error))))
     except Exception as broken:
         text = f"<its traceback cannot be formatted: {type(broken).__name__}>"
     if len(text) <= _TEXT_CHARS_MAX:

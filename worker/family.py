@@ -10,7 +10,7 @@ from taskqd import board
 from taskqd.app import App
 from taskqd.board import Board
 from taskqd.errors import ConfigError
-from taskqd.failures import describe
+from taskqd.failures import message_of
 from taskqd.job import clip
 from taskqd.loading import load_app
 from taskqd.messages import ChildContext
@@ -53,4 +53,4 @@ def _map_board(context: ChildContext) -> Board:
 def one_line(error: BaseException) -> str:
     if isinstance(error, ConfigError):
         return clip(str(error))
-    return clip(describe(error))
+    return clip(f"{type(error).__name__}: {message_of(error)}")
