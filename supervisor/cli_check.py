@@ -6,10 +6,11 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 
 import taskqd
 from taskqd.app import App
-from taskqd.errors import ConfigError, StorageError
+from taskqd.errors import NO_GEVENT, ConfigError, StorageError
 from taskqd.loading import load_app
 from taskqd.settings import Settings, slots_per_worker
 from taskqd.storage import open_storage
@@ -26,6 +27,8 @@ _OUR_FOLDERS = tuple(
 
 def check(settings: Settings, warnings: Sequence[str]) -> int:
     """Print a summary and return 0; raises Fail (78 app or storage URL, 69 storage)."""
+    if settings.workers.type == "greenlet" and find_spec("gevent") is None:
+        raise Fail(usage.CONFIG, NO_GEVENT)
     app = import_app(settings.app)
     found = [*warnings, *_strange_queues(settings, app), *_try_storage(settings, app)]
     usage.complain(f"warning: {warning}" for warning in found)
@@ -79,7 +82,7 @@ def _try_storage(settings: Settings, app: App) -> list[str]:
     except ConfigError as error:
         raise Fail(usage.CONFIG, str(error)) from None
     except StorageError as error:
-        raise Fail(usage.UNAVAILABLE, f"storage {mask_url(url)}: {error}") from None
+        raise usage.storage_failure(url, error) from None
 
 
 def _strange_queues(settings: Settings, app: App) -> Iterator[str]:

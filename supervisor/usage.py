@@ -14,6 +14,9 @@ from typing import Any, TextIO
 
 import click
 
+from taskqd.errors import StorageError
+from taskqd.urls import mask_url
+
 OK = 0
 FAILED = 1
 USAGE = 64
@@ -54,6 +57,12 @@ def read_flags(
         raise SystemExit(OK) from None
     except click.Abort:
         raise Fail(130, f"{program}: interrupted") from None
+
+
+def storage_failure(url: str, error: StorageError) -> Fail:
+    """Return what ends a command whose storage fails; most errors name it themselves."""
+    text, shown = str(error), mask_url(url)
+    return Fail(UNAVAILABLE, f"storage {text if text.startswith(shown) else f'{shown}: {text}'}")
 
 
 def complain(lines: Iterable[str]) -> None:

@@ -13,6 +13,9 @@ _SIGNALS = {
     14: "SIGALRM", 15: "SIGTERM", 24: "SIGXCPU", 25: "SIGXFSZ", 31: "SIGSYS",
 }  # fmt: skip
 
+UNSETTLED = 75
+"""A worker's exit code when it could not give back what it held: EX_TEMPFAIL."""
+
 
 class Verdict(NamedTuple):
     cause: str
@@ -63,6 +66,8 @@ def judge(
         return Verdict("oom", "killed by SIGKILL: out of memory", code, signal, True)
     if signal:
         return Verdict("signal", how, code, signal, True)
+    if stopping and code == UNSETTLED:
+        return Verdict("exit", f"{how}: the storage was lost when it had to end", code, None, True)
     return Verdict("exit", f"{how} without having been told to", code, None, True)
 
 

@@ -6,6 +6,11 @@ what was expected and the remedy.
 
 from __future__ import annotations
 
+NO_GEVENT = (
+    'workers.type = "greenlet": gevent is not installed; install the extra: '
+    "pip install 'taskqd[gevent]'"
+)
+
 
 class TaskqdError(Exception):
     """Base of all errors raised by taskqd."""

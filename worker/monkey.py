@@ -11,15 +11,10 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from taskqd.errors import ConfigError
+from taskqd.errors import NO_GEVENT, ConfigError
 from taskqd.storage.drivers import preload, use_sockets
 
 from . import native
-
-NO_GEVENT = (
-    'workers.type = "greenlet": gevent is not installed; install the extra: '
-    "pip install 'taskqd[gevent]'"
-)
 
 
 def patch() -> None:

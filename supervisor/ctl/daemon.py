@@ -138,7 +138,9 @@ def _status_lines(facts: dict[str, Any]) -> Iterator[str]:
     yield plain(
         f"app {facts['app']}, queues {', '.join(facts['queues'])}, generation {facts['generation']}"
     )
-    yield plain(f"storage {storage['url']}{': ' if storage['error'] else ''}{storage['error']}")
+    yield plain(f"storage {storage['url']}{': lost' if storage['error'] else ''}")
+    if storage["error"]:
+        yield plain(f"  {storage['error']}")
     yield from _surroundings(facts)
     yield "jobs " + ", ".join(f"{count} {name}" for name, count in facts["jobs"].items())
     yield f"workers {facts['ready']} of {facts['wanted']} ready, {facts['busy']} busy"

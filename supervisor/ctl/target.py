@@ -70,7 +70,7 @@ def open_target(asked: Asked, *, create: bool = False) -> Iterator[Storage]:
     except ConfigError as error:
         raise Fail(usage.CONFIG, str(error)) from None
     except StorageError as error:
-        raise Fail(usage.UNAVAILABLE, f"storage {mask_url(url)}: {error}") from None
+        raise usage.storage_failure(url, error) from None
 
 
 @contextmanager
@@ -92,7 +92,7 @@ def open_app(asked: Asked) -> Iterator[App]:
             raise Fail(usage.CONFIG, str(error)) from None
         yield app
     except StorageError as error:
-        raise Fail(usage.UNAVAILABLE, f"storage {mask_url(app.storage_url)}: {error}") from None
+        raise usage.storage_failure(app.storage_url, error) from None
     finally:
         app.close()
 

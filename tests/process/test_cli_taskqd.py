@@ -182,7 +182,15 @@ def test_check_of_a_storage_that_does_not_serve(folder: Path, url: str, code: in
     assert "Traceback" not in done.stderr
     assert "hunter2" not in done.stderr
     assert done.stderr.startswith("storage ")
+    assert done.stderr.count("127.0.0.1:1/0") == (1 if "redis:" in url else 0)
     assert (folder / "tasks.py").read_text() == APP
+
+
+def test_check_passed_with_greenlets_where_gevent_is_missing(folder: Path) -> None:
+    (folder / "sitecustomize.py").write_text("import sys\nsys.modules['gevent'] = None\n")
+    words = ("tasks:app", "--check", "-k", "greenlet")
+    told = refused(folder, 78, *words, PYTHONPATH=f"{folder}{os.pathsep}{ROOT}")
+    assert "gevent is not installed; install the extra" in told[0]
 
 
 def test_two_daemons_may_not_share_a_health_port_and_the_error_says_so(folder: Path) -> None:

@@ -149,6 +149,12 @@ def test_an_exit_that_nobody_asked_for_is_a_crash_even_with_0() -> None:
     assert "without having been told" in found.text
 
 
+def test_a_worker_that_had_to_end_without_its_storage_was_said_to_have_ended_unasked() -> None:
+    found = verdict.judge(verdict.UNSETTLED, stopping=True)
+    assert found.text == "exited with 75: the storage was lost when it had to end"
+    assert "without having been told" in verdict.judge(verdict.UNSETTLED).text
+
+
 def test_a_drained_child_is_no_crash() -> None:
     assert not verdict.judge(0, drained=True).crashed
 
