@@ -7,26 +7,25 @@ hold the others back.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from queue import Empty
 
-from taskqd import board
 from taskqd.board import Row
 from taskqd.clock import monotonic_ns
 from taskqd.job import Lease
 
 from . import process
-from .many import ManySlots
+from .many import LoopSlots
 from .native import Event
 from .slots import JobRunner, SlotPlace
 from .stopping import Stopping
 
 
-class AsyncioSlots(ManySlots):
+class AsyncioSlots(LoopSlots):
     """`capacity` jobs at once on one loop (uvloop's, where it is installed)."""
 
     def __init__(self, row: Row, capacity: int, stopping: Stopping, runner: JobRunner) -> None:
@@ -35,8 +34,6 @@ class AsyncioSlots(ManySlots):
         self.loop = "uvloop" if self._factory is not None else "asyncio"
         self._loop: asyncio.AbstractEventLoop | None = None
         self._started = Event()
-        self._idle: deque[asyncio.Future[None]] = deque()
-        """Slots that wait for a job; of the loop's thread only."""
 
     def run(self) -> None:
         with asyncio.Runner(loop_factory=self._factory) as runner:
@@ -66,7 +63,7 @@ class AsyncioSlots(ManySlots):
 
     async def _rest(self) -> None:
         waiter = asyncio.get_running_loop().create_future()
-        self._idle.append(waiter)
+        self._idle.append(partial(_rouse, waiter))
         await waiter
 
     async def _run_one(self, lease: Lease, place: SlotPlace) -> None:
@@ -78,25 +75,7 @@ class AsyncioSlots(ManySlots):
         if self._runner.acks_each(lease):
             await asyncio.to_thread(self._finish_and_wait, outcome, place)
             return
-        # law: finished before out of the slot, so that the pump always finds it in one.
-        self._finished.append(outcome)
-        place.lease = None
-        place.leave()
-        if not self._rung and self._jobs.qsize() <= self.low:
-            self.ring()
-
-    # -- the pump's side ---------------------------------------------------------------------
-
-    def offer(self, leases: Sequence[Lease]) -> None:
-        super().offer(leases)
-        self._on_loop(self._wake)
-
-    def close(self, slots: int = 0) -> None:
-        super().close(slots)
-        self._on_loop(self._wake)
-
-    def turn(self) -> None:
-        self._on_loop(lambda: self._row.set(board.TURNED, monotonic_ns()))
+        self._finish(outcome, place)
 
     def _on_loop(self, call: Callable[[], object]) -> None:
         self._started.wait()
@@ -105,11 +84,10 @@ class AsyncioSlots(ManySlots):
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(call)
 
-    def _wake(self) -> None:
-        for _ in range(min(self._jobs.qsize(), len(self._idle))):
-            waiter = self._idle.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
+
+def _rouse(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 def _uvloop() -> Callable[[], asyncio.AbstractEventLoop] | None:

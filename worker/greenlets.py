@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from queue import Empty
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 import gevent
 from gevent.hub import Waiter
 
-from taskqd import board
 from taskqd.app import App
 from taskqd.board import Row
 from taskqd.clock import monotonic_ns
@@ -20,7 +18,7 @@ from taskqd.job import Lease
 
 from . import process
 from .hub import HubAlarm, HubFlag, LoopGreenlet
-from .many import ManySlots
+from .many import LoopSlots
 from .pooled import PooledStorages
 from .slots import JobRunner, SlotPlace
 from .stopping import Stopping
@@ -62,7 +60,7 @@ class GreenletPlace(SlotPlace):
         return self.loop
 
 
-class GreenletSlots(ManySlots):
+class GreenletSlots(LoopSlots):
     """`capacity` jobs at once on gevent's loop; one that does not wait holds the others back."""
 
     loop = "gevent"
@@ -74,8 +72,6 @@ class GreenletSlots(ManySlots):
         stopping.alarm = HubAlarm(self._hub)
         super().__init__(row, capacity, stopping, runner)
         self._greens = [place for place in self._places if isinstance(place, GreenletPlace)]
-        self._idle: deque[Waiter] = deque()
-        """Slots that wait for a job; of the loop's thread only."""
         self._turned_ns = 0
 
     def run(self) -> None:
@@ -102,7 +98,7 @@ class GreenletSlots(ManySlots):
 
     def _rest(self) -> None:
         waiter = Waiter()
-        self._idle.append(waiter)
+        self._idle.append(partial(waiter.switch, None))
         waiter.get()
 
     def _run_one(self, lease: Lease, place: SlotPlace) -> None:
@@ -115,12 +111,7 @@ class GreenletSlots(ManySlots):
         if self._runner.acks_each(lease):
             self._finish_and_wait(outcome, place)
             return
-        # law: finished before out of the slot, so that the pump always finds it in one.
-        self._finished.append(outcome)
-        place.lease = None
-        place.leave()
-        if not self._rung and self._jobs.qsize() <= self.low:
-            self.ring()
+        self._finish(outcome, place)
         if now_ns - self._turned_ns > TURN_NS:
             self._turned_ns = now_ns
             gevent.sleep(0)
@@ -128,22 +119,5 @@ class GreenletSlots(ManySlots):
     def _new_event(self) -> Any:
         return HubFlag(self._hub)
 
-    # -- the pump's side ---------------------------------------------------------------------
-
-    def offer(self, leases: Sequence[Lease]) -> None:
-        super().offer(leases)
-        self._on_hub(self._wake)
-
-    def close(self, slots: int = 0) -> None:
-        super().close(slots)
-        self._on_hub(self._wake)
-
-    def turn(self) -> None:
-        self._on_hub(lambda: self._row.set(board.TURNED, monotonic_ns()))
-
-    def _on_hub(self, call: Callable[[], object]) -> None:
+    def _on_loop(self, call: Callable[[], object]) -> None:
         self._hub.loop.run_callback_threadsafe(call)
-
-    def _wake(self) -> None:
-        for _ in range(min(self._jobs.qsize(), len(self._idle))):
-            self._idle.popleft().switch(None)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from abc import abstractmethod
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
 
+from taskqd import board
 from taskqd.board import Row
+from taskqd.clock import monotonic_ns
 from taskqd.job import Lease
 
 from .slots import Handover, JobRunner, SlotPlace, Usage
@@ -47,3 +51,31 @@ class ManySlots(Handover):
     def stop(self, job_ids: Collection[str]) -> None:
         for place in self._places:
             place.stop(job_ids)
+
+
+class LoopSlots(ManySlots):
+    """Slots that share the event loop of the main thread, to which the pump hands its calls."""
+
+    def __init__(self, row: Row, capacity: int, stopping: Stopping, runner: JobRunner) -> None:
+        super().__init__(row, capacity, stopping, runner)
+        self._idle: deque[Callable[[], object]] = deque()
+        """Each wakes a slot that waits for a job; of the loop's thread only."""
+
+    def offer(self, leases: Sequence[Lease]) -> None:
+        super().offer(leases)
+        self._on_loop(self._wake)
+
+    def close(self, slots: int = 0) -> None:
+        super().close(slots)
+        self._on_loop(self._wake)
+
+    def turn(self) -> None:
+        self._on_loop(lambda: self._row.set(board.TURNED, monotonic_ns()))
+
+    @abstractmethod
+    def _on_loop(self, call: Callable[[], object]) -> None:
+        """Have the loop's thread make this call."""
+
+    def _wake(self) -> None:
+        for _ in range(min(self._jobs.qsize(), len(self._idle))):
+            self._idle.popleft()()
