@@ -88,7 +88,7 @@ def node_row(row: NodeRow) -> dict[str, Any]:
         "host": row.node.host,
         "pid": row.node.pid,
         "expires_in_s": round(row.expires_in_s, 3),
-        "workers": len(row.workers),
+        "workers": sum(map(bool, row.workers.values())),
         "held": sum(row.workers.values()),
         "info": {name: mask_url(text) for name, text in row.node.info.items()},
     }
