@@ -77,14 +77,7 @@ def whole(low: int, high: int = COUNT_MAX, **words: int | None) -> Kind:
     """A whole number from `low` to `high`, or one of `words`, which stand for another value."""
     name = _with_words(f"a whole number {_span(str(low), str(high), high != COUNT_MAX)}", words)
 
-    def parse(value: object) -> int | None:
-        if isinstance(value, str) and value in words:
-            return words[value]
-        if isinstance(value, int) and not isinstance(value, bool) and _within(value, low, high):
-            return value
-        raise Unfit(f"expected {name}")
-
-    return Kind(name, parse, _number, words)
+    return _amount(name, _whole, low, high, words)
 
 
 def duration(low: float, high: float = DURATION_S_MAX, **words: float | None) -> Kind:
@@ -95,15 +88,7 @@ def duration(low: float, high: float = DURATION_S_MAX, **words: float | None) ->
         words,
     )
 
-    def parse(value: object) -> float | None:
-        if isinstance(value, str) and value in words:
-            return words[value]
-        seconds = duration_s(value)
-        if seconds is None or not _within(seconds, low, high):
-            raise Unfit(f"expected {name}")
-        return seconds
-
-    return Kind(name, parse, _number, words)
+    return _amount(name, duration_s, low, high, words)
 
 
 def whole_duration(low: int) -> Kind:
@@ -120,15 +105,32 @@ def size(low: int, high: int = SIZE_BYTES_MAX, **words: int | None) -> Kind:
         words,
     )
 
-    def parse(value: object) -> int | None:
+    return _amount(name, size_bytes, low, high, words, _forgotten_unit)
+
+
+def _amount(
+    name: str,
+    read: Callable[[object], float | None],
+    low: float,
+    high: float,
+    words: Mapping[str, float | None],
+    hint: Callable[[Any, Any], str] = lambda value, low: "",
+) -> Kind:
+    """What `read` makes a number of, from `low` to `high`, or one of `words`."""
+
+    def parse(value: object) -> float | None:
         if isinstance(value, str) and value in words:
             return words[value]
-        count = size_bytes(value)
-        if count is None or not _within(count, low, high):
-            raise Unfit(f"expected {name}{_forgotten_unit(count, low)}")
-        return count
+        number = read(value)
+        if number is None or not _within(number, low, high):
+            raise Unfit(f"expected {name}{hint(number, low)}")
+        return number
 
     return Kind(name, parse, _number, words)
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 _BEYOND = 1e300
