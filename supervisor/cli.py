@@ -189,8 +189,7 @@ def _open_log(settings: Settings) -> Log:
     try:
         return configure(role="master", level=wanted.level, format=wanted.format, file=wanted.file)
     except OSError as error:
-        text = f'log.file: "{wanted.file}": cannot be written: {error.strerror}'
-        raise Fail(usage.CONFIG, text) from None
+        raise usage.log_failure(wanted.file or "", error.strerror or repr(error)) from None
 
 
 def _check(loaded: Loaded) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -29,11 +30,24 @@ def check(settings: Settings, warnings: Sequence[str]) -> int:
     """Print a summary and return 0; raises Fail (78 app or storage URL, 69 storage)."""
     if settings.workers.type == "greenlet" and find_spec("gevent") is None:
         raise Fail(usage.CONFIG, NO_GEVENT)
+    _try_log_file(settings.log.file)
     app = import_app(settings.app)
     found = [*warnings, *_strange_queues(settings, app), *_try_storage(settings, app)]
     usage.complain(f"warning: {warning}" for warning in found)
     usage.show(_summary(settings, app))
     return usage.OK
+
+
+def _try_log_file(file: str | None) -> None:
+    """Raise Fail where a start could not write it; it is not made, lest it be the wrong user's."""
+    if not file:
+        return
+    if os.path.isdir(file):
+        raise usage.log_failure(file, os.strerror(errno.EISDIR))
+    place = file if os.path.exists(file) else os.path.dirname(file) or "."
+    if not os.access(place, os.W_OK):
+        missing = not os.path.exists(place)
+        raise usage.log_failure(file, os.strerror(errno.ENOENT if missing else errno.EACCES))
 
 
 def import_app(path: str) -> App:

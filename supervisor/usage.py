@@ -65,6 +65,11 @@ def storage_failure(url: str, error: StorageError) -> Fail:
     return Fail(UNAVAILABLE, f"storage {text if text.startswith(shown) else f'{shown}: {text}'}")
 
 
+def log_failure(file: str, why: str) -> Fail:
+    remedy = "name one in a folder that is there and that this user may write to"
+    return Fail(CONFIG, f'log.file: "{file}": cannot be written: {why}; {remedy}')
+
+
 def complain(lines: Iterable[str]) -> None:
     """Write lines to standard error, as far as somebody listens."""
     _write(sys.stderr, lines)
