@@ -45,6 +45,7 @@ class Desk:
         self._tells_leased = log.enabled(events.JOB_LEASED)
         self._usage = Usage(0, 0)
         self.stock = Stock(slots.capacity)
+        slots.low = self.stock.ring_at
         self.quarantine = Quarantine()
         self.share = 2
         """A short queue is divided by this: twice the workers of this node."""
@@ -67,7 +68,7 @@ class Desk:
                 usage.jobs - self._usage.jobs, usage.ran_ns - self._usage.ran_ns
             )
             self._usage = usage
-            self._slots.low = self.stock.ahead.low
+            self._slots.low = self.stock.ring_at
 
     def accept(self, leases: Sequence[Lease], now_s: float) -> None:
         """Hand leased jobs to the slots."""

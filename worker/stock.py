@@ -78,6 +78,15 @@ class Stock:
         """A slot could start a job now."""
         return self.in_slots < self.capacity
 
+    @property
+    def ring_at(self) -> int:
+        """Unstarted jobs at which a slot that has finished one wakes the pump.
+
+        law: while the slots can start all that waits, each end is told.  The jobs that come next
+        may be long, and nobody would ring for what was finished before them.
+        """
+        return max(self.capacity, self.ahead.low)
+
     def limit(self) -> int:
         """Return how many jobs to ask for, 0 for not now."""
         if self.dry or self.lone or not self.ahead.worth_asking(self.in_slots):

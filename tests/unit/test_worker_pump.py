@@ -32,7 +32,7 @@ from taskqd.messages import (
 from taskqd.settings import LimitSettings
 from taskqd.storage.base import Leased, Node
 from taskqd.storage.memory import MemoryStorage
-from taskqd.worker import suspects
+from taskqd.worker import pump, shown, suspects
 from tests.support.pump_rig import NODE, Jobs, PumpRig, entries, wait_for
 
 
@@ -110,6 +110,28 @@ def test_an_outcome_is_settled_although_the_next_job_is_long(storage: MemoryStor
     with PumpRig(storage, jobs=jobs) as rig:
         wait_for(lambda: rig.storage.answer("job0000", "q") is not None)
         assert rig.counts() == (0, 1)
+
+
+@pytest.mark.parametrize("quick", [1, 2, 5, 6, 12, 20])
+def test_an_outcome_was_settled_a_second_late_when_long_jobs_had_been_read_ahead(
+    storage: MemoryStorage, threads: int, quick: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody rang for what ended before the last unstarted jobs began; only the beat found it."""
+    monkeypatch.setattr(pump, "HEAR_S", 1e6)
+    monkeypatch.setattr(shown, "BEAT_S", 1e6)
+    slots = threads or 1
+    for _ in range(5):
+        jobs = Jobs()
+        batch = entries(quick + slots, prefix=f"{uuid.uuid4().hex[:8]}-")
+        for entry in batch[quick:]:
+            jobs.gate(entry.id)
+        with PumpRig(storage, jobs=jobs, threads=threads) as rig:
+            storage.enqueue(batch)
+            for entry in batch[:quick]:
+                wait_for(lambda entry=entry: storage.answer(entry.id, "q") is not None)
+            for entry in batch[quick:]:
+                jobs.gates[entry.id].set()
+            wait_for(lambda: rig.counts() == (0, 0))
 
 
 def test_with_ack_each_no_other_job_starts_before_the_outcome_is_settled(
