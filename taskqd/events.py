@@ -89,6 +89,7 @@ WORKER_STACKS = _event("worker.stacks", "info", "worker", "generation", "stack")
 WORKER_BOOT_FAILED = _event("worker.boot_failed", "error", "worker", "generation", "step", "error")
 
 JOB_LEASED = _event("job.leased", "debug", "count")
+JOB_ENQUEUED = _event("job.enqueued", "debug", "job_id", "task", "queue", "run_at_ms")
 JOB_STARTED = _event("job.started", "debug", *JOB)
 JOB_DONE = _event("job.done", "info", *JOB, "run_ms", "wait_ms")
 JOB_FAILED = _event("job.failed", "error", *JOB, "run_ms", "wait_ms", "error", "traceback")

@@ -8,7 +8,8 @@ import random
 from collections.abc import Callable
 from functools import partial
 
-from taskqd import board
+from taskqd import board, events
+from taskqd.delivery import EnqueuedJob
 from taskqd.errors import ConfigError, HookFailed, StorageCorrupt, StorageRefused
 from taskqd.execute import Runner
 from taskqd.log import Log
@@ -93,6 +94,8 @@ class Worker:
             title=Title(f"worker {born.spawn.number}"),
             log=log,
         )
+        if log.enabled(events.JOB_ENQUEUED):
+            self._app.listeners.connect(partial(_log_enqueued, log), ("enqueued",))
         self._runner = Runner(self._app, self._settings.limits, log)
         settle_in(self._settings.workers, self._app)
         self._app.run_vital_hooks("after_fork")
@@ -127,6 +130,17 @@ class Worker:
         self._app.listeners.flush(LEAVE_WAIT_S)
         self._app.close()
         return pump.exit_code
+
+
+def _log_enqueued(log: Log, _signal: str, job: EnqueuedJob) -> None:
+    """A job of this worker has enqueued another one."""
+    log.emit(
+        events.JOB_ENQUEUED,
+        job_id=job.id,
+        task=job.task,
+        queue=job.queue,
+        run_at_ms=job.run_at_ms,
+    )
 
 
 def _pump(pump: Pump, slots: Slots, storage: Storage, log: Log) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from taskqd.supervisor.top import machine
 from taskqd.supervisor.top.paint import paint, text
 from taskqd.supervisor.top.screen import Screen
 from taskqd.supervisor.top.view import Sample, View, rates, view
@@ -80,5 +81,5 @@ def _shown(before: Sample | None, now: Sample) -> View:
 
 
 def _look(asked: Asked) -> Sample:
-    facts = ask_daemon(asked, {"cmd": "top"})
+    facts = {**ask_daemon(asked, {"cmd": "top"}), "machine": machine.look()}
     return Sample(time.monotonic(), facts)

@@ -91,7 +91,17 @@ def _head(facts: Facts, per_s: Mapping[str, float | None]) -> list[str]:
         ),
         f"workers {facts['ready']} of {facts['wanted']} ready, {facts['busy']} busy",
         f"jobs {counts}",
+        *([_machine(facts["machine"])] if "machine" in facts else []),
     ]
+
+
+def _machine(facts: Facts) -> str:
+    used, total = facts["memory_used_bytes"] / 1e9, facts["memory_bytes"] / 1e9
+    load = " ".join(f"{part:.2f}" for part in facts["load"])
+    return (
+        f"machine {facts['cpu_percent']:.0f} % of {facts['cpus']} CPUs,"
+        f" {used:.1f} of {total:.1f} GB used, load {load}"
+    )
 
 
 def _worker(row: Facts, old: Facts | None, passed_s: float) -> list[str]:

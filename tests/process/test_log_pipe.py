@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.support import shop as tasks
 from tests.support.daemon import WAIT_S
-from tests.support.shop_daemon import open_shop
+from tests.support.shop_daemon import Shop, open_shop
 
 
 def test_a_log_that_nobody_reads_holds_up_no_job_and_no_stop(tmp_path: Path) -> None:
@@ -39,3 +39,12 @@ def test_a_log_that_nobody_reads_holds_up_no_job_and_no_stop(tmp_path: Path) -> 
             lines = [json.loads(line) for line in pipe]
         assert lines[0]["event"] == "master.started"
         assert not leftovers
+
+
+def test_a_job_that_enqueues_another_one_is_told_at_debug(shop: Shop) -> None:
+    with shop.open() as daemon:
+        assert tasks.chain(7).get(timeout=WAIT_S) == 7
+        told = daemon.wait("job.enqueued", task=tasks.quick.name)
+        daemon.wait("job.done", job_id=told["job_id"])
+        assert told["role"] == "worker"
+        assert daemon.stop() == 0

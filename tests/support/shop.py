@@ -108,3 +108,9 @@ def freeze() -> dict[str, Any]:
     if current_job().attempt == 1:
         os.kill(os.getpid(), signal.SIGSTOP)
     return history()
+
+
+@app.task()
+def chain(n: int) -> int:
+    quick(n)
+    return n

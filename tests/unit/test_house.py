@@ -30,6 +30,7 @@ IMPORTED_ONLY_IN = {
     "structlog": ("taskqd/log.py",),
     "cryptography": ("taskqd/cipher.py",),
     "cronsim": ("taskqd/cron.py",),
+    "psutil": ("supervisor/top/machine.py",),
     "gevent": ("worker/greenlets.py", "worker/hub.py", "worker/pooled.py"),
     "h11": ("supervisor/health.py",),
     "rich": ("supervisor/top/paint.py",),

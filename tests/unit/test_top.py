@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from taskqd.supervisor.top import machine
 from taskqd.supervisor.top.paint import paint, text
 from taskqd.supervisor.top.view import Column, Sample, Table, fit, lines, rates, view
 
@@ -147,3 +148,22 @@ def test_both_painters_show_the_same_and_keep_to_the_screen(painter: str) -> Non
 def test_for_a_pipe_there_are_no_colours() -> None:
     now = Sample(0.0, facts(worker(0), depths=[depth("default")]))
     assert "\x1b" not in "".join(text(view(None, now), 200))
+
+
+def test_the_machine_is_shown_below_the_jobs() -> None:
+    load = {
+        "cpu_percent": 35.2,
+        "cpus": 2,
+        "memory_used_bytes": 3_100_000_000,
+        "memory_bytes": 24_000_000_000,
+        "load": [2.8, 2.0, 1.5],
+    }
+    head = view(None, Sample(0.0, facts(machine=load))).head
+    assert head[-1] == "machine 35 % of 2 CPUs, 3.1 of 24.0 GB used, load 2.80 2.00 1.50"
+
+
+def test_the_machine_is_looked_at() -> None:
+    seen = machine.look()
+    assert 0 <= seen["cpu_percent"] <= 100
+    assert 0 < seen["memory_used_bytes"] < seen["memory_bytes"]
+    assert len(seen["load"]) == 3
