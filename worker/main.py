@@ -132,7 +132,7 @@ class Worker:
         return pump.exit_code
 
 
-def _log_enqueued(log: Log, _signal: str, job: EnqueuedJob) -> None:
+def _log_enqueued(log: Log, _signal: str, job: EnqueuedJob, _exc: object = None) -> None:
     """A job of this worker has enqueued another one."""
     log.emit(
         events.JOB_ENQUEUED,
