@@ -220,7 +220,7 @@ def _die_with_parent() -> None:
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def servers(**config: str) -> Any:
+def servers(**config: Any) -> Any:
     """Return the fixture `server`: each kind that is installed, with this configuration."""
 
     @pytest.fixture(scope="module", params=sorted(available_servers()))
