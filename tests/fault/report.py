@@ -96,7 +96,9 @@ with what the storage says when all is over. Lost: **{report.counts.get("lost", 
 `make chaos-long SEED={report.seed} STORAGE={report.storage}` repeats it, on any machine with two cores.
 "Repeats" are jobs whose end their worker could not tell before it died: each ran again, as
 at-least-once has it. Recovery is counted from the moment of the kill, or from when the next daemon was
-started or the storage answered again; faults beside which something else was away are left out.
+started or the storage answered again; faults beside which something else was away are left out. Queues
+are served in strict order: what stands in the second one waits while the first is busy, also after a
+recovery, which is where the longest times come from.
 
 """
     body = markdown(report).partition("\n")

@@ -331,6 +331,16 @@ def test_a_slow_settlement_in_an_outage_is_excused_by_a_death_in_it() -> None:
     assert not story.laws()
 
 
+def test_a_job_handed_to_the_dead_before_the_server_knew_may_count_a_crash() -> None:
+    for ago_s, laws in ((0.02, set()), (0.5, {"counters"})):
+        story = Story()
+        story.fault("kill tree", 5 - ago_s, killed=[11])
+        story.enqueue("job", 5)
+        story.run("job", 6, attempt=2, crashes=1)
+        story.ended("job")
+        assert story.laws() == laws
+
+
 def test_an_outage_longer_than_the_lease_excuses_repeats_and_a_short_one_does_not() -> None:
     for lasts_s, laws in ((6.0, set()), (1.0, {"repeat"})):
         story = Story()
