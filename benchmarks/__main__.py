@@ -19,6 +19,19 @@ from . import sqlite as on_sqlite
 from .side import ROOT, huey_side, taskqd_side
 from .versus import compare
 
+_write = click.option("--write", is_flag=True, help="Rewrite docs/benchmarks.md.")
+_rounds = click.option("--rounds", default=3, show_default=True)
+_calm = click.option(
+    "--calm-s", default=20.0, show_default=True, help="Wait so long for others to rest."
+)
+
+
+def _tell(section: str, text: str, write: bool) -> None:
+    """Print a report; `write`: into its section of docs/benchmarks.md too."""
+    click.echo(text)
+    if write:
+        report.write_section(section, text)
+
 
 @click.group()
 @click.option("--nice", default=0, help="Priority of all that is measured; below 0 for root only.")
@@ -29,7 +42,7 @@ def main(nice: int) -> None:
 
 @main.command()
 @click.option("--jobs", default=20_000, show_default=True)
-@click.option("--rounds", default=3, show_default=True)
+@_rounds
 @click.option("--idle-s", default=20.0, show_default=True)
 @click.option("--venv", type=click.Path(path_type=Path), default=ROOT / "var/bench-huey")
 def huey(jobs: int, rounds: int, idle_s: float, venv: Path) -> None:
@@ -40,9 +53,9 @@ def huey(jobs: int, rounds: int, idle_s: float, venv: Path) -> None:
 
 @main.command()
 @click.option("--quick", is_flag=True, help="One round of a quarter of the jobs.")
-@click.option("--rounds", default=3, show_default=True)
+@_rounds
 @click.option("--only", multiple=True, help="Part of a label; may be given several times.")
-@click.option("--calm-s", default=20.0, show_default=True, help="Wait so long for others to rest.")
+@_calm
 @click.option("--write", is_flag=True, help="Rewrite docs/benchmarks.md and its plot.")
 def peers(quick: bool, rounds: int, only: tuple[str, ...], calm_s: float, write: bool) -> None:
     """Side by side with all peers on one server, each in an environment of its own."""
@@ -59,57 +72,50 @@ def peers(quick: bool, rounds: int, only: tuple[str, ...], calm_s: float, write:
         f" (fsync: none, for every row); results stored; medians of {rounds} interleaved rounds."
     )
     text = f"{head}\n\n{peers_report.tables(chosen, versions, medians)}"
-    click.echo(text)
+    _tell("peers", text, write)
     if write:
-        report.write_section("peers", text)
         report.write_plot("benchmarks-peers", peers_report.plot(chosen, medians))
 
 
 @main.command()
-@click.option("--rounds", default=3, show_default=True)
-@click.option("--calm-s", default=20.0, show_default=True, help="Wait so long for others to rest.")
-@click.option("--write", is_flag=True, help="Rewrite docs/benchmarks.md.")
+@_rounds
+@_calm
+@_write
 def sqlite(rounds: int, calm_s: float, write: bool) -> None:
     """Taskqd beside SqliteHuey, at the same `synchronous`."""
     text = f"{report.machine()}; taskqd {report.revision()}; WAL, 2 process workers each; medians of {rounds} interleaved rounds.\n\n{on_sqlite.compare(rounds, calm_s)}"
-    click.echo(text)
-    if write:
-        report.write_section("sqlite", text)
+    _tell("sqlite", text, write)
 
 
 @main.command()
-@click.option("--rounds", default=3, show_default=True)
-@click.option("--calm-s", default=20.0, show_default=True, help="Wait so long for others to rest.")
-@click.option("--write", is_flag=True, help="Rewrite docs/benchmarks.md.")
+@_rounds
+@_calm
+@_write
 def body(rounds: int, calm_s: float, write: bool) -> None:
     """Jobs of 1 ms: what of the slots' time goes to the jobs."""
     head = f"{report.machine()}; taskqd {report.revision()}; {body_of_jobs.JOBS:,} jobs; medians of {rounds} rounds."
     text = f"{head}\n\n{body_of_jobs.run(rounds, calm_s)}"
-    click.echo(text)
-    if write:
-        report.write_section("body", text)
+    _tell("body", text, write)
 
 
 @main.command()
 @click.option("--only", multiple=True, help="Part of a label; may be given several times.")
 @click.option("--quick", is_flag=True, help="A quarter of the jobs.")
-@click.option("--calm-s", default=20.0, show_default=True, help="Wait so long for others to rest.")
-@click.option("--write", is_flag=True, help="Rewrite docs/benchmarks.md.")
+@_calm
+@_write
 def kills(only: tuple[str, ...], quick: bool, calm_s: float, write: bool) -> None:
     """Drain while a process that runs jobs is killed each second: taskqd beside its peers."""
     head = (
         f"{report.machine()}; taskqd {report.revision()}; SIGKILL each {killing.KILL_EVERY_S:g} s."
     )
     text = f"{head}\n\n{killing.run(calm_s, only, 4 if quick else 1)}"
-    click.echo(text)
-    if write:
-        report.write_section("kills", text)
+    _tell("kills", text, write)
 
 
 @main.command()
-@click.option("--calm-s", default=20.0, show_default=True, help="Wait so long for others to rest.")
+@_calm
 @click.option("--depth-max", default=1_000_000, show_default=True)
-@click.option("--write", is_flag=True, help="Rewrite docs/benchmarks.md.")
+@_write
 def scaling(calm_s: float, depth_max: int, write: bool) -> None:
     """Cost of a job by how many wait or are delayed, workers, payload, queues, periodic tasks."""
     parts = [f"{report.machine()}; taskqd {report.revision()}."]
@@ -120,9 +126,7 @@ def scaling(calm_s: float, depth_max: int, write: bool) -> None:
             parts.append(depth.run(storage, delayed, depths))
     parts.append(curves.run(calm_s))
     text = "\n\n".join(parts)
-    click.echo(text)
-    if write:
-        report.write_section("scaling", text)
+    _tell("scaling", text, write)
 
 
 @main.command()
@@ -148,13 +152,11 @@ def idle(workers: int, storage: str, worker_type: str, seconds: float) -> None:
 
 
 @main.command()
-@click.option("--write", is_flag=True, help="Rewrite docs/benchmarks.md.")
+@_write
 def memory(write: bool) -> None:
     """Memory of 8 workers with an app of 100 MB, beside gunicorn's."""
     text = f"{report.machine()}; taskqd {report.revision()}.\n\n{weighing.run()}"
-    click.echo(text)
-    if write:
-        report.write_section("memory", text)
+    _tell("memory", text, write)
 
 
 @main.command()

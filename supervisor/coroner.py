@@ -26,6 +26,8 @@ class Coroner:
         hands.on_gone = lambda child: self.bury(child, None)
         self.hear_out: Callable[[str], None] = lambda _key: None
         """Takes in what a dead process had still said."""
+        self.on_buried: Callable[[], None] = lambda: None
+        """Called when a child is accounted for."""
 
     def reap_all(self) -> None:
         """Collect every child that has died, known or not."""
@@ -92,6 +94,7 @@ class Coroner:
         fleet.seen.pop(child.worker_id, None)
         house.board.row(child.number).clear()
         house.lines.drop(child.worker_id)
+        self.on_buried()
 
     def _judge(self, child: Child, death: Death | None) -> Verdict:
         killed = death is not None and death.returncode == -9

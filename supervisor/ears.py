@@ -32,8 +32,8 @@ class Ears:
         """Called when the first zygote has told the app's name."""
         self.on_ready: Callable[[], None] = lambda: None
         """Called when a worker gets ready."""
-        self._lost_s = 0.0
-        """When the storage was first missed."""
+        self._lost_s: float | None = None
+        """When the storage was first missed; None: nobody misses it."""
         self._told_refused = False
         self._posthumous: list[tuple[Child, Death | None]] = []
         """Children that were reaped before their pid was known."""
@@ -209,9 +209,10 @@ class Ears:
 
     def _ready(self, child: Child, said: messages.Ready) -> None:
         now_s = self._house.clock()
-        self._storage_restored(child, None)
+        child.storage_error = ""
         if not child.feel(Event.SERVES, now_s):
             return
+        self.look_for_the_end_of_an_outage()
         post = self._fleet.post_of(child)
         post.boots_failed = 0
         boot_ms = round((now_s - child.spawned_s) * 1000, 1)
@@ -230,7 +231,7 @@ class Ears:
 
     def _storage_lost(self, child: Child, said: messages.StorageLost) -> None:
         """One line for an outage, and one more where it turns out that waiting does not help."""
-        begins = not self._out_of_touch()
+        begins = self._lost_s is None
         if begins:
             self._lost_s, self._told_refused = self._house.clock(), False
         if begins or (said.refused and not self._told_refused):
@@ -238,16 +239,21 @@ class Ears:
             self._house.log.emit(events.STORAGE_LOST, error=said.error)
         child.storage_error = said.error or "lost"
 
-    def _storage_restored(self, child: Child, _said: messages.StorageRestored | None) -> None:
-        """One line for an outage, however many children have met it."""
-        was_out = self._out_of_touch()
+    def _storage_restored(self, child: Child, _said: messages.StorageRestored) -> None:
         child.storage_error = ""
-        if was_out and not self._out_of_touch():
+        self.look_for_the_end_of_an_outage()
+
+    def look_for_the_end_of_an_outage(self) -> None:
+        """One line for an outage, however many children have met it or were replaced in it.
+
+        That the last one who missed the storage has died says nothing; a worker that serves does.
+        """
+        if self._lost_s is None or any(child.storage_error for child in self._fleet.children()):
+            return
+        if self._fleet.ready():
             down_s = round(self._house.clock() - self._lost_s, 3)
             self._house.log.emit(events.STORAGE_RESTORED, down_s=down_s)
-
-    def _out_of_touch(self) -> bool:
-        return any(child.storage_error for child in self._fleet.children())
+            self._lost_s = None
 
     def _empty(self, child: Child, _said: messages.Empty) -> None:
         child.empty_at = watch.counters(self._house.board, child.number)

@@ -85,6 +85,7 @@ class Master:
         self._ears.on_ready = self._display.worker_ready
         self._display.on_silent = self._hands.insist_on_stacks
         self._coroner.hear_out = self._ears.hear_out
+        self._coroner.on_buried = self._ears.look_for_the_end_of_an_outage
         self._hands.on_stop = self._display.stop_begun
         reloader.on_begin = self._display.reload_begun
         reloader.on_end = self._display.reload_ended

@@ -27,9 +27,8 @@ import msgspec
 from taskqd import App, State
 from taskqd.compose import ChordResult
 from tests.fault import chord_workload
-from tests.fault.world import Broke
+from tests.fault.served import serve_storage
 from tests.support.daemon import Daemon
-from tests.support.redis_server import RedisServer, available_servers
 
 READY_S = 60.0
 END_S = 600.0
@@ -63,7 +62,7 @@ class ChordChaos:
     def run(self, members: int, *, every_s: float, workers: int, work_ms: float) -> Report:
         self._folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
-            url = self._open_storage(stack)
+            url = serve_storage(stack, self._storage, self._folder)
             app = App(chord_workload.NAMESPACE, url)
             stack.callback(app.close)
             for task in (chord_workload.member, chord_workload.gather):
@@ -91,16 +90,6 @@ class ChordChaos:
             self._storage, members, workers, every_s, self._kills, round(took_s, 1),
             words.total(), gathered, largest, broken,
         )  # fmt: skip
-
-    def _open_storage(self, stack: ExitStack) -> str:
-        if self._storage == "sqlite":
-            return f"sqlite:///{self._folder}/chord.db"
-        binary = available_servers().get(self._storage)
-        if binary is None:
-            raise Broke(f"no {self._storage} server on this machine")
-        server = RedisServer(binary, self._folder / "server", appendfsync="always")
-        stack.callback(server.stop)
-        return server.start().url
 
     def _enqueue(self, app: App, members: int, work_ms: float) -> tuple[ChordResult, int]:
         member, gather = app.registry["member"], app.registry["gather"]

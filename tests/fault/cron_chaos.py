@@ -27,10 +27,10 @@ from tests.fault.cron_checker import PERIOD_MS, Judgement, judge
 from tests.fault.cron_workload import NAMESPACE
 from tests.fault.ledger import FAULTS, JOBS, Fault, Ledger, read_faults, read_lines
 from tests.fault.operation import send
+from tests.fault.served import serve_storage
 from tests.fault.workload import LEDGER_ENV
 from tests.fault.world import Broke, all_dead, wait_for
 from tests.support.daemon import Daemon
-from tests.support.redis_server import RedisServer, available_servers
 
 DAEMONS = 4
 GRACE_S = 6.0
@@ -67,7 +67,7 @@ class CronChaos:
     def run(self, seconds: float) -> Report:
         self._folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
-            url = self._open_storage(stack)
+            url = serve_storage(stack, self._storage, self._folder)
             app = _client(url)
             stack.callback(app.close)
             self._daemons = [self._daemon(number, url) for number in range(DAEMONS)]
@@ -79,16 +79,6 @@ class CronChaos:
             until_ms = time.time_ns() // 1_000_000
             self._come_to_rest(until_ms)
             return self._report(seconds, until_ms)
-
-    def _open_storage(self, stack: ExitStack) -> str:
-        if self._storage == "sqlite":
-            return f"sqlite:///{self._folder}/cron.db"
-        binary = available_servers().get(self._storage)
-        if binary is None:
-            raise Broke(f"no {self._storage} server on this machine")
-        server = RedisServer(binary, self._folder / "server", appendfsync="always")
-        stack.callback(server.stop)
-        return server.start().url
 
     def _daemon(self, number: int, url: str) -> Daemon:
         folder = self._folder / f"daemon{number}"

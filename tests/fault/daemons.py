@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 
+from tests.fault.deaths import Freeze
 from tests.fault.ledger import Fault
 from tests.fault.operation import DEAD_S, VERDICT_S, Operation, send
 from tests.fault.world import GRACE_S, WAIT_S, Broke, World, alive, all_dead, state, wait_for
@@ -164,7 +165,7 @@ class LoseNode(KillTree):
     name = "lose node"
 
 
-class FreezeNode(Operation):
+class FreezeNode(Freeze):
     """The machine sleeps, and wakes up when others have taken its jobs: it must be fenced."""
 
     name = "freeze node"
@@ -183,18 +184,6 @@ class FreezeNode(Operation):
         asleep = ("T", "Z", "")
         wait_for(lambda: all(state(pid) in asleep for pid in self.fault.frozen), "all stop", DEAD_S)
         self.fault.took_hold = f"{len(self.fault.frozen)} processes are T"
-
-    def heal(self) -> None:
-        for pid in self.fault.frozen:
-            send(pid, "SIGCONT")
-        self._thawed_s = time.monotonic()
-
-    def over(self) -> bool:
-        return time.monotonic() > self._thawed_s + VERDICT_S
-
-    def close(self) -> Fault:
-        self.fault.killed = [pid for pid in self.fault.frozen if not alive(pid)]
-        return super().close()
 
 
 class Stop(Down):

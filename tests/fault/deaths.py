@@ -73,8 +73,8 @@ class Freeze(Operation):
         self.fault.took_hold = f"{pid} is {state(pid) or 'gone'}"
 
     def heal(self) -> None:
-        (pid,) = self.fault.frozen
-        send(pid, "SIGCONT")
+        for pid in self.fault.frozen:
+            send(pid, "SIGCONT")
         self._thawed_s = time.monotonic()
 
     def over(self) -> bool:

@@ -215,6 +215,22 @@ def test_status_and_log_kept_the_broken_connection_when_the_password_was_the_cau
         assert daemon.stop() == 0
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_outage_never_ended_in_the_log_when_who_had_met_it_was_replaced(
+    tmp_path: Path, count: int
+) -> None:
+    fake = {"worker": ["refused"], "first_only": True}
+    with fake_daemon(tmp_path, fake, workers={"count": count}) as daemon:
+        daemon.wait("storage.lost", count=2)
+        rows = daemon.ask("status")["workers"]
+        (pid,) = [row["pid"] for row in rows if row["storage_error"]]
+        assert not daemon.events("storage.restored")
+        os.kill(pid, signal.SIGKILL)
+        assert daemon.wait("storage.restored")["down_s"] > 0
+        assert daemon.stop() == 0
+        assert len(daemon.events("storage.restored")) == 1
+
+
 # -- stop ------------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ import socket
 import sys
 import time
 import uuid
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -103,13 +104,23 @@ def storage() -> Broken:
     return Broken("shop", world=uuid.uuid4().hex)
 
 
-def ticking(rule: Any, missed: str = "skip") -> Timetable:
+class Clock:
+    """Unix ms, moved by the test."""
+
+    def __init__(self) -> None:
+        self.ms = now_ms()
+
+    def __call__(self) -> int:
+        return self.ms
+
+
+def ticking(rule: Any, missed: str = "skip", clock: Callable[[], int] | None = None) -> Timetable:
     app = App("shop", "memory://")
 
     @app.periodic_task(rule, name="tick")
     def tick() -> None: ...
 
-    return Timetable(app.periodic.read, missed)
+    return Timetable(app.periodic.read, missed, clock or now_ms)
 
 
 def fired(storage: MemoryStorage) -> list[str]:
@@ -131,10 +142,11 @@ def now_ms() -> int:
 
 
 def test_a_tick_whose_fire_was_lost_fires_at_the_next_look_and_once(storage: Broken) -> None:
-    tick = now_ms() + 50
-    table = ticking(At(tick))
+    clock = Clock()
+    tick = clock.ms + 50
+    table = ticking(At(tick), clock=clock)
     assert table.fire(storage, SILENT) <= 0.05
-    time.sleep(0.06)
+    clock.ms += 60
     storage.error = StorageUnavailable("it is down")
     with pytest.raises(StorageUnavailable):
         table.fire(storage, SILENT)
@@ -145,9 +157,10 @@ def test_a_tick_whose_fire_was_lost_fires_at_the_next_look_and_once(storage: Bro
 
 
 def test_a_full_storage_is_no_outage(storage: Broken) -> None:
-    table = ticking(At(now_ms() + 20))
+    clock = Clock()
+    table = ticking(At(clock.ms + 20), clock=clock)
     table.fire(storage, SILENT)
-    time.sleep(0.03)
+    clock.ms += 30
     storage.error = QueueFull("no room")
     assert 0 < table.fire(storage, SILENT) <= 5
 
@@ -158,7 +171,8 @@ def test_a_rule_that_raises_does_not_stop_the_other_tasks(storage: Broken) -> No
             raise ZeroDivisionError
 
     app = App("shop", "memory://")
-    tick = now_ms() + 20
+    clock = Clock()
+    tick = clock.ms + 20
 
     @app.periodic_task(Bad(), name="bad")
     def bad() -> None: ...
@@ -166,9 +180,9 @@ def test_a_rule_that_raises_does_not_stop_the_other_tasks(storage: Broken) -> No
     @app.periodic_task(At(tick), name="good")
     def good() -> None: ...
 
-    table = Timetable(app.periodic.read, "skip")
+    table = Timetable(app.periodic.read, "skip", clock)
     table.fire(storage, SILENT)
-    time.sleep(0.03)
+    clock.ms += 30
     table.fire(storage, SILENT)
     assert fired(storage) == [f"good@{tick}"]
 
@@ -190,9 +204,10 @@ def test_a_daemon_that_knows_no_tick_fires_none_of_the_past(storage: Broken) -> 
 
 
 def test_a_tick_is_a_job_with_its_time(storage: Broken) -> None:
-    table = ticking(At(now_ms() + 10))
+    clock = Clock()
+    table = ticking(At(clock.ms + 10), clock=clock)
     table.fire(storage, SILENT)
-    time.sleep(0.02)
+    clock.ms += 20
     table.fire(storage, SILENT)
     (row,) = storage.jobs(State.QUEUED, "default")
     assert isinstance(Entry(row.id, row.queue, row.record), Entry)
