@@ -80,11 +80,11 @@ class _Waiting:
         """When to look whether the job is still known."""
         self.trouble: StorageUnavailable | None = None
 
-    def tell(self, error: TaskqdError | None = None) -> None:
+    def tell(self, error: Exception | None = None) -> None:
         with contextlib.suppress(RuntimeError):  # the loop was closed
             self.loop.call_soon_threadsafe(self._tell, error)
 
-    def _tell(self, error: TaskqdError | None) -> None:
+    def _tell(self, error: Exception | None) -> None:
         if self.ended.done():
             return
         if error is None:
@@ -148,7 +148,7 @@ class Waiters:
                     for waiting in mine:
                         waiting.trouble = error
                     time.sleep(SLICE_S)
-                except TaskqdError as error:
+                except Exception as error:  # a wait ends with something definite, whatever it is
                     for waiting in mine:
                         waiting.tell(error)
         finally:

@@ -150,6 +150,25 @@ def test_waiting_ends_with_what_has_become_of_the_job(watched: Watched) -> None:
     watched.run(main)
 
 
+def test_a_defect_in_a_waiting_thread_left_its_coroutines_waiting_for_ever(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_jobs: object) -> None:
+        raise ZeroDivisionError("a defect of ours")
+
+    async def main() -> None:
+        result = await watched.tasks.double.aenqueue(1)
+        with monkeypatch.context() as patch:
+            patch.setattr(type(watched._here()), "answers", lambda _self, jobs: broken(jobs))
+            for _ in range(WAITERS_MAX + 1):
+                with pytest.raises(ZeroDivisionError):
+                    await result.aget()
+        await asyncio.to_thread(run_pending, watched.app)
+        assert await result.aget(timeout=20) == 2
+
+    watched.run(main)
+
+
 def test_a_storage_that_stays_away_is_told_at_the_end_and_one_that_returns_is_not(
     watched: Watched,
 ) -> None:
