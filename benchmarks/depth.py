@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from taskqd.clock import now_ms
-from taskqd.job import Answer, Entry, Lease, Outcome, encode_answer
+from taskqd.jobs.job import Answer, Entry, Lease, Outcome, encode_answer
 from taskqd.storage import open_storage
 from taskqd.storage.base import Node, Storage
 from tests.support.redis_server import RedisServer

@@ -19,7 +19,7 @@ from .table import markdown
 WORKERS = 8
 BOOT_S = 60.0
 APP = "benchmarks.sides.heavy_app:app"
-_START = "from taskqd.supervisor.cli import main; main()"
+_START = "from taskqd.supervisor.cli.main import main; main()"
 
 
 def run() -> str:

@@ -81,7 +81,7 @@ def taskqd_side(worker_type: str = "process", log_level: str = "warning") -> Sid
     start = (
         (str(beside),)
         if beside.exists()
-        else (str(python), "-c", "from taskqd.supervisor.cli import main; main()")
+        else (str(python), "-c", "from taskqd.supervisor.cli.main import main; main()")
     )
     options = ("--workers", "{workers}", "--worker-type", worker_type, "--health", "off")
     app = "benchmarks.sides.taskqd_app:app"

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from taskqd.job import NAME_PATTERN
+from taskqd.jobs.job import NAME_PATTERN
 from taskqd.urls import SCHEMES, scheme_of
 
 from .suggest import did_you_mean

@@ -13,10 +13,10 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import taskqd
+from taskqd.client.enqueue import Submit
 from taskqd.control import Control
-from taskqd.options import TASK_OPTION_NAMES
-from taskqd.signals import HOOKS, SIGNALS, Listening
-from taskqd.submit import Submit
+from taskqd.jobs.options import TASK_OPTION_NAMES
+from taskqd.listeners import HOOKS, SIGNALS, Listening
 
 _DEFAULT = re.compile(r" = <State\.\w+: '(\w+)'>")
 HEAD = """# Reference

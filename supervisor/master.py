@@ -13,29 +13,32 @@ import socket
 import traceback
 from collections.abc import Callable, Sequence
 
-from taskqd import events
 from taskqd.clock import monotonic_ns, monotonic_s
 from taskqd.errors import ConfigError
 from taskqd.ids import new_id
-from taskqd.log import Log
+from taskqd.logs import events
+from taskqd.logs.setup import Log
 from taskqd.settings import Settings, slots_per_worker
+from taskqd.supervisor.effects.announcer import Display
+from taskqd.supervisor.effects.commands import Commands
+from taskqd.supervisor.effects.executor import Hands
+from taskqd.supervisor.effects.inbox import Ears
+from taskqd.supervisor.effects.memory_monitor import MemoryWatch
+from taskqd.supervisor.effects.reaper import Coroner
+from taskqd.supervisor.effects.reloader import ReadSettings, Reloader
+from taskqd.supervisor.effects.spawner import Births
+from taskqd.supervisor.endpoints.server import Doors
+from taskqd.supervisor.host.oom import OomCounter
+from taskqd.supervisor.host.shared_memory import BoardMemory
+from taskqd.supervisor.policy.plan import plan, wake_in_s
+from taskqd.supervisor.state.fleet import Fleet, Post
+from taskqd.supervisor.state.limits import limits_of
 
-from . import notify, process, signals, watch
-from .births import Births
-from .board_memory import BoardMemory
-from .commands import Commands
-from .coroner import Coroner
-from .display import Display
-from .doors import Doors
-from .ears import Ears
-from .fleet import Fleet, Post
-from .hands import Hands
-from .house import House, Line, Lines
-from .limits import limits_of
-from .memory_watch import MemoryWatch
-from .oom import OomCounter
-from .plan import plan, wake_in_s
-from .reloader import ReadSettings, Reloader
+from .context import House, Line, Lines
+from .host import signals
+from .host import syscalls as process
+from .host import systemd as notify
+from .state import observation as watch
 
 SPARE_ROWS = 16
 """Room on the board for more workers than were configured: scaling, replacements."""

@@ -10,10 +10,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from taskqd.agenda import Agenda, PeriodicRow
     from taskqd.app import App
-    from taskqd.cron import crontab, every
-    from taskqd.current import CurrentJob, current_job
+    from taskqd.client.result import Result
+    from taskqd.client.result_group import ResultGroup
+    from taskqd.client.task import Signature, Task
     from taskqd.errors import (
         BadArguments,
         CancelExecution,
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
         TaskqdError,
         TaskTimeout,
     )
-    from taskqd.job import State
-    from taskqd.result import Result
-    from taskqd.results import ResultGroup
-    from taskqd.task import Signature, Task
+    from taskqd.execution.current_job import CurrentJob, current_job
+    from taskqd.jobs.job import State
+    from taskqd.periodic.cron import crontab, every
+    from taskqd.periodic.manager import Agenda, PeriodicRow
 
 __version__ = "0.1.0"
 
@@ -82,12 +82,12 @@ __all__ = [
 
 # The names are loaded at first use: the master imports parts of this package, and must stay small.
 _HOMES = {
-    "Agenda": "taskqd.agenda",
+    "Agenda": "taskqd.periodic.manager",
     "App": "taskqd.app",
     "BadArguments": "taskqd.errors",
     "CancelExecution": "taskqd.errors",
     "ConfigError": "taskqd.errors",
-    "CurrentJob": "taskqd.current",
+    "CurrentJob": "taskqd.execution.current_job",
     "DecodeError": "taskqd.errors",
     "EncodeError": "taskqd.errors",
     "JobCancelled": "taskqd.errors",
@@ -95,26 +95,26 @@ _HOMES = {
     "JobInterrupted": "taskqd.errors",
     "OutcomeUnknown": "taskqd.errors",
     "PayloadTooLarge": "taskqd.errors",
-    "PeriodicRow": "taskqd.agenda",
+    "PeriodicRow": "taskqd.periodic.manager",
     "QueueFull": "taskqd.errors",
-    "Result": "taskqd.result",
-    "ResultGroup": "taskqd.results",
+    "Result": "taskqd.client.result",
+    "ResultGroup": "taskqd.client.result_group",
     "ResultMissing": "taskqd.errors",
     "ResultTimeout": "taskqd.errors",
     "RetryTask": "taskqd.errors",
-    "Signature": "taskqd.task",
-    "State": "taskqd.job",
+    "Signature": "taskqd.client.task",
+    "State": "taskqd.jobs.job",
     "StorageError": "taskqd.errors",
     "StorageRefused": "taskqd.errors",
     "StorageUnavailable": "taskqd.errors",
-    "Task": "taskqd.task",
+    "Task": "taskqd.client.task",
     "TaskFailed": "taskqd.errors",
     "TaskLockedException": "taskqd.errors",
     "TaskTimeout": "taskqd.errors",
     "TaskqdError": "taskqd.errors",
-    "crontab": "taskqd.cron",
-    "current_job": "taskqd.current",
-    "every": "taskqd.cron",
+    "crontab": "taskqd.periodic.cron",
+    "current_job": "taskqd.execution.current_job",
+    "every": "taskqd.periodic.cron",
 }
 
 

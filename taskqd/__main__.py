@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from taskqd.supervisor.cli import main
+from taskqd.supervisor.cli.main import main
 
 main()

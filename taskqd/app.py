@@ -8,15 +8,20 @@ from collections.abc import Callable, Coroutine, Sequence
 from datetime import tzinfo
 from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
-from taskqd.agenda import Agenda
-from taskqd.awaiting import Waiters
+from taskqd.client.async_wait import Waiters
+from taskqd.client.enqueue import Submit
+from taskqd.client.packing import Packer
+from taskqd.client.task import Signature, Task, module_name
 from taskqd.control import Control
-from taskqd.cron import Rule, zone_of
-from taskqd.envelope import Packer
+from taskqd.crypto.sealing import make_vault
+from taskqd.crypto.signing import Signer
 from taskqd.errors import ConfigError, UnknownTask
-from taskqd.job import NAME_PATTERN, Entry
-from taskqd.options import TaskKwargs, TaskOptions, task_options
-from taskqd.periodic import Missed, Overlap, PeriodicTask
+from taskqd.jobs.job import NAME_PATTERN, Entry
+from taskqd.jobs.options import TaskKwargs, TaskOptions, task_options
+from taskqd.listeners import Listeners, Listening
+from taskqd.periodic.cron import Rule, zone_of
+from taskqd.periodic.manager import Agenda
+from taskqd.periodic.task import Missed, Overlap, PeriodicTask
 from taskqd.settings import (
     CryptoSettings,
     Durability,
@@ -24,15 +29,10 @@ from taskqd.settings import (
     SchedulerSettings,
     StorageSettings,
 )
-from taskqd.signals import Listeners, Listening
-from taskqd.signing import Signer
 from taskqd.storage import mask_url, open_storage
 from taskqd.storage.base import Storage
 from taskqd.storage.features import Features
-from taskqd.submit import Submit
-from taskqd.task import Signature, Task, module_name
-from taskqd.threads import StoragePerThread, Storages
-from taskqd.vault import make_vault
+from taskqd.storage.per_thread import StoragePerThread, Storages
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -6,18 +6,18 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Protocol
 
+from taskqd.client.packing import moment_ms
+from taskqd.client.result import Result, ResultApp
+from taskqd.client.rows import open_record, task_of
+from taskqd.client.task import Task
 from taskqd.clock import now_ms
-from taskqd.codec import decode_plain
-from taskqd.envelope import moment_ms
-from taskqd.followup import after_failure, follows
-from taskqd.inspect import open_record, task_of
-from taskqd.job import Answer, Reason, State, encode_answer
-from taskqd.locks import TaskLock
-from taskqd.registry import AppLike, JobView
-from taskqd.result import Result, ResultApp
+from taskqd.execution.continuations import after_failure, follows
+from taskqd.execution.protocols import AppLike, JobView
+from taskqd.execution.task_lock import TaskLock
+from taskqd.jobs.codec import decode_plain
+from taskqd.jobs.job import Answer, Reason, State, encode_answer
 from taskqd.storage.base import JobRow, NodeRow, QueueRow
 from taskqd.storage.features import LockRow, Revocation
-from taskqd.task import Task
 
 _ORDER_TTL_S = 7 * 86400
 """A standing order without an end of its own is forgotten after a week: it must not stay for ever."""

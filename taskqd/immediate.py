@@ -8,10 +8,10 @@ from typing import Any, Protocol
 
 import msgspec
 
-from taskqd.execute import Runner
+from taskqd.execution.protocols import AppLike
+from taskqd.execution.runner import Runner
 from taskqd.ids import new_id
-from taskqd.log import configure
-from taskqd.registry import AppLike
+from taskqd.logs.setup import configure
 from taskqd.settings import LimitSettings
 from taskqd.storage.base import Node, Storage
 

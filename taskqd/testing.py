@@ -18,8 +18,8 @@ from taskqd.app import App
 from taskqd.clock import monotonic_s, now_ms
 from taskqd.errors import ConfigError, TaskqdError
 from taskqd.immediate import CallersWorker
-from taskqd.job import State
-from taskqd.threads import StoragePerThread
+from taskqd.jobs.job import State
+from taskqd.storage.per_thread import StoragePerThread
 
 _POLL_S = 0.01
 _JOBS_MAX = 10_000

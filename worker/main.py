@@ -8,27 +8,32 @@ import random
 from collections.abc import Callable
 from functools import partial
 
-from taskqd import board, events
-from taskqd.delivery import EnqueuedJob
+from taskqd.client.delivery import EnqueuedJob
 from taskqd.errors import ConfigError, HookFailed, StorageCorrupt, StorageRefused
-from taskqd.execute import Runner
-from taskqd.log import Log
-from taskqd.messages import Booted, BootFailed, Drained
+from taskqd.execution.runner import Runner
+from taskqd.ipc import board
+from taskqd.ipc.messages import Booted, BootFailed, Drained
+from taskqd.logs import events
+from taskqd.logs.setup import Log
 from taskqd.storage.base import Storage
+from taskqd.worker.connection.boot_wait import AskedToEnd
+from taskqd.worker.connection.open import open_log, reach_storage
+from taskqd.worker.host.channel import Channel
+from taskqd.worker.host.signals import catch_term, dump_stacks_on_request, reset_signals
+from taskqd.worker.host.title import Title
+from taskqd.worker.leasing.context import Orders, Post
+from taskqd.worker.leasing.loop import Pump
+from taskqd.worker.leasing.queue_order import QueueOrder
+from taskqd.worker.slots.base import Slots
+from taskqd.worker.slots.kinds import make_slots, settle_in
+from taskqd.worker.slots.stop_state import Stopping
 
-from . import forks, manners, native, process, scheduler
-from .antechamber import AskedToEnd
-from .birth import Newborn
-from .channel import Channel
-from .kinds import make_slots, settle_in
-from .post import Orders, Post
-from .pump import Pump
-from .queue_order import QueueOrder
-from .reach import open_log, reach_storage
-from .signals import catch_term, dump_stacks_on_request, reset_signals
-from .slots import Slots
-from .stopping import Stopping
-from .title import Title
+from .child import Newborn
+from .host import native_threads as native
+from .host import setup as manners
+from .host import syscalls as process
+from .scheduler import scheduler
+from .slots import job_forks as forks
 
 LEAVE_WAIT_S = 0.3
 """After an interruption: how long a job that looks at `stopping` may take to return."""

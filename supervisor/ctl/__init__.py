@@ -37,7 +37,7 @@ def read_config(asked: Asked) -> Configured:
     from taskqd.config import ConfigErrors, load
     from taskqd.config.keys import KEYS
     from taskqd.config.table import as_written
-    from taskqd.supervisor.usage import CONFIG, Fail
+    from taskqd.supervisor.cli.common import CONFIG, Fail
 
     from .asked import Configured
 

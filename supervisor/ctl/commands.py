@@ -7,12 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 import click
 
 from taskqd import __version__
-from taskqd.supervisor import usage
-from taskqd.supervisor.completion import answer, is_asked
-from taskqd.supervisor.usage import Fail
+from taskqd.supervisor.cli import common as usage
+from taskqd.supervisor.cli.common import Fail
+from taskqd.supervisor.cli.completion import answer, is_asked
 
-from . import completion, cron, daemon, doctor, install, jobs, locks, storage, top
+from . import completion, cron, daemon, jobs, locks, storage
 from .asked import Asked, Configured, Output, command, common
+from .doctor import command as doctor
+from .install import command as install
+from .top import command as top
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

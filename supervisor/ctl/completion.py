@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from taskqd.supervisor.completion import SHELLS, scripts
+from taskqd.supervisor.cli.completion import SHELLS, scripts
 
 from .asked import Asked, Output, command
 

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from taskqd.client.rows import iso
 from taskqd.clock import now_ms
 from taskqd.errors import ConfigError
-from taskqd.inspect import iso
-from taskqd.supervisor import usage
-from taskqd.supervisor.usage import Fail
+from taskqd.supervisor.cli import common as usage
+from taskqd.supervisor.cli.common import Fail
 
 from .asked import Asked, Output, Row, command
 from .target import open_app
 
 if TYPE_CHECKING:
-    from taskqd.agenda import Agenda, PeriodicRow
+    from taskqd.periodic.manager import Agenda, PeriodicRow
 
 COLUMNS = ("name", "rule", "timezone", "next_at", "last_at", "paused", "error")
 NEXT_MAX = 10_000

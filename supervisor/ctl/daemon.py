@@ -9,9 +9,10 @@ from typing import Any
 import click
 
 from taskqd.settings import MIB
-from taskqd.supervisor import admin_client, usage
-from taskqd.supervisor.texts import cell, plain, span
-from taskqd.supervisor.usage import Fail
+from taskqd.supervisor.cli import common as usage
+from taskqd.supervisor.cli.common import Fail
+from taskqd.supervisor.cli.text import cell, plain, span
+from taskqd.supervisor.endpoints import admin_client
 
 from .asked import Asked, Output, command
 from .target import ask_daemon, socket_of

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from taskqd import errors
+from taskqd.client.delivery import deliver
+from taskqd.client.packing import checked_id
 from taskqd.clock import now_ms
-from taskqd.delivery import deliver
-from taskqd.envelope import checked_id
 from taskqd.ids import new_id
-from taskqd.job import NAME_PATTERN, NOTHING, Entry, Envelope
-from taskqd.supervisor import usage
-from taskqd.supervisor.usage import Fail
+from taskqd.jobs.job import NAME_PATTERN, NOTHING, Entry, Envelope
+from taskqd.supervisor.cli import common as usage
+from taskqd.supervisor.cli.common import Fail
 
 from .asked import Asked, Row
 from .target import find_app, open_target

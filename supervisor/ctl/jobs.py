@@ -8,12 +8,12 @@ from typing import Any
 
 import click
 
+from taskqd.client.rows import describe, job_row
 from taskqd.clock import now_ms
-from taskqd.inspect import describe, job_row
-from taskqd.job import Answer, Reason, State, encode_answer
+from taskqd.jobs.job import Answer, Reason, State, encode_answer
 from taskqd.storage.base import JobRow, Storage
-from taskqd.supervisor import usage
-from taskqd.supervisor.usage import Fail
+from taskqd.supervisor.cli import common as usage
+from taskqd.supervisor.cli.common import Fail
 
 from . import names
 from .asked import Asked, Output, Row, command

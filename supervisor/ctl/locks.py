@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from taskqd.inspect import lock_row
-from taskqd.supervisor import usage
-from taskqd.supervisor.usage import Fail
+from taskqd.client.rows import lock_row
+from taskqd.supervisor.cli import common as usage
+from taskqd.supervisor.cli.common import Fail
 
 from .asked import Asked, Output, command
 from .target import open_target

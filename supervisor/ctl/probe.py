@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 
-from taskqd.supervisor import admin_client
+from taskqd.supervisor.endpoints import admin_client
 
 USAGE = (
     "usage: taskqctl probe live|ready|startup [--socket PATH | --name NAME] [--timeout S] [--json]"

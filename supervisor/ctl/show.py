@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from taskqd.supervisor import usage
-from taskqd.supervisor.texts import cell, plain
+from taskqd.supervisor.cli import common as usage
+from taskqd.supervisor.cli.text import cell, plain
 
 PAGE = 200
 """Rows of a table that are laid out together, so that a million of them need no memory."""

@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from taskqd.inspect import node_row, queue_row
+from taskqd.client.rows import node_row, queue_row
 from taskqd.storage.base import NodeRow, Recovered, Storage
-from taskqd.supervisor import usage
-from taskqd.supervisor.usage import Fail
+from taskqd.supervisor.cli import common as usage
+from taskqd.supervisor.cli.common import Fail
 
 from . import names
 from .asked import Asked, Output, Row, command

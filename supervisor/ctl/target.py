@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from taskqd.errors import ConfigError, StorageError
-from taskqd.supervisor import admin_client, usage
-from taskqd.supervisor.usage import Fail
+from taskqd.supervisor.cli import common as usage
+from taskqd.supervisor.cli.common import Fail
+from taskqd.supervisor.endpoints import admin_client
 from taskqd.urls import mask_url, scheme_of
 
 from .asked import Asked
@@ -133,7 +134,7 @@ def find_app(asked: Asked, *, needed: bool = False) -> App | None:
 
 @cache
 def _import_app(path: str) -> App:
-    from taskqd.supervisor.cli_check import import_app
+    from taskqd.supervisor.cli.check import import_app
 
     return import_app(path)
 

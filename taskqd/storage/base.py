@@ -47,7 +47,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from taskqd.job import Entry, Lease, Marks, Outcome, State
+from taskqd.jobs.job import Entry, Lease, Marks, Outcome, State
 from taskqd.storage.features import Features
 
 

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
-from taskqd.job import Entry
+from taskqd.jobs.job import Entry
 
 
 class Hold(NamedTuple):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from taskqd.errors import ConfigError
-from taskqd.job import (
+from taskqd.jobs.job import (
     NO_MARKS,
     BadRecord,
     Marks,

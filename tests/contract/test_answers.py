@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from taskqd.job import Outcome
+from taskqd.jobs.job import Outcome
 from tests.support.rig import DEADLINE_S, Rig, ack, done, outcome
 from tests.support.storages import Backend
 

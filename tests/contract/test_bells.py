@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from taskqd.clock import now_ms
-from taskqd.job import Lease
+from taskqd.jobs.job import Lease
 from taskqd.storage.base import Bell, Storage
 from tests.support.rig import DEADLINE_S, Rig, ack, entry, ids, outcome, until
 from tests.support.storages import Backend

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from taskqd.clock import now_ms
-from taskqd.job import Marks, State, split_record
+from taskqd.jobs.job import Marks, State, split_record
 from tests.support.rig import Rig, ack, done, ids, outcome, payload, until
 
 CANCELLED = done(0, "cancelled")

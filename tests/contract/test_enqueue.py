@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from taskqd.clock import now_ms
-from taskqd.job import State
+from taskqd.jobs.job import State
 from taskqd.storage.base import Storage
 from tests.support.rig import Rig, ack, entry, ids, outcome, payload
 from tests.support.storages import Backend

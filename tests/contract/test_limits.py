@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 from taskqd.clock import monotonic_s
-from taskqd.job import Marks
+from taskqd.jobs.job import Marks
 from taskqd.storage.features import Features
 from tests.support.rig import Rig, ack, entry, ids, outcome, until
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from taskqd.errors import ConfigError
-from taskqd.job import State
+from taskqd.jobs.job import State
 from taskqd.storage.features import Features
 from tests.support.rig import Rig, ids, outcome, until
 

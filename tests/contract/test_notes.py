@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from taskqd.job import Lease, Marks
+from taskqd.jobs.job import Lease, Marks
 from taskqd.storage.features import Features, Hold
 from tests.support.rig import Rig, ack, outcome, until
 

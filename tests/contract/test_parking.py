@@ -6,7 +6,7 @@ import select
 
 import pytest
 
-from taskqd.job import Marks, join_record
+from taskqd.jobs.job import Marks, join_record
 from taskqd.storage.features import Features
 from tests.support.rig import DEADLINE_S, Rig, ack, done, ids, outcome, payload
 

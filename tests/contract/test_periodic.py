@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from taskqd.app import App
-from taskqd.cron import crontab, every
+from taskqd.periodic.cron import crontab, every
 from taskqd.storage.base import Storage
-from taskqd.worker import ticks
+from taskqd.worker.scheduler import due_ticks as ticks
 from tests.support.rig import Rig, ack, outcome
 from tests.support.timetable_rig import MINUTE, NOON, Daemon, fired
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from taskqd.errors import NodeExpired
-from taskqd.job import Marks, State, join_record, split_record
+from taskqd.jobs.job import Marks, State, join_record, split_record
 from taskqd.storage.base import Node, Recovered
 from tests.support.rig import Rig, ack, ids, outcome, payload, until
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import select
 
-from taskqd.job import Lease, Marks, State
+from taskqd.jobs.job import Lease, Marks, State
 from taskqd.storage.features import Features, Revocation
 from tests.support.rig import DEADLINE_S, Rig, ack, done, ids, outcome, until
 

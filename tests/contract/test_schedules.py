@@ -10,19 +10,19 @@ from typing import Any
 
 import pytest
 
-from taskqd import log
 from taskqd.app import App
 from taskqd.clock import now_ms
-from taskqd.cron import crontab, every
 from taskqd.errors import BadArguments, ConfigError, UnknownTask
-from taskqd.execute import Runner
-from taskqd.job import State
+from taskqd.execution.runner import Runner
+from taskqd.jobs.job import State
+from taskqd.logs import setup as log
+from taskqd.periodic.cron import crontab, every
 from taskqd.settings import LimitSettings
 from taskqd.storage.base import Node, Storage
-from taskqd.worker import timetable
-from taskqd.worker.chores import Chores, Duty
-from taskqd.worker.reports import Reports
-from taskqd.worker.timetable import Timetable
+from taskqd.worker.scheduler import ticker as timetable
+from taskqd.worker.scheduler.chores import Chores, Duty
+from taskqd.worker.scheduler.outbox import Reports
+from taskqd.worker.scheduler.ticker import Timetable
 from tests.support.rig import Rig, ack, until
 from tests.support.storages import Backend
 from tests.support.timetable_rig import MINUTE, NOON, Daemon, fired
@@ -40,7 +40,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("taskqd.agenda.now_ms", clock)
+    monkeypatch.setattr("taskqd.periodic.manager.now_ms", clock)
     return clock
 
 

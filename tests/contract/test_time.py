@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from taskqd.clock import now_ms
-from taskqd.job import State
+from taskqd.jobs.job import State
 from taskqd.storage.base import Fired
 from tests.support.rig import Rig, ack, done, entry, ids, outcome, until
 from tests.support.storages import Backend

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from taskqd.supervisor import install
+from taskqd.supervisor.ctl.install import render as install
 
 ROOT = Path(__file__).parents[2]
 CTL = [sys.executable, "-c", "from taskqd.supervisor.ctl import main; main()"]

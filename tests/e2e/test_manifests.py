@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from taskqd.config import load
-from taskqd.supervisor import install
+from taskqd.supervisor.ctl.install import render as install
 from tests.support.namespaces import ROOT
 from tests.support.pod import Image
 from tests.support.redis_server import RedisServer

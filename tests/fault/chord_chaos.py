@@ -25,7 +25,7 @@ from pathlib import Path
 import msgspec
 
 from taskqd import App, State
-from taskqd.compose import ChordResult
+from taskqd.client.composition import ChordResult
 from tests.fault import chord_workload
 from tests.fault.served import serve_storage
 from tests.support.daemon import Daemon

@@ -6,7 +6,7 @@ import os
 import time
 
 from taskqd import App
-from taskqd.compose import Failed, Skipped
+from taskqd.client.composition import Failed, Skipped
 
 NAMESPACE = "chord"
 LEDGER_ENV = "CHORD_LEDGER"

@@ -13,11 +13,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from taskqd.delivery import deliver
+from taskqd.client.delivery import deliver
+from taskqd.client.task import Signature
 from taskqd.errors import ResultMissing, StorageError
 from taskqd.ids import new_id
-from taskqd.job import Entry, decode_answer
-from taskqd.task import Signature
+from taskqd.jobs.job import Entry, decode_answer
 from tests.fault import workload
 from tests.fault.ledger import Ledger
 from tests.fault.workload import app

@@ -9,7 +9,7 @@ from datetime import datetime
 
 import msgspec
 
-from taskqd.job import State, decode_answer
+from taskqd.jobs.job import State, decode_answer
 from taskqd.storage import open_storage as open_url
 from taskqd.storage.base import Storage
 from tests.fault.ledger import CLIENTS, JOBS, Ended, Final, Rules, read_lines

@@ -166,7 +166,7 @@ class Arena:
             time.sleep(0.1)
 
     def _jobs(self, state: str) -> Iterator[str]:
-        from taskqd.job import State
+        from taskqd.jobs.job import State
 
         return (
             f"{row.id} {state} {row.record[:60]!r}" for row in self.app.storage.jobs(State(state))

@@ -154,7 +154,7 @@ def test_asking_healthy_workers_for_their_stacks_crashed_them(tmp_path: Path) ->
         over.set()
         asker.join()
         assert not daemon.events("worker.crashed")
-        assert "pump.py" in daemon.wait("worker.stacks", worker=0)["stack"]
+        assert "worker/leasing/loop.py" in daemon.wait("worker.stacks", worker=0)["stack"]
         assert daemon.stop() == 0
 
 

@@ -13,9 +13,9 @@ import pytest
 import redis
 
 from taskqd.errors import StorageUnavailable
-from taskqd.execute import Runner
-from taskqd.job import Lease
-from taskqd.log import configure
+from taskqd.execution.runner import Runner
+from taskqd.jobs.job import Lease
+from taskqd.logs.setup import configure
 from taskqd.settings import LimitSettings
 from taskqd.storage import open_storage
 from taskqd.storage.base import Storage
@@ -30,9 +30,9 @@ NAMESPACE = "shop"
 IDLE_WORKER = """
 import sys, time
 from taskqd.errors import StorageUnavailable
-from taskqd.execute import Runner
-from taskqd.job import Lease
-from taskqd.log import configure
+from taskqd.execution.runner import Runner
+from taskqd.jobs.job import Lease
+from taskqd.logs.setup import configure
 from taskqd.settings import LimitSettings
 from taskqd.storage import open_storage
 from taskqd.storage.base import Node

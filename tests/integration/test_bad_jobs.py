@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from taskqd import App, JobDead, State
-from taskqd.job import Entry
+from taskqd.jobs.job import Entry
 from tests.support.crew import Crew
 from tests.support.storages import NAMES, Backend, backends
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from taskqd import App, JobCancelled, JobDead, State, TaskFailed
-from taskqd.compose import Failed, Skipped
+from taskqd.client.composition import Failed, Skipped
 from tests.support.crew import Crew
 from tests.support.storages import NAMES, Backend, backends
 

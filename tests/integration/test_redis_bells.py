@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from taskqd.job import Lease, Outcome, State
+from taskqd.jobs.job import Lease, Outcome, State
 from taskqd.storage.redis import RedisStorage
 from taskqd.storage.redis.bell import RedisBell
 from tests.support.redis_server import RedisServer, servers

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from taskqd.errors import OutcomeUnknown, StorageError, StorageRefused, StorageUnavailable
-from taskqd.job import State
+from taskqd.jobs.job import State
 from taskqd.settings import Durability
 from taskqd.storage import namespaces
 from taskqd.storage.redis import RedisStorage, cluster, produce

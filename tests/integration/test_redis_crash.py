@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from taskqd.errors import NodeExpired, OutcomeUnknown, StorageRefused, StorageUnavailable
-from taskqd.job import Outcome
+from taskqd.jobs.job import Outcome
 from taskqd.storage.base import Node
 from taskqd.storage.redis import RedisStorage
 from taskqd.storage.redis.keep import ClockGuard

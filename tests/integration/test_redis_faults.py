@@ -17,7 +17,7 @@ from taskqd.errors import (
     StorageRefused,
     StorageUnavailable,
 )
-from taskqd.job import State
+from taskqd.jobs.job import State
 from taskqd.storage.base import Fired
 from taskqd.storage.redis import RedisStorage
 from tests.support.redis_proxy import LossyProxy

@@ -8,7 +8,7 @@ import pytest
 
 from taskqd.clock import now_ms
 from taskqd.errors import QueueFull
-from taskqd.job import Marks
+from taskqd.jobs.job import Marks
 from taskqd.storage.base import Node
 from taskqd.storage.features import Hold, Revocation
 from taskqd.storage.redis import RedisStorage

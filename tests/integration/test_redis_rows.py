@@ -14,7 +14,7 @@ import pytest
 from taskqd.clock import now_ms
 from taskqd.errors import StorageRefused
 from taskqd.ids import new_id
-from taskqd.job import Marks, State
+from taskqd.jobs.job import Marks, State
 from taskqd.storage.base import Storage
 from taskqd.storage.features import Hold, Revocation
 from taskqd.storage.redis import RedisStorage

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from taskqd.clock import now_ms
-from taskqd.job import Entry, State
+from taskqd.jobs.job import Entry, State
 from taskqd.storage import open_storage
 from taskqd.storage.sqlite import SqliteStorage, answers, entries, nodes, times, unit, view, work
 from tests.support.rig import Rig, ack, done, until

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from taskqd import App, JobDead, ResultTimeout, State, TaskFailed
-from taskqd.compose import Failed
+from taskqd.client.composition import Failed
 from tests.support.crew import Crew
 from tests.support.rig import until
 from tests.support.storages import NAMES, Backend, backends

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from taskqd import board
-from taskqd.job import Entry, Outcome, State
-from taskqd.messages import (
+from taskqd.ipc import board
+from taskqd.ipc.messages import (
     Drain,
     Drained,
     Forked,
@@ -25,11 +24,12 @@ from taskqd.messages import (
     TakeBack,
     TookBack,
 )
-from taskqd.messages import Retire as RetireNow
+from taskqd.ipc.messages import Retire as RetireNow
+from taskqd.jobs.job import Entry, Outcome, State
 from taskqd.settings import SchedulerSettings, Settings, StorageSettings
 from taskqd.storage import open_storage
 from taskqd.storage.base import Node, Storage
-from taskqd.worker import procfs
+from taskqd.worker.host import procfs
 from tests.support.pump_rig import ack, wait_for
 from tests.support.redis_server import RedisServer, available_servers
 from tests.support.zygote_rig import Child, ZygoteRig

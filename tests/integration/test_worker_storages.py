@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from taskqd import board
-from taskqd.messages import Ready, StorageLost, StorageRestored
+from taskqd.ipc import board
+from taskqd.ipc.messages import Ready, StorageLost, StorageRestored
 from taskqd.storage import open_storage
 from tests.support.pump_rig import Jobs, PumpRig, entries, wait_for
 from tests.support.redis_server import RedisServer, available_servers

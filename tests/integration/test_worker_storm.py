@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from taskqd import board
-from taskqd.job import State
-from taskqd.messages import Drain, Drained
+from taskqd.ipc import board
+from taskqd.ipc.messages import Drain, Drained
+from taskqd.jobs.job import State
 from taskqd.storage.base import Node
 from tests.support.pump_rig import NODE, Jobs, PumpRig, entries, wait_for
 from tests.support.storages import NAMES, Backend, backends

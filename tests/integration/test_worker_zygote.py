@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from taskqd.messages import (
+from taskqd.ipc.messages import (
     Booted,
     BootFailed,
     Drain,

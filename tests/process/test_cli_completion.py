@@ -74,7 +74,7 @@ def test_the_scripts_name_both_commands(tmp_path: Path, shell: str) -> None:
 def test_a_real_bash_completes_both_commands(folder: Path) -> None:
     if shutil.which("bash") is None:
         pytest.skip("bash is not installed")
-    mains = {"taskqctl": MAIN, "taskqd": "from taskqd.supervisor.cli import main; main()"}
+    mains = {"taskqctl": MAIN, "taskqd": "from taskqd.supervisor.cli.main import main; main()"}
     for name, main in mains.items():
         shim = folder / "bin" / name
         shim.parent.mkdir(exist_ok=True)

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from taskqd.app import App
-from taskqd.cron import every
+from taskqd.periodic.cron import every
 from taskqd.storage.base import Node
 from tests.support.ctl import Done, taskqctl
 from tests.support.storages import Backend, backends

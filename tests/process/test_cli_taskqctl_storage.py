@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
-from taskqd.job import (
+from taskqd.jobs.job import (
     Answer,
     Entry,
     Envelope,

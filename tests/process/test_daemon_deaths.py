@@ -96,7 +96,7 @@ def test_a_job_past_its_timeout_is_killed_and_its_stack_is_in_the_log(shop: Shop
         dead = shop.info(result)
         for stack in (raised.value.traceback, dead["traceback"]):
             assert "in endless" in stack
-            assert "pump.py" not in stack
+            assert "worker/leasing/loop.py" not in stack
         assert (dead["reason"], dead["attempts"], dead["crashes"]) == ("timeout", 1, 0)
         hung = daemon.wait("worker.hung")
         assert hung["task"].endswith("endless")

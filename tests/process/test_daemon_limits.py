@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from taskqd.client.result import Result
 from taskqd.errors import JobCancelled, TaskFailed
-from taskqd.result import Result
 from tests.support import stoppable as tasks
 from tests.support.daemon import Daemon
 from tests.support.shop_daemon import Shop

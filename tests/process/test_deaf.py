@@ -25,7 +25,7 @@ STUCK = """
 from taskqd.storage.sqlite import bell
 bell.POLL_S = 0.5
 
-from taskqd.worker.desk import Desk
+from taskqd.worker.leasing.storage_client import Desk
 turn = Desk.turn
 
 def stuck_turn(self, limit, *, idle=False):
@@ -56,7 +56,8 @@ def daemon_of(app: Changing) -> Daemon:
     daemon = app.daemon(shutdown={"grace_s": 2})
     run = RUN.replace(
         "roll.IMPORT_S = 5.0",
-        f"from taskqd.supervisor import plan, recycle; recycle.DEAF_S = {DEAF_S}\n"
+        f"from taskqd.supervisor.policy import plan\n"
+        f"from taskqd.supervisor.state import observation; observation.DEAF_S = {DEAF_S}\n"
         "plan.WORKER_BEAT_S = 3.0",
     )
     daemon._argv = [daemon._argv[0], "-c", run]

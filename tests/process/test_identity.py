@@ -32,7 +32,7 @@ def who() -> list[object]:
     home = os.environ.get("HOME")
     return [os.getuid(), os.getgid(), sorted(os.getgroups()), mask, home]
 """
-PROBE = "import random, msgspec, taskqd.supervisor.master, taskqd.worker.zygote"
+PROBE = "import random, msgspec, taskqd.supervisor.master, taskqd.worker.zygote.app_loader"
 PACKAGES = sysconfig.get_path("platlib")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
@@ -51,7 +51,7 @@ def folder() -> Iterator[Path]:
 def command(folder: Path, *words: str, python: str = sys.executable) -> Daemon:
     folder.mkdir(exist_ok=True)
     (folder / "shop.py").write_text(APP)
-    code = "from taskqd.supervisor.cli import main; main()"
+    code = "from taskqd.supervisor.cli.main import main; main()"
     argv = [python, "-c", code, "shop:app", "-w", "1", "--log-format", "json"]
     env = {"TASKQD_ADMIN__SOCKET": str(folder / "admin.sock")}
     if python != sys.executable:

@@ -10,7 +10,7 @@ import pytest
 
 from taskqd.errors import JobDead
 from taskqd.settings import MIB
-from taskqd.supervisor.cgroup import Group
+from taskqd.supervisor.host.cgroup import Group
 from tests.support.cgroups import inside, memory_group, subgroups
 from tests.support.changing import RUN, Changing
 from tests.support.daemon import Daemon, wait_until
@@ -42,7 +42,7 @@ def app(tmp_path: Path) -> Iterator[Changing]:
 def daemon_in(app: Changing, group: Group, **changes: Any) -> Daemon:
     daemon = app.daemon(**changes)
     run = RUN.replace(
-        "roll.IMPORT_S = 5.0", "from taskqd.supervisor import relief; relief.SERVED_S = 0.5"
+        "roll.IMPORT_S = 5.0", "from taskqd.supervisor.policy import memory; memory.SERVED_S = 0.5"
     )
     daemon._argv = inside(group, [daemon._argv[0], "-c", run])
     return daemon

@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-DAEMON = [sys.executable, "-c", "from taskqd.supervisor.cli import main; main()"]
+DAEMON = [sys.executable, "-c", "from taskqd.supervisor.cli.main import main; main()"]
 
 
 def _blocks(language: str) -> list[str]:

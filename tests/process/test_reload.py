@@ -295,7 +295,7 @@ def test_the_command_reads_its_file_again(app: Changing) -> None:
         "[workers]\ncount = "
     )
     file.write_text(f"{text}1\n")
-    code = "from taskqd.supervisor.cli import main; main()"
+    code = "from taskqd.supervisor.cli.main import main; main()"
     daemon = app.daemon()
     daemon._argv = [sys.executable, "-c", code, "--config", str(file)]
     with daemon:
@@ -326,8 +326,8 @@ def test_files_are_watched_and_every_change_of_them_is_a_reload(app: Changing) -
     app.write_source(1, uses)
     value = app.app.task(name="value")(lambda: 0)
     code = (
-        "from taskqd.supervisor import roll; roll.TRIAL_S = 0.1\n"
-        "from taskqd.supervisor.cli import main; main()"
+        "from taskqd.supervisor.policy import reload; reload.TRIAL_S = 0.1\n"
+        "from taskqd.supervisor.cli.main import main; main()"
     )
     daemon = app.daemon()
     daemon._argv = [sys.executable, "-c", code, "--config", str(file)]

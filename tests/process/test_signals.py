@@ -68,10 +68,10 @@ def test_tstp_and_cont_are_quiet_and_resume(shop: Shop) -> None:
 
 
 def test_after_usr1_every_process_writes_to_the_new_log_file(shop: Shop, tmp_path: Path) -> None:
-    path = tmp_path / "taskqd.log"
+    path = tmp_path / "taskqd.logs.setup"
     with shop.daemon(log={"format": "json", "level": "info", "file": str(path)}) as daemon:
         wait_until(lambda: "master.ready" in path.read_text() if path.exists() else False)
-        path.rename(tmp_path / "taskqd.log.1")
+        path.rename(tmp_path / "taskqd.logs.setup.1")
         daemon.send("SIGUSR1")
         wait_until(path.exists)
 
@@ -83,14 +83,14 @@ def test_after_usr1_every_process_writes_to_the_new_log_file(shop: Shop, tmp_pat
         wait_until(all_are_in_it)
         daemon.send("SIGUSR2")
         wait_until(lambda: "worker.stacks" in path.read_text())
-        old = (tmp_path / "taskqd.log.1").read_text()
+        old = (tmp_path / "taskqd.logs.setup.1").read_text()
         tasks.quick(1).get(timeout=20)
-        assert (tmp_path / "taskqd.log.1").read_text() == old
+        assert (tmp_path / "taskqd.logs.setup.1").read_text() == old
 
-        path.rename(tmp_path / "taskqd.log.2")
+        path.rename(tmp_path / "taskqd.logs.setup.2")
         path.mkdir()
         daemon.send("SIGUSR1")  # a log that cannot be opened again was told nobody
-        wait_until(lambda: "log.reopen_failed" in (tmp_path / "taskqd.log.2").read_text())
+        wait_until(lambda: "log.reopen_failed" in (tmp_path / "taskqd.logs.setup.2").read_text())
         assert daemon.stop() == 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from taskqd.job import Marks, Outcome, Reason, split_record
+from taskqd.jobs.job import Marks, Outcome, Reason, split_record
 from taskqd.storage.rules import rewrite
 
 

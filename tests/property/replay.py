@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from taskqd.errors import NodeExpired
-from taskqd.job import Entry, Lease, Marks, Outcome, split_record
+from taskqd.jobs.job import Entry, Lease, Marks, Outcome, split_record
 from taskqd.storage.base import Node, Storage
 from tests.property.protocol import JOBS, Move, State
 from tests.support.rig import done, payload

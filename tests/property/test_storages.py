@@ -16,7 +16,7 @@ from hypothesis.stateful import (
 
 from taskqd.clock import now_ms
 from taskqd.errors import NodeExpired
-from taskqd.job import Entry, Lease, Marks, Outcome, State
+from taskqd.jobs.job import Entry, Lease, Marks, Outcome, State
 from taskqd.storage.base import Node
 from taskqd.storage.features import Hold
 from tests.property.model import Model, ModelJob

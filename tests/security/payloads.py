@@ -17,10 +17,10 @@ import msgspec
 
 from taskqd import App, TaskqdError
 from taskqd.clock import now_ms
-from taskqd.execute import Runner
+from taskqd.execution.runner import Runner
 from taskqd.immediate import CallersPlace
-from taskqd.job import Answer, Failure, Lease, Marks, encode_answer, join_record
-from taskqd.log import configure
+from taskqd.jobs.job import Answer, Failure, Lease, Marks, encode_answer, join_record
+from taskqd.logs.setup import configure
 from taskqd.settings import LimitSettings
 
 from .mutate import spoil

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from taskqd import App
-from taskqd.job import Entry
+from taskqd.jobs.job import Entry
 from tests.security.mutate import spoil
 from tests.security.payloads import samples
 from tests.support import shop as tasks

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from taskqd import App, ConfigError, DecodeError, JobDead, crontab, every
-from taskqd.cron import zone_of
-from taskqd.execute import Runner
+from taskqd.execution.runner import Runner
 from taskqd.immediate import CallersPlace
-from taskqd.job import Lease
-from taskqd.log import configure
+from taskqd.jobs.job import Lease
+from taskqd.logs.setup import configure
+from taskqd.periodic.cron import zone_of
 from taskqd.settings import LimitSettings
 from tests.security import payloads, texts
 

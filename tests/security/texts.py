@@ -14,7 +14,7 @@ from pathlib import Path
 
 from taskqd import ConfigError, crontab, every
 from taskqd.config import ConfigErrors, load
-from taskqd.cron import zone_of
+from taskqd.periodic.cron import zone_of
 from taskqd.urls import mask_url, scheme_of
 
 from .mutate import spoil

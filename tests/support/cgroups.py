@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from taskqd.supervisor import cgroup
-from taskqd.supervisor.cgroup import V2, Group
+from taskqd.supervisor.host import cgroup
+from taskqd.supervisor.host.cgroup import V2, Group
 
 
 @contextmanager

@@ -41,10 +41,11 @@ def aside() -> int:
 RUN = """
 import sys
 from pathlib import Path
-from taskqd.supervisor import signals
+from taskqd.supervisor.host import signals
 signals.install()
-from taskqd import log, settings
-from taskqd.supervisor import roll
+from taskqd import settings
+from taskqd.logs import setup as log
+from taskqd.supervisor.policy import reload as roll
 from taskqd.supervisor.master import Master
 roll.IMPORT_S = 5.0
 read = lambda: settings.decode(Path("settings.json").read_text())

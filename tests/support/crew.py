@@ -7,13 +7,13 @@ from typing import Any
 import msgspec
 
 from taskqd import App
-from taskqd.execute import Runner
+from taskqd.execution.protocols import JobView
+from taskqd.execution.runner import Runner
 from taskqd.immediate import CallersPlace
-from taskqd.job import Lease, Outcome
-from taskqd.log import Log, configure
-from taskqd.registry import JobView
+from taskqd.jobs.job import Lease, Outcome
+from taskqd.logs.setup import Log, configure
 from taskqd.storage.base import Node
-from taskqd.worker.returns import Returns
+from taskqd.worker.scheduler.parked_jobs import Returns
 
 
 class Crew:

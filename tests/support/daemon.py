@@ -21,7 +21,7 @@ from typing import Any
 
 import psutil
 
-from taskqd.supervisor import admin_client
+from taskqd.supervisor.endpoints import admin_client
 
 ROOT = Path(__file__).parents[2]
 WAIT_S = 20.0

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 
-from taskqd.job import Lease
+from taskqd.jobs.job import Lease
 from taskqd.storage import open_storage
 from tests.support.rig import ack
 

@@ -22,9 +22,9 @@ import time
 
 import msgspec
 
-from taskqd import board, messages
-from taskqd.board import Board
-from taskqd.messages import CONTEXT_ENV, ChildContext, decode_to_child, decode_to_zygote, encode
+from taskqd.ipc import board, messages
+from taskqd.ipc.board import Board
+from taskqd.ipc.messages import CONTEXT_ENV, ChildContext, decode_to_child, decode_to_zygote, encode
 
 FAKE = json.loads(os.environ.get("FAKE", "{}"))
 BOOTS = os.environ.get("FAKE_BOOTS", "")

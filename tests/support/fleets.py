@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from taskqd.board import SlotView
-from taskqd.supervisor.fleet import Child, Fleet, Post, Seen, Zygote, ZygoteState
-from taskqd.supervisor.lives import State
+from taskqd.ipc.board import SlotView
+from taskqd.supervisor.state.fleet import Child, Fleet, Post, Seen, Zygote, ZygoteState
+from taskqd.supervisor.state.lifecycle import State
 
 NOW = 1000.0
 SPARE_ROWS = 2

@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 
 from taskqd import App
-from taskqd.result import Result
+from taskqd.client.result import Result
 from tests.support.changing import RUN
 from tests.support.daemon import Daemon, settings_json, wait_until
 from tests.support.ledger import Ledger

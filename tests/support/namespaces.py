@@ -85,7 +85,7 @@ def build_image(folder: Path, files: Mapping[str, str]) -> Path:
     (packages / "needs.pth").write_text("/opt/needs\n")
     (home / "bin/python").symlink_to(f"/opt/python/bin/{version}")
     (home / "pyvenv.cfg").write_text("home = /opt/python/bin\n")
-    for name, module in (("taskqd", "cli"), ("taskqctl", "ctl")):
+    for name, module in (("taskqd", "cli.main"), ("taskqctl", "ctl")):
         _program(home / "bin" / name, f"from taskqd.supervisor.{module} import main; main()")
     for name, text in {"etc/ld.so.conf.d/00-python.conf": "/opt/python/lib\n", **files}.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

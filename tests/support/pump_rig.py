@@ -13,22 +13,22 @@ import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
 
-from taskqd import log
-from taskqd.board import Board, size
-from taskqd.current import Place
-from taskqd.job import Answer, Entry, Lease, Marks, Outcome, encode_answer
-from taskqd.messages import FromChild, Message, decode_from_child, encode
+from taskqd.execution.current_job import Place
+from taskqd.ipc.board import Board, size
+from taskqd.ipc.messages import FromChild, Message, decode_from_child, encode
+from taskqd.jobs.job import Answer, Entry, Lease, Marks, Outcome, encode_answer
+from taskqd.logs import setup as log
 from taskqd.storage.base import Node, Storage
-from taskqd.worker.channel import Channel
-from taskqd.worker.coroutines import AsyncioSlots
-from taskqd.worker.post import Orders, Post
-from taskqd.worker.process_slot import ProcessSlot
-from taskqd.worker.pump import Pump
-from taskqd.worker.queue_order import QueueOrder
-from taskqd.worker.slots import JobRunner, Slots
-from taskqd.worker.stopping import Stopping
-from taskqd.worker.threads import ThreadSlots
-from taskqd.worker.title import Title
+from taskqd.worker.host.channel import Channel
+from taskqd.worker.host.title import Title
+from taskqd.worker.leasing.context import Orders, Post
+from taskqd.worker.leasing.loop import Pump
+from taskqd.worker.leasing.queue_order import QueueOrder
+from taskqd.worker.slots.asyncio_slots import AsyncioSlots
+from taskqd.worker.slots.base import JobRunner, Slots
+from taskqd.worker.slots.process_slots import ProcessSlot
+from taskqd.worker.slots.stop_state import Stopping
+from taskqd.worker.slots.thread_slots import ThreadSlots
 
 DEADLINE_S = 20.0
 NODE = "node"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from taskqd.clock import now_ms
-from taskqd.job import Answer, Entry, Lease, Outcome, State, encode_answer
+from taskqd.jobs.job import Answer, Entry, Lease, Outcome, State, encode_answer
 from taskqd.storage.base import Leased, Node, Storage
 
 T = TypeVar("T")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from taskqd.supervisor import signals
+from taskqd.supervisor.host import signals
 
 signals.install()
 
-from taskqd import log, settings  # noqa: E402
+from taskqd import settings  # noqa: E402
+from taskqd.logs import setup as log  # noqa: E402
 from taskqd.supervisor.master import Master  # noqa: E402
 
 if __name__ == "__main__":

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from taskqd.result import Result
+from taskqd.client.result import Result
 from tests.support import shop
 from tests.support.daemon import Daemon, settings_json, wait_until
 
 RUN = (
-    "import sys; from taskqd.supervisor import signals; signals.install();"
-    "from taskqd import log, settings; from taskqd.supervisor.master import Master;"
+    "import sys; from taskqd.supervisor.host import signals; signals.install();"
+    "from taskqd import settings; from taskqd.logs import setup as log; from taskqd.supervisor.master import Master;"
     "chosen = settings.decode(sys.argv[1]);"
     "out = log.configure(role='master', level='debug', format='json', file=chosen.log.file);"
     "argv = [sys.executable, '-m', 'taskqd.worker.zygote'];"

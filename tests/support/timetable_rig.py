@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from taskqd.app import App
-from taskqd.job import State
+from taskqd.jobs.job import State
 from taskqd.storage.base import Storage
-from taskqd.worker.timetable import Timetable
+from taskqd.worker.scheduler.ticker import Timetable
 
 MINUTE = 60_000
 NOON = 1_800_000_000_000 // MINUTE * MINUTE

@@ -17,9 +17,9 @@ from typing import TypeVar
 
 import msgspec
 
-from taskqd import board
-from taskqd.board import Board, Row
-from taskqd.messages import (
+from taskqd.ipc import board
+from taskqd.ipc.board import Board, Row
+from taskqd.ipc.messages import (
     CONTEXT_ENV,
     ChildContext,
     Message,

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any, assert_type
 
 from taskqd import App, JobInterrupted, Result, ResultGroup, Signature, State, current_job, every
-from taskqd.compose import Chord, ChordResult, Group
+from taskqd.client.composition import Chord, ChordResult, Group
 from taskqd.storage.base import JobRow, QueueRow
 from taskqd.testing import BackgroundWorker, isolated, run_pending
 

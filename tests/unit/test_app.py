@@ -25,7 +25,7 @@ from taskqd import (
 )
 from taskqd.errors import OutcomeUnknown, StorageUnavailable
 from taskqd.immediate import run_queued
-from taskqd.job import Entry
+from taskqd.jobs.job import Entry
 
 
 @dataclasses.dataclass
@@ -338,7 +338,7 @@ def test_storage_that_stays_away_is_an_error_of_the_caller(
             raise StorageUnavailable("no route to redis")
 
     monkeypatch.setattr(App, "storage", property(lambda _: Away()))
-    monkeypatch.setattr("taskqd.delivery._TRY_FOR_S", 0.1)
+    monkeypatch.setattr("taskqd.client.delivery._TRY_FOR_S", 0.1)
     with pytest.raises(StorageUnavailable, match="no route"):
         add()
 

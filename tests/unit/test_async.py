@@ -11,18 +11,11 @@ from typing import Any, TypeVar
 
 import pytest
 
-from taskqd import (
-    App,
-    JobCancelled,
-    ResultMissing,
-    ResultTimeout,
-    StorageUnavailable,
-    TaskFailed,
-)
-from taskqd.awaiting import WAITERS_MAX
-from taskqd.execute import Runner
+from taskqd import App, JobCancelled, ResultMissing, ResultTimeout, StorageUnavailable, TaskFailed
+from taskqd.client.async_wait import WAITERS_MAX
+from taskqd.execution.runner import Runner
 from taskqd.immediate import CallersPlace
-from taskqd.log import configure
+from taskqd.logs.setup import configure
 from taskqd.settings import LimitSettings
 from taskqd.storage.base import Node, Storage
 from taskqd.testing import BackgroundWorker, run_pending

@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from taskqd.board import BEAT, DONE, Board, SlotView, size
+from taskqd.ipc.board import BEAT, DONE, Board, SlotView, size
 
 
 def _board(rows: int = 2, slots: int = 2) -> Board:

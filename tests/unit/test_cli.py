@@ -11,9 +11,9 @@ import pytest
 
 from taskqd.config.keys import KEYS
 from taskqd.settings import Settings, WorkerSettings, WorkerType
-from taskqd.supervisor import cli
+from taskqd.supervisor.cli import main as cli
 from taskqd.supervisor.ctl.commands import taskqctl
-from taskqd.worker import kinds
+from taskqd.worker.slots import kinds
 
 DOCS = (Path(__file__).parents[2] / "docs" / "commands.md").read_text()
 

@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from taskqd.codec import CallCodec
 from taskqd.errors import BadArguments, DecodeError, EncodeError
+from taskqd.jobs.codec import CallCodec
 
 
 class Color(enum.Enum):

@@ -16,8 +16,8 @@ from taskqd import (
     TaskLockedException,
     current_job,
 )
-from taskqd.compose import Failed, Skipped
-from taskqd.gates import parse_rate
+from taskqd.client.composition import Failed, Skipped
+from taskqd.execution.gates import parse_rate
 from taskqd.ids import new_id
 from taskqd.immediate import run_queued
 from tests.support.crew import Crew

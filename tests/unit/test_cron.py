@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from taskqd.cron import crontab, every, zone_of
 from taskqd.errors import ConfigError
+from taskqd.periodic.cron import crontab, every, zone_of
 
 
 def ms(text: str) -> int:

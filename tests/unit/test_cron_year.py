@@ -25,11 +25,11 @@ from datetime import UTC, datetime
 import pytest
 
 from taskqd.app import App
-from taskqd.cron import crontab, every
-from taskqd.job import State
+from taskqd.jobs.job import State
+from taskqd.periodic.cron import crontab, every
 from taskqd.storage.memory import MemoryStorage
-from taskqd.worker import timetable
-from taskqd.worker.timetable import Timetable
+from taskqd.worker.scheduler import ticker as timetable
+from taskqd.worker.scheduler.ticker import Timetable
 from tests.support.timetable_rig import Told
 
 NEW_YORK, ROME, LORD_HOWE = "America/New_York", "Europe/Rome", "Australia/Lord_Howe"

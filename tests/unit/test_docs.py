@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from taskqd import events
-from taskqd.options import TASK_OPTION_NAMES
-from taskqd.signals import HOOKS, SIGNALS
+from taskqd.jobs.options import TASK_OPTION_NAMES
+from taskqd.listeners import HOOKS, SIGNALS
+from taskqd.logs import events
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -72,7 +72,7 @@ def test_guide_names_every_option_signal_and_hook() -> None:
 
 
 def test_table_of_events_is_that_of_the_catalogue() -> None:
-    assert (DOCS / "events.md").read_text() == events.page(), "run: python -m taskqd.events"
+    assert (DOCS / "events.md").read_text() == events.page(), "run: python -m taskqd.logs.events"
 
 
 def test_reference_is_that_of_the_code() -> None:

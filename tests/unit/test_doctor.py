@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from taskqd.storage.base import Node, NodeRow
-from taskqd.supervisor.ctl.doctor import namesakes
-from taskqd.supervisor.doctor import look
-from taskqd.supervisor.doctor.checks import CHECKS, examine
-from taskqd.supervisor.doctor.facts import (
+from taskqd.supervisor.ctl.doctor import look
+from taskqd.supervisor.ctl.doctor.checks import CHECKS, examine
+from taskqd.supervisor.ctl.doctor.command import namesakes
+from taskqd.supervisor.ctl.doctor.facts import (
     Daemon,
     Facts,
     File,

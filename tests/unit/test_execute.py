@@ -19,9 +19,9 @@ from taskqd import (
     TaskTimeout,
     current_job,
 )
-from taskqd.execute import Runner
-from taskqd.job import Entry, Lease, Marks, Outcome, decode_answer, join_record
-from taskqd.log import configure
+from taskqd.execution.runner import Runner
+from taskqd.jobs.job import Entry, Lease, Marks, Outcome, decode_answer, join_record
+from taskqd.logs.setup import configure
 from taskqd.settings import LimitSettings
 from tests.support.plain_place import PlainPlace
 

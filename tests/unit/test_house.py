@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from taskqd import events
+from taskqd.logs import events
 
 ROOT = Path(__file__).parents[2]
 FILE_LINES_MAX = 300
@@ -27,14 +27,14 @@ LONG_FILES = {
 IMPORTED_ONLY_IN = {
     "redis": ("taskqd/storage/redis/",),
     "apsw": ("taskqd/storage/sqlite/",),
-    "structlog": ("taskqd/log.py",),
-    "cryptography": ("taskqd/cipher.py",),
-    "cronsim": ("taskqd/cron.py",),
-    "psutil": ("supervisor/top/machine.py",),
-    "gevent": ("worker/greenlets.py", "worker/hub.py", "worker/pooled.py"),
-    "h11": ("supervisor/health.py",),
-    "rich": ("supervisor/top/paint.py",),
-    "click": ("supervisor/",),
+    "structlog": ("taskqd/logs/setup.py",),
+    "cryptography": ("taskqd/crypto/cipher.py",),
+    "cronsim": ("taskqd/periodic/cron.py",),
+    "psutil": ("supervisor/ctl/top/machine.py",),
+    "gevent": ("worker/slots/greenlets/",),
+    "h11": ("supervisor/endpoints/health.py",),
+    "rich": ("supervisor/ctl/top/paint.py",),
+    "click": ("supervisor/cli/", "supervisor/ctl/"),
 }
 """Module -> where it may be imported."""
 
@@ -136,7 +136,9 @@ def test_a_module_that_says_it_is_pure_is_held_to_it() -> None:
         for file in code_files()
         if re.search(r"\bPure\b", ast.get_docstring(tree_of(file)) or "")
     }
-    assert not say_so - {*held["source_modules"]}
+    folders = tuple(f"{module}." for module in held["source_modules"])
+    assert len(say_so) > 30, "look for the word that they say it with"
+    assert not {m for m in say_so - {*held["source_modules"]} if not m.startswith(folders)}
 
 
 def _tops(modules: Iterator[str]) -> set[str]:
@@ -181,7 +183,7 @@ def test_no_event_name_is_written_out_elsewhere() -> None:
     strays = [
         f"{name_of(file)}:{node.lineno} {node.value}"
         for file in code_files()
-        if name_of(file) != "taskqd/events.py"
+        if name_of(file) != "taskqd/logs/events.py"
         for node in ast.walk(tree_of(file))
         if isinstance(node, ast.Constant) and node.value in events.CATALOGUE
     ]
@@ -214,7 +216,7 @@ def test_every_event_of_the_catalogue_is_emitted() -> None:
     used = {
         node.attr if isinstance(node, ast.Attribute) else node.id
         for file in code_files()
-        if name_of(file) != "taskqd/events.py"
+        if name_of(file) != "taskqd/logs/events.py"
         for node in ast.walk(tree_of(file))
         if isinstance(node, ast.Attribute | ast.Name)
     }

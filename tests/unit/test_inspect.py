@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskqd.inspect import describe, iso, job_row, node_row, queue_row, task_of
-from taskqd.job import Answer, Envelope, Failure, Marks, State, encode_answer, join_record
+from taskqd.client.rows import describe, iso, job_row, node_row, queue_row, task_of
+from taskqd.jobs.job import Answer, Envelope, Failure, Marks, State, encode_answer, join_record
 from taskqd.storage.base import JobRow, Node, NodeRow, QueueRow
 
 PAYLOAD = msgspec.json.encode(

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from taskqd.ids import bucket, new_id
-from taskqd.job import (
+from taskqd.jobs.job import (
     ID_PATTERN,
     NO_MARKS,
     Answer,
@@ -22,7 +22,7 @@ from taskqd.job import (
     split_record,
     strip_marks,
 )
-from taskqd.transitions import TRANSITIONS, Event, after
+from taskqd.jobs.states import TRANSITIONS, Event, after
 
 PAYLOAD = b'{"t":"shop.add","e":1}'
 

@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 
-from taskqd import events, log_sink
-from taskqd.current import Place
-from taskqd.job import Lease, Outcome
-from taskqd.log import Log, configure
-from taskqd.log_sink import Sink
+from taskqd.execution.current_job import Place
+from taskqd.jobs.job import Lease, Outcome
+from taskqd.logs import events
+from taskqd.logs import sink as log_sink
+from taskqd.logs.setup import Log, configure
+from taskqd.logs.sink import Sink
 from taskqd.storage.memory import MemoryStorage
 from tests.support.pump_rig import Jobs, PumpRig, entries, wait_for
 
@@ -39,7 +40,7 @@ def in_fresh_interpreter(code: str) -> Any:
 
 def test_the_master_imports_neither_asyncio_nor_ssl_nor_rich() -> None:
     loaded = in_fresh_interpreter(
-        "import json, sys, taskqd.supervisor.cli, taskqd.supervisor.master;"
+        "import json, sys, taskqd.supervisor.cli.main, taskqd.supervisor.master;"
         "print(json.dumps(sorted(sys.modules)))"
     )
     dear = {"asyncio", "ssl", "greenlet", "rich", "redis", "apsw", "psutil", "email", "http"}
@@ -49,7 +50,7 @@ def test_the_master_imports_neither_asyncio_nor_ssl_nor_rich() -> None:
 
 def test_the_master_s_imports_fit_in_25_megabytes() -> None:
     rss_kb = in_fresh_interpreter(
-        "import json, taskqd.supervisor.cli, taskqd.supervisor.master;"
+        "import json, taskqd.supervisor.cli.main, taskqd.supervisor.master;"
         "rss = [line for line in open('/proc/self/status') if line.startswith('VmRSS')][0];"
         "print(json.dumps(int(rss.split()[1])))"
     )
@@ -58,7 +59,7 @@ def test_the_master_s_imports_fit_in_25_megabytes() -> None:
 
 def test_asyncio_is_the_real_one_for_users_after_structlog_was_imported() -> None:
     code = """
-import json, sys, taskqd.log
+import json, sys, taskqd.logs.setup
 before = "asyncio" in sys.modules
 import asyncio, structlog, structlog.stdlib
 async def tell():
@@ -73,7 +74,7 @@ print(json.dumps([before, asyncio.__file__.endswith("asyncio/__init__.py"), "Loo
 
 def test_structlog_s_asyncio_works_where_nobody_else_has_imported_it() -> None:
     code = """
-import json, sys, taskqd.log, structlog
+import json, sys, taskqd.logs.setup, structlog
 get = structlog.stdlib.asyncio.get_running_loop
 print(json.dumps([get.__name__, "asyncio" in sys.modules]))
 """
@@ -203,7 +204,7 @@ def test_a_job_is_in_the_log_before_the_storage_hears_that_it_is_done(
 def test_lines_of_processes_that_share_a_pipe_stay_whole() -> None:
     reader, writer = os.pipe()
     code = (
-        "import sys; from taskqd import events, log;"
+        "import sys; from taskqd.logs import events, setup as log;"
         f"facts = {FACTS!r}; out = log.configure(role='worker', fd={writer}, format='json');"
         "out.holds = True;"
         "[(out.emit_soon(events.JOB_DONE, {'n': n, **facts}), n % 64 or out.flush())"
@@ -271,7 +272,7 @@ def read_all(fd: int) -> bytes:
 def test_a_forked_child_writes_its_own_lines_only(tmp_path: Path) -> None:
     code = f"""
 import os
-from taskqd.log_sink import Sink, open_file
+from taskqd.logs.sink import Sink, open_file
 out = Sink(open_file({str(tmp_path / "log")!r}))
 out.add(b"parent\\n")
 out._writing.acquire()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from taskqd.supervisor.manual import PAGES, commands, escape, render
+from taskqd.supervisor.ctl.manual import PAGES, commands, escape, render
 
 ROOT = Path(__file__).parents[2]
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 def test_the_pages_in_the_repository_are_current(name: str) -> None:
     made = render(PAGES[name], commands()[name])
     assert (ROOT / f"docs/man/{name}.1").read_text() == made, (
-        f"python -m taskqd.supervisor.manual {name} > docs/man/{name}.1"
+        f"python -m taskqd.supervisor.ctl.manual {name} > docs/man/{name}.1"
     )
 
 

@@ -65,7 +65,7 @@ def test_every_file_that_is_not_code_is_package_data() -> None:
 def test_every_dependency_that_users_install_is_imported() -> None:
     names = {re.split(r"[<>=]", each)[0] for each in PROJECT["project"]["dependencies"]}
     folders = _physical_packages().values()
-    code = "\n".join(file.read_text() for folder in folders for file in folder.glob("*.py"))
+    code = "\n".join(file.read_text() for folder in folders for file in folder.rglob("*.py"))
     assert not {
         name for name in names if not re.search(rf"^\s*(import|from) {name}\b", code, re.MULTILINE)
     }

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskqd.options import TaskOptions
-from taskqd.retry import may_retry, retry_delay_s
+from taskqd.jobs.options import TaskOptions
+from taskqd.jobs.retry import may_retry, retry_delay_s
 
 
 def test_delay_grows_by_the_backoff_and_stops_at_its_cap() -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from taskqd import App, ConfigError, CurrentJob, current_job
-from taskqd import signals as signals_of
+from taskqd import listeners as signals_of
 from taskqd.ids import new_id
-from taskqd.signals import Listeners
+from taskqd.listeners import Listeners
 from tests.support.crew import Crew
 
 TRACE = {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}

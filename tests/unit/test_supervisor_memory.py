@@ -8,13 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskqd.board import SlotView
+from taskqd.ipc.board import SlotView
 from taskqd.settings import MIB, LimitSettings
-from taskqd.supervisor import actions, cgroup, memory, relief
-from taskqd.supervisor.fleet import Child, Fleet, Post, Seen
-from taskqd.supervisor.lives import State
-from taskqd.supervisor.memory import HOLD, RECYCLE, STOP, Memory, Pressure
-from taskqd.supervisor.plan import plan
+from taskqd.supervisor.host import cgroup
+from taskqd.supervisor.policy import memory as relief
+from taskqd.supervisor.policy.plan import plan
+from taskqd.supervisor.state import actions, memory
+from taskqd.supervisor.state.fleet import Child, Fleet, Post, Seen
+from taskqd.supervisor.state.lifecycle import State
+from taskqd.supervisor.state.memory import HOLD, RECYCLE, STOP, Memory, Pressure
 from tests.support.files import write_tree
 from tests.unit.test_supervisor_plan import NOW, fleet_of
 

@@ -8,19 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskqd.board import SlotView
-from taskqd.messages import Quiet, Resume, TakeBack
-from taskqd.supervisor import actions, stop
-from taskqd.supervisor.fleet import (
-    Child,
-    Debt,
-    Fleet,
-    Seen,
-    Stop,
-    ZygoteState,
-)
-from taskqd.supervisor.lives import LIVES, Event, State, next_state
-from taskqd.supervisor.plan import BUSY_TICK_S, TICK_S, plan, wake_in_s
+from taskqd.ipc.board import SlotView
+from taskqd.ipc.messages import Quiet, Resume, TakeBack
+from taskqd.supervisor.policy.plan import BUSY_TICK_S, TICK_S, plan, wake_in_s
+from taskqd.supervisor.state import actions
+from taskqd.supervisor.state import timeline as stop
+from taskqd.supervisor.state.fleet import Child, Debt, Fleet, Seen, Stop, ZygoteState
+from taskqd.supervisor.state.lifecycle import LIVES, Event, State, next_state
 from tests.support.fleets import NOW, child_of, fleet_of, seen_of
 
 

@@ -9,22 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskqd.messages import Serve
+from taskqd.ipc.messages import Serve
 from taskqd.settings import Settings, WorkerSettings
-from taskqd.supervisor import actions, recycle, roll, stop
-from taskqd.supervisor.fleet import (
-    Fleet,
-    Post,
-    Seen,
-    Stop,
-    Zygote,
-    ZygoteState,
-)
-from taskqd.supervisor.limits import Limits
-from taskqd.supervisor.lives import State
-from taskqd.supervisor.plan import plan
-from taskqd.supervisor.recycle import overdue
-from taskqd.supervisor.renewal import Reload, Step, fixed_changes
+from taskqd.supervisor.policy import recycling as recycle
+from taskqd.supervisor.policy import reload as roll
+from taskqd.supervisor.policy.plan import plan
+from taskqd.supervisor.policy.recycling import overdue
+from taskqd.supervisor.state import actions, observation
+from taskqd.supervisor.state import timeline as stop
+from taskqd.supervisor.state.fleet import Fleet, Post, Seen, Stop, Zygote, ZygoteState
+from taskqd.supervisor.state.lifecycle import State
+from taskqd.supervisor.state.limits import Limits
+from taskqd.supervisor.state.reload import Reload, Step, fixed_changes
 from tests.support.fleets import NOW, child_of, fleet_of
 
 
@@ -306,7 +302,7 @@ def test_a_worker_that_hears_nothing_while_another_does_is_replaced() -> None:
 
 
 @pytest.mark.parametrize(
-    "ages_s", [(31.0, 31.0), (31.0, 31.0, 500.0), (31.0, None), (31.0, recycle.DEAF_S / 2)]
+    "ages_s", [(31.0, 31.0), (31.0, 31.0, 500.0), (31.0, None), (31.0, observation.DEAF_S / 2)]
 )
 def test_a_storage_that_answers_nobody_costs_no_worker(ages_s: tuple[float | None, ...]) -> None:
     assert plan(hearing(*ages_s, scheduler_s=1.0), NOW) == []

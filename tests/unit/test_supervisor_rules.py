@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskqd import board
-from taskqd.board import Board, SlotView
-from taskqd.supervisor import respawn, stop, verdict, watch
-from taskqd.supervisor.fleet import Child, Fleet, Post, Seen
-from taskqd.supervisor.oom import OomCounter
+from taskqd.ipc import board
+from taskqd.ipc.board import Board, SlotView
+from taskqd.supervisor.host.oom import OomCounter
+from taskqd.supervisor.policy import respawn, verdict
+from taskqd.supervisor.state import observation as watch
+from taskqd.supervisor.state import timeline as stop
+from taskqd.supervisor.state.fleet import Child, Fleet, Post, Seen
 
 NOW = 500.0
 GRACES = st.floats(0.0, 100_000.0)

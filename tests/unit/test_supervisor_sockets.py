@@ -16,13 +16,14 @@ from typing import Any
 
 import pytest
 
-from taskqd import messages
 from taskqd.clock import monotonic_s
 from taskqd.errors import ConfigError
-from taskqd.messages import decode_from_child, encode
-from taskqd.supervisor import admin, admin_client, health, listener, notify
-from taskqd.supervisor.channel import Channel
-from taskqd.supervisor.listener import Listener
+from taskqd.ipc import messages
+from taskqd.ipc.messages import decode_from_child, encode
+from taskqd.supervisor.endpoints import admin, admin_client, health, listener
+from taskqd.supervisor.endpoints.listener import Listener
+from taskqd.supervisor.host import systemd as notify
+from taskqd.supervisor.host.channel import Channel
 from tests.support.daemon import ROOT, wait_until
 
 # -- the channel -----------------------------------------------------------------------------------
@@ -351,7 +352,7 @@ def test_a_folder_for_the_socket_that_cannot_be_made_says_what_to_set(tmp_path: 
 
 def test_the_client_takes_only_the_standard_library() -> None:
     script = (
-        "import sys; before = set(sys.modules); import taskqd.supervisor.admin_client; "
+        "import sys; before = set(sys.modules); import taskqd.supervisor.endpoints.admin_client; "
         "print(sorted({m.partition('.')[0] for m in set(sys.modules) - before}"
         " - set(sys.stdlib_module_names) - {'taskqd'}))"
     )

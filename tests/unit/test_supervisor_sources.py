@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from taskqd.supervisor.sources import GONE_S, SETTLE_S, Mark, Sources
+from taskqd.supervisor.host.file_watcher import GONE_S, SETTLE_S, Mark, Sources
 
 OLD, NEW = Mark(1, 10, 100), Mark(2, 10, 100)
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from taskqd.supervisor.top import machine
-from taskqd.supervisor.top.paint import paint, text
-from taskqd.supervisor.top.view import Column, Sample, Table, fit, lines, rates, view
+from taskqd.supervisor.ctl.top import machine
+from taskqd.supervisor.ctl.top.paint import paint, text
+from taskqd.supervisor.ctl.top.view import Column, Sample, Table, fit, lines, rates, view
 
 
 def worker(number: int, **facts: Any) -> dict[str, Any]:

@@ -11,10 +11,10 @@ import msgspec
 import pytest
 
 from taskqd import App, ConfigError, DecodeError, JobDead, TaskFailed, current_job
-from taskqd.cipher import Cipher
+from taskqd.crypto.cipher import Cipher
 from taskqd.errors import SealError
 from taskqd.ids import new_id
-from taskqd.job import Entry, State
+from taskqd.jobs.job import Entry, State
 from taskqd.settings import CryptoSettings, LimitSettings, SchedulerSettings, StorageSettings
 from tests.support.crew import Crew
 

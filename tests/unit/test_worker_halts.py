@@ -14,15 +14,15 @@ from typing import Any
 import pytest
 
 from taskqd import App, JobInterrupted, TaskTimeout, current_job
-from taskqd.board import Board, size
-from taskqd.execute import Runner
-from taskqd.job import Lease, Outcome, decode_answer
-from taskqd.log import configure
+from taskqd.execution.runner import Runner
+from taskqd.ipc.board import Board, size
+from taskqd.jobs.job import Lease, Outcome, decode_answer
+from taskqd.logs.setup import configure
 from taskqd.settings import LimitSettings
 from taskqd.storage.base import Node
-from taskqd.worker import pokes
-from taskqd.worker.place import SlotPlace
-from taskqd.worker.stopping import Stopping
+from taskqd.worker.slots import pokes
+from taskqd.worker.slots.slot import SlotPlace
+from taskqd.worker.slots.stop_state import Stopping
 
 
 class Bench:

@@ -14,21 +14,24 @@ from typing import Any
 
 import pytest
 
-from taskqd import board, log
 from taskqd.app import App
-from taskqd.board import Board
-from taskqd.cron import every
 from taskqd.errors import ConfigError, QueueFull, StorageUnavailable
-from taskqd.job import Entry, State
-from taskqd.messages import Booted, Drain, Quiet, encode
+from taskqd.ipc import board
+from taskqd.ipc.board import Board
+from taskqd.ipc.messages import Booted, Drain, Quiet, encode
+from taskqd.jobs.job import Entry, State
+from taskqd.logs import setup as log
+from taskqd.periodic.cron import every
 from taskqd.settings import WorkerSettings
 from taskqd.storage.memory import MemoryStorage
-from taskqd.worker import kinds, process, procfs
-from taskqd.worker.antechamber import Antechamber, AskedToEnd
-from taskqd.worker.channel import Channel
-from taskqd.worker.coroutines import AsyncioSlots
-from taskqd.worker.stopping import Stopping
-from taskqd.worker.timetable import Timetable
+from taskqd.worker.connection.boot_wait import Antechamber, AskedToEnd
+from taskqd.worker.host import procfs
+from taskqd.worker.host import syscalls as process
+from taskqd.worker.host.channel import Channel
+from taskqd.worker.scheduler.ticker import Timetable
+from taskqd.worker.slots import kinds
+from taskqd.worker.slots.asyncio_slots import AsyncioSlots
+from taskqd.worker.slots.stop_state import Stopping
 from tests.support.pump_rig import Jobs
 
 SILENT = log.configure(role="test", level="critical")

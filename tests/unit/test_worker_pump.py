@@ -12,13 +12,12 @@ from typing import Any
 
 import pytest
 
-from taskqd import App, board
+from taskqd import App
 from taskqd.clock import monotonic_ns
 from taskqd.errors import StorageRefused, StorageUnavailable
-from taskqd.execute import Runner
-from taskqd.job import State
-from taskqd.log import configure
-from taskqd.messages import (
+from taskqd.execution.runner import Runner
+from taskqd.ipc import board
+from taskqd.ipc.messages import (
     Drain,
     Drained,
     Empty,
@@ -29,10 +28,14 @@ from taskqd.messages import (
     StorageLost,
     StorageRestored,
 )
+from taskqd.jobs.job import State
+from taskqd.logs.setup import configure
 from taskqd.settings import LimitSettings
 from taskqd.storage.base import Leased, Node
 from taskqd.storage.memory import MemoryStorage
-from taskqd.worker import pump, shown, suspects
+from taskqd.worker.leasing import heartbeat as shown
+from taskqd.worker.leasing import loop as pump
+from taskqd.worker.leasing import quarantine as suspects
 from tests.support.pump_rig import NODE, Jobs, PumpRig, entries, wait_for
 
 

@@ -9,16 +9,16 @@ import random
 import pytest
 
 from taskqd.errors import StorageRefused, StorageUnavailable
-from taskqd.job import Outcome
+from taskqd.jobs.job import Outcome
 from taskqd.storage.base import Node, NodeRow
-from taskqd.worker import predecessors
-from taskqd.worker.backoff import Backoff
-from taskqd.worker.outage import Outage, loss
-from taskqd.worker.queue_order import QueueOrder
-from taskqd.worker.readahead import AHEAD_MAX, ReadAhead
-from taskqd.worker.stock import FLUSH_COUNT, FLUSH_S, SLICE_S, Stock
-from taskqd.worker.suspects import PATIENCE_S, Quarantine
-from taskqd.worker.ticks import ALL_MAX, COUNT_MAX, LATE_MS, firing, floor
+from taskqd.worker.connection.backoff import Backoff
+from taskqd.worker.connection.outage import Outage, loss
+from taskqd.worker.leasing.ledger import FLUSH_COUNT, FLUSH_S, SLICE_S, Stock
+from taskqd.worker.leasing.prefetch import AHEAD_MAX, ReadAhead
+from taskqd.worker.leasing.quarantine import PATIENCE_S, Quarantine
+from taskqd.worker.leasing.queue_order import QueueOrder
+from taskqd.worker.scheduler import predecessors
+from taskqd.worker.scheduler.due_ticks import ALL_MAX, COUNT_MAX, LATE_MS, firing, floor
 
 MS = 1_000_000
 

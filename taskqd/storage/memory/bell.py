@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Sequence
 
-from taskqd.job import Lease
+from taskqd.jobs.job import Lease
 from taskqd.storage.memory.space import Space
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from taskqd.errors import ConfigError
-from taskqd.job import State
+from taskqd.jobs.job import State
 from taskqd.storage.features import Hold, LockRow, Noted, Revocation
 from taskqd.storage.memory.line import Line
 from taskqd.storage.memory.space import TIMERS, Lock, Rate, Space

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from taskqd.job import Entry
+from taskqd.jobs.job import Entry
 from taskqd.storage.memory.line import Job
 from taskqd.storage.memory.space import Group, Space
 

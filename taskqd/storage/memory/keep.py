@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from taskqd.job import Entry, Reason, State
+from taskqd.jobs.job import Entry, Reason, State
 from taskqd.storage.base import Due, Fired, Node, NodeRow, Recovered
 from taskqd.storage.memory.features import forget_old, free_locks_of, lock_owners
 from taskqd.storage.memory.line import Job, Line

@@ -6,7 +6,7 @@ import heapq
 from collections import OrderedDict
 from collections.abc import Iterator
 
-from taskqd.job import PRIORITY_MAX, State
+from taskqd.jobs.job import PRIORITY_MAX, State
 
 
 class Job:

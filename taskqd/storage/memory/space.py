@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from taskqd.clock import monotonic_ns, now_ms
-from taskqd.job import Entry
+from taskqd.jobs.job import Entry
 from taskqd.storage.base import Node, Recovered
 from taskqd.storage.features import Revocation
 from taskqd.storage.memory.line import Job, Line

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from taskqd.job import State, strip_marks
+from taskqd.jobs.job import State, strip_marks
 from taskqd.storage.base import JobRow, QueueRow
 from taskqd.storage.memory import features
 from taskqd.storage.memory.line import Job, Line

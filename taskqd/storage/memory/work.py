@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from taskqd.errors import NodeExpired, QueueFull
-from taskqd.job import Entry, Lease, Outcome
+from taskqd.jobs.job import Entry, Lease, Outcome
 from taskqd.storage.base import Bell, Leased
 from taskqd.storage.memory.bell import MemoryBell
 from taskqd.storage.memory.line import Job, Line

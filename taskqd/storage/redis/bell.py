@@ -13,7 +13,7 @@ from typing import Any
 
 from taskqd.errors import StorageError
 from taskqd.ids import new_id
-from taskqd.job import Lease
+from taskqd.jobs.job import Lease
 from taskqd.storage.redis.connection import BLOCK_S, CALL_S
 from taskqd.storage.redis.core import Core
 from taskqd.storage.redis.listener import Listeners

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import msgspec
 
-from taskqd.job import Entry
+from taskqd.jobs.job import Entry
 from taskqd.storage.features import Hold, Noted, Revocation
 from taskqd.storage.redis.core import Core
 from taskqd.storage.redis.produce import fields

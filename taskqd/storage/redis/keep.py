@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from taskqd.clock import monotonic_s
-from taskqd.job import NO_MARKS, Marks
+from taskqd.jobs.job import NO_MARKS, Marks
 from taskqd.storage.base import Due, Node, NodeRow, Recovered
 from taskqd.storage.redis.core import server_ms
 from taskqd.storage.redis.locks import Locks

@@ -57,7 +57,7 @@ Under the namespace's own tag:
 from __future__ import annotations
 
 from taskqd.errors import ConfigError
-from taskqd.job import NAME_PATTERN
+from taskqd.jobs.job import NAME_PATTERN
 
 PRIORITIES = range(9, 0, -1)
 

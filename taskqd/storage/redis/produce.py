@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from taskqd.errors import OutcomeUnknown
-from taskqd.job import Entry
+from taskqd.jobs.job import Entry
 from taskqd.storage.base import Fired
 from taskqd.storage.redis.core import Call, Core
 from taskqd.storage.redis.doctor import Doctor

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from taskqd.job import State
+from taskqd.jobs.job import State
 from taskqd.storage.base import JobRow, QueueRow
 from taskqd.storage.redis.connection import Link
 from taskqd.storage.redis.core import Core

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec.json import encode
 
 from taskqd.errors import NodeExpired
-from taskqd.job import NO_MARKS, Lease, Outcome
+from taskqd.jobs.job import NO_MARKS, Lease, Outcome
 from taskqd.storage.base import Leased
 from taskqd.storage.redis.bell import RedisBell, TimerBell
 from taskqd.storage.redis.core import Core

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from select import EPOLLIN, POLLIN, epoll, poll
 
-from taskqd.job import Lease
+from taskqd.jobs.job import Lease
 from taskqd.storage.sqlite.wake import POLL_S, POLL_WITHOUT_FIFO_S, Ear, Wake
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from taskqd.clock import now_ms
-from taskqd.job import Entry
+from taskqd.jobs.job import Entry
 from taskqd.storage.sqlite.extras import add_unique
 from taskqd.storage.sqlite.unit import ENDED, LATER, READY, Line, Unit
 

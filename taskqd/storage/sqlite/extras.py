@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from taskqd.clock import now_ms
-from taskqd.job import Entry
+from taskqd.jobs.job import Entry
 from taskqd.storage.rules import GONE_MS, node_of
 from taskqd.storage.sqlite.unit import Line, Unit
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from taskqd.clock import now_ms
-from taskqd.job import Entry
+from taskqd.jobs.job import Entry
 from taskqd.storage.sqlite.base import Base
 from taskqd.storage.sqlite.entries import add
 from taskqd.storage.sqlite.unit import Unit

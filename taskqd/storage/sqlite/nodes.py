@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 import msgspec
 
 from taskqd.clock import now_ms
-from taskqd.job import Reason
+from taskqd.jobs.job import Reason
 from taskqd.storage.base import Node, NodeRow, Recovered
 from taskqd.storage.rules import Held, TakenBack, node_of, take_back
 from taskqd.storage.sqlite.base import Base

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from taskqd.clock import now_ms
-from taskqd.job import Entry
+from taskqd.jobs.job import Entry
 from taskqd.storage.base import Due, Fired
 from taskqd.storage.rules import split_tick
 from taskqd.storage.sqlite.base import Base

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from taskqd.clock import now_ms
-from taskqd.job import State, strip_marks
+from taskqd.jobs.job import State, strip_marks
 from taskqd.storage.base import JobRow, QueueRow
 from taskqd.storage.rules import answer_state
 from taskqd.storage.sqlite import disk

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from taskqd.clock import now_ms
 from taskqd.errors import NodeExpired
-from taskqd.job import Entry, Lease, Outcome
+from taskqd.jobs.job import Entry, Lease, Outcome
 from taskqd.storage.base import Bell, Leased
 from taskqd.storage.rules import (
     grant,

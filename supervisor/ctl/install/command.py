@@ -1,0 +1,161 @@
+"""`taskqctl install`: a unit or manifests for the user's own paths and app, printed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import click
+
+from taskqd.settings import Settings
+from taskqd.supervisor.cli import common as usage
+from taskqd.supervisor.cli.common import Fail
+from taskqd.supervisor.ctl.asked import Asked, Output, command
+from taskqd.supervisor.ctl.target import find_app
+from taskqd.urls import has_secret, mask_url
+
+from . import render as install
+
+UNIT_HEAD = "Rendered by `taskqctl install systemd`; goes to /etc/systemd/system/{name}.service"
+POD_HEAD = "Rendered by `taskqctl install kubernetes`; goes to kubectl apply -f -"
+CONFIG = """\
+app = "{app}"
+
+[workers]
+count = 2
+
+[shutdown]
+grace_s = {grace_s:g}
+"""
+
+
+def add_to(root: click.Group) -> None:
+    root.add_command(group)
+
+
+@click.group("install")
+def group() -> None:
+    """Render a systemd unit, or Kubernetes manifests, for your own paths and app."""
+
+
+@command(group, "systemd")
+@click.option("--user", default="", metavar="USER", help="Default: one that systemd makes up.")
+@click.option("--directory", default=".", metavar="DIR", help="The app is imported from there.")
+@click.option("--bin", "folder", metavar="DIR", help="Where taskqd is; default: beside taskqctl.")
+@click.option("--print", "shown", is_flag=True, help="Write it to standard output.")
+def systemd(asked: Asked, user: str, directory: str, folder: str | None, shown: bool) -> Output:
+    """Render a service: notify protocol, watchdog, recovery after a crash, sandbox."""
+    _insist("systemd", shown)
+    asked = _with_file(asked)
+    settings = _settings(asked, "systemd")
+    directory = os.path.abspath(directory)
+    name = settings.name or "taskqd"
+    service = install.Service(
+        name=name,
+        bin=os.path.abspath(folder) if folder else _own_folder(),
+        app=asked.app or ("" if asked.config else settings.app),
+        config=os.path.abspath(asked.config) if asked.config else "",
+        directory=directory,
+        user=user,
+        grace_s=settings.shutdown.grace_s,
+        storage=_public(asked.storage or ""),
+        writable=install.writable_folders(settings.storage.url or "", directory),
+        head=UNIT_HEAD.format(name=name),
+    )
+    _refuse_unplain(service)
+    return _output("unit", install.unit(service))
+
+
+@command(group, "kubernetes")
+@click.option("--image", default="taskqd:latest", metavar="IMAGE", help="Your image.")
+@click.option("--replicas", default=2, type=click.IntRange(0), metavar="N", help="Without KEDA.")
+@click.option("--keda/--no-keda", default=True, help="Scale on the length of the queues (Redis).")
+@click.option("--print", "shown", is_flag=True, help="Write them to standard output.")
+def kubernetes(asked: Asked, image: str, replicas: int, keda: bool, shown: bool) -> Output:
+    """Render a ConfigMap, a Deployment, a PodDisruptionBudget and a ScaledObject."""
+    _insist("kubernetes", shown)
+    asked = _with_file(asked)
+    settings = _settings(asked, "kubernetes")
+    pod = install.Pod(
+        name=(settings.name or "taskqd").lower(),
+        image=image,
+        config=_config_text(asked, settings),
+        grace_s=settings.shutdown.grace_s,
+        replicas=replicas,
+        triggers=_triggers(asked, settings) if keda else (),
+        head=POD_HEAD,
+    )
+    if not install.is_label(pod.name):
+        text = f"--name {pod.name!r}: Kubernetes wants letters, digits and hyphens, up to 40"
+        raise Fail(usage.USAGE, f"taskqctl: install kubernetes: {text}")
+    return _output("manifests", install.manifests(pod))
+
+
+def _insist(what: str, shown: bool) -> None:
+    if not shown:
+        text = f"install {what}: say --print; nothing is written but to standard output"
+        raise Fail(usage.USAGE, f"taskqctl: {text}")
+
+
+def _with_file(asked: Asked) -> Asked:
+    """A file that the environment names here is not known there, so the unit has to name it."""
+    return asked._replace(config=asked.config or asked.env.get("TASKQD_CONFIG") or None)
+
+
+def _settings(asked: Asked, what: str) -> Settings:
+    configured = asked.read_config(asked)
+    usage.complain(f"warning: {warning}" for warning in configured.warnings)
+    if not configured.settings.app:
+        raise Fail(usage.USAGE, f"taskqctl: install {what}: say --app, or --config with an app")
+    return configured.settings
+
+
+def _own_folder() -> str:
+    """Return the folder of the commands of this installation."""
+    beside = Path(sys.executable).parent / "taskqd"
+    found = str(beside) if beside.exists() else shutil.which("taskqd")
+    if found is None:
+        text = "taskqd: not found beside the interpreter nor in PATH; say --bin"
+        raise Fail(usage.FAILED, f"taskqctl: install systemd: {text}")
+    return os.path.dirname(os.path.abspath(found))
+
+
+def _public(url: str) -> str:
+    """Return the URL; refuse one with a password, which everybody could read in the unit."""
+    if has_secret(url):
+        text = "its password would stand in the unit; see docs/systemd.md, Secrets"
+        raise Fail(usage.CONFIG, f"taskqctl: --storage {mask_url(url)}: {text}")
+    return url
+
+
+def _refuse_unplain(service: install.Service) -> None:
+    words = [service.bin, service.app, service.config, service.directory, service.user]
+    if bad := install.unplain([*words, service.storage, *service.writable]):
+        text = f"{bad[0]!r}: would have to be quoted in a unit; choose a plainer one"
+        raise Fail(usage.CONFIG, f"taskqctl: install systemd: {text}")
+
+
+def _config_text(asked: Asked, settings: Settings) -> str:
+    """Return the configuration file's text, or a short one of what was said."""
+    if not asked.config:
+        return CONFIG.format(app=settings.app, grace_s=settings.shutdown.grace_s)
+    if has_secret(settings.storage.url or "") and not asked.storage:
+        text = "storage.url: its password would stand in a ConfigMap; move it to the secret"
+        raise Fail(usage.CONFIG, f"{asked.config}: {text} (docs/kubernetes.md)")
+    return Path(asked.config).read_text(encoding="utf-8")
+
+
+def _triggers(asked: Asked, settings: Settings) -> tuple[install.Trigger, ...]:
+    """Return what KEDA shall look at: the queues as configured, else the default one."""
+    url = settings.storage.url or ""
+    if not url:
+        return ()
+    app = None if asked.namespace else find_app(asked)
+    namespace = asked.namespace or (app.name if app else settings.name or "")
+    return install.triggers(url, namespace, settings.queues.names or ("default",))
+
+
+def _output(name: str, text: str) -> Output:
+    return Output(facts={name: text}, text=text.splitlines())

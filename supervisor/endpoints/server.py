@@ -1,0 +1,93 @@
+"""The master's doors: the sockets on which it is asked about its health and told what to do."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import socket
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+
+from taskqd.logs import events
+from taskqd.supervisor.context import House
+
+from . import admin, health, metrics, status
+from .listener import Conversation, Listener
+
+
+class Doors:
+    """Owns the listeners; `look` is called once a turn."""
+
+    def __init__(
+        self,
+        house: House,
+        selector: selectors.BaseSelector,
+        answer: admin.Handler,
+        *,
+        may_move: bool,
+    ) -> None:
+        """`may_move`: nobody chose the address of health, so another one serves as well."""
+        self._house = house
+        self._selector = selector
+        self._answer = answer
+        self._may_move = may_move
+        self._listeners: list[Listener] = []
+
+    def open_health(self) -> None:
+        """Raises ConfigError."""
+        house, bind = self._house, self._house.settings.health.bind
+        if not bind:
+            return
+        sock = health.listen_near(bind) if self._may_move else health.listen(bind)
+        house.health_address = health.address_of(sock)
+        if house.health_address != bind:
+            house.log.emit(events.HEALTH_MOVED, wanted=bind, address=house.health_address)
+        self._serve(sock, self._http())
+
+    def open_admin(self) -> None:
+        """Open the admin socket, once.  Raises ConfigError."""
+        house = self._house
+        if house.admin_path:
+            return
+        path = admin.choose_path(house.settings.admin.socket, house.instance)
+        sock = admin.listen(path)
+        house.admin_path = path
+        self._serve(sock, admin.converse(self._answer))
+
+    def look(self) -> None:
+        for listener in self._listeners:
+            listener.drop_slow()
+
+    def close(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+        self.unlink()
+
+    def unlink(self) -> None:
+        if self._house.admin_path:
+            with suppress(FileNotFoundError):
+                os.unlink(self._house.admin_path)
+
+    def _http(self) -> Callable[[socket.socket], health.Conversation]:
+        house = self._house
+        pages: health.Pages = {
+            "/livez": lambda: health.probe_page(status.live(house)),
+            "/readyz": lambda: health.probe_page(status.ready(house)),
+            "/startupz": lambda: health.probe_page(status.startup(house)),
+            "/metrics": lambda: health.metrics_page(metrics.text(house)),
+        }
+        return lambda _sock: health.Conversation(pages)
+
+    def _serve(
+        self,
+        sock: socket.socket,
+        begin: Callable[[socket.socket], Conversation | None],
+    ) -> None:
+        listener = Listener(self._selector, sock, begin, self._house.clock, self._report)
+        self._listeners.append(listener)
+
+    def _report(self, error: Exception) -> None:
+        """A defect of ours in an answer is told, and costs no more than that answer."""
+        text = "".join(traceback.format_exception(error))
+        self._house.log.emit(events.MASTER_FAILED, error=repr(error), traceback=text)

@@ -1,0 +1,81 @@
+"""Decides what is done before the kernel kills for want of memory.  Pure.
+
+At the first mark the largest idle worker is replaced, at the second no job is leased but by one
+worker, at the third the largest worker is killed, with a reason that its jobs keep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from taskqd.settings import MIB
+from taskqd.supervisor.state.actions import Action, FreeMemory
+from taskqd.supervisor.state.fleet import Child, Fleet
+from taskqd.supervisor.state.lifecycle import State
+from taskqd.supervisor.state.memory import STOP, Pressure
+
+SERVED_S = 10.0
+"""A worker so young has not had the time to grow: what it holds it holds from the start."""
+RECYCLE_PAUSE_S = 10.0
+STOP_PAUSE_S = 2.0
+"""Until the next measure is taken: the last one has to show."""
+
+
+def rests(fleet: Fleet, child: Child) -> bool:
+    """Return whether a worker shall lease nothing.
+
+    When memory is short jobs are still run, one after the other, by one worker: what fills it may
+    not be ours, and the daemon must not stand still for it.
+    """
+    if fleet.quiet or not fleet.memory.held:
+        return fleet.quiet
+    ready = [one for one in fleet.crew() if one.state is State.READY]
+    return child is not ready[0] if ready and not _any_busy(fleet, ready) else True
+
+
+def _any_busy(fleet: Fleet, crew: Sequence[Child]) -> bool:
+    return any(_busy(fleet, child) for child in crew)
+
+
+def _busy(fleet: Fleet, child: Child) -> bool:
+    seen = fleet.seen.get(child.worker_id)
+    return seen is None or bool(seen.busy)
+
+
+def relieve(fleet: Fleet, now_s: float) -> Iterator[Action]:
+    """Return what frees memory now."""
+    memory = fleet.memory
+    if not memory.mark or memory.pressure is None or fleet.stop is not None:
+        return
+    if memory.mark >= STOP and now_s >= memory.stop_at_s:
+        alive = [child for child in fleet.crew() if child.pid and child.state is not State.DYING]
+        yield from _free(alive, memory.pressure, kill=True)
+    elif memory.mark < STOP and now_s >= memory.recycle_at_s:
+        yield from _free(_worth_recycling(fleet, now_s), memory.pressure, kill=False)
+
+
+def _worth_recycling(fleet: Fleet, now_s: float) -> list[Child]:
+    """Return idle workers that have done something, and so may have grown; one leaves at a time."""
+    crew = fleet.crew()
+    if any(child.recycled for child in crew) or fleet.reload is not None:
+        return []
+    return [
+        child
+        for child in crew
+        if child.state is State.READY
+        and child.line is None
+        and child.ready_s is not None
+        and now_s >= child.ready_s + SERVED_S
+        and not _busy(fleet, child)
+        and sum(fleet.seen[child.worker_id].counters) > 0
+    ]
+
+
+def _free(children: Sequence[Child], pressure: Pressure, *, kill: bool) -> Iterator[Action]:
+    largest = max(children, key=lambda child: child.pss_bytes, default=None)
+    if largest is not None:
+        text = (
+            f"memory: {pressure.percent:.0f} % of {pressure.limit_bytes / MIB:.0f} MiB used, "
+            f"{largest.pss_bytes / MIB:.0f} MiB by this worker"
+        )
+        yield FreeMemory(largest.worker_id, text, kill)

@@ -1,0 +1,71 @@
+"""Decides which worker has served long enough, or serves no more.  Pure."""
+
+from __future__ import annotations
+
+from taskqd.settings import MIB
+from taskqd.supervisor.state import observation
+from taskqd.supervisor.state.fleet import Child, Fleet, Seen
+from taskqd.supervisor.state.lifecycle import State
+from taskqd.supervisor.state.limits import Limits
+
+DEAF = "deaf"
+BEATS_S = 10.0
+JITTER = 0.1
+"""A share: workers that have started together shall not leave together."""
+FAT_AFTER_S = 10.0
+"""An app that is over its limit from the start must not have its workers replaced all the time."""
+
+
+def overdue(child: Child, seen: Seen | None, limits: Limits, now_s: float) -> str:
+    """Return why a worker shall be recycled, "" if it shall not."""
+    if child.state is not State.READY or child.ready_s is None or seen is None:
+        return ""
+    jobs, age_s = sum(seen.counters), now_s - child.ready_s
+    if limits.jobs is not None and jobs >= max(1.0, limits.jobs * child.jitter):
+        return f"max_jobs: {jobs} jobs"
+    if limits.age_s is not None and age_s >= limits.age_s * child.jitter:
+        return f"max_age_s: {age_s:.0f} s"
+    fat = limits.memory_bytes is not None and child.pss_bytes >= limits.memory_bytes
+    if fat and age_s >= FAT_AFTER_S:
+        return f"max_memory: {child.pss_bytes / MIB:.0f} MiB"
+    return ""
+
+
+def deaf(fleet: Fleet, child: Child, now_s: float) -> str:
+    """Return what is wrong with a worker that lives and no longer consumes, "" if nothing is.
+
+    While nobody else has an answer from the storage either, it is the storage that is away.
+    """
+    seen = fleet.seen.get(child.worker_id)
+    if child.state is not State.READY or child.role != "worker" or child.quiet or seen is None:
+        return ""
+    # One that computes without letting its other threads run cannot ask: that is judged by its beat.
+    if seen.heard_age_s is None or seen.beat_age_s is None or seen.beat_age_s >= BEATS_S:
+        return ""
+    silent_s = min(seen.heard_age_s, now_s - child.asks_s)
+    if silent_s < observation.DEAF_S or not _storage_answers(fleet, child):
+        return ""
+    error = f" ({child.storage_error})" if child.storage_error else ""
+    return f"{DEAF}: no answer from the storage for {silent_s:.0f} s, while others have one{error}"
+
+
+def _storage_answers(fleet: Fleet, child: Child) -> bool:
+    """Return whether another worker has been answered all the time, or the scheduler if there is none.
+
+    Just after an outage some are answered again before others.
+    """
+    others = [one for one in fleet.crew() if one is not child and one.state is State.READY]
+    witnesses = others or [one for one in (fleet.scheduler_ready(),) if one is not None]
+    seen = [fleet.seen[one.worker_id] for one in witnesses if one.worker_id in fleet.seen]
+    return any(_hears(one) for one in seen)
+
+
+def _hears(seen: Seen) -> bool:
+    if seen.heard_age_s is None or seen.heard_age_s >= observation.gap_s():
+        return False
+    return seen.steady_s + seen.heard_age_s >= observation.DEAF_S
+
+
+def jitter(chance: float) -> float:
+    """Return a factor around 1; `chance` is uniform in 0..1."""
+    return 1.0 + JITTER * (2.0 * chance - 1.0)

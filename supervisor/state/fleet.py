@@ -1,0 +1,297 @@
+"""The fleet: what the master knows of its children.  Pure data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from taskqd.ipc.board import SlotView
+from taskqd.ipc.messages import Role, TakeBack
+from taskqd.settings import Settings
+
+from .actions import Ladder
+from .lifecycle import Event, State, next_state
+from .limits import UNLIMITED, Limits
+from .memory import Memory
+from .reload import Reload
+from .timeline import Timeline
+
+DEFAULTS = Settings()
+
+
+@dataclass(slots=True, eq=False)
+class Child:
+    """One worker or scheduler, from the request to spawn it until it is reaped."""
+
+    worker_id: str
+    role: Role
+    number: int
+    generation: int
+    spawned_s: float
+    state: State = State.SPAWNING
+    since_s: float = 0.0
+    """When it came into its state."""
+    pid: int = 0
+    booted: bool = False
+    """It has its signal handlers."""
+    ready_s: float | None = None
+    hung_up_s: float | None = None
+    """When its channel broke."""
+    storage_error: str = ""
+    """"": it reaches its storage."""
+    boot_step: str = ""
+    boot_error: str = ""
+    drained: bool = False
+    empty_at: tuple[int, ...] | None = None
+    """Burst: its counters when it said that there is nothing left."""
+    cpu_s: float | None = None
+    """Its processor time when its beat was first found late."""
+    cpu_at_s: float = 0.0
+    hogs: bool = False
+    """Its beat is late, and it computes: a job holds the interpreter, and is not hung."""
+    quiet: bool = False
+    asks_s: float = 0.0
+    """Since when it shall ask for jobs."""
+    line: Timeline | None = None
+    """Its stop, once it drains."""
+    interrupted: bool = False
+    taken_back: bool = False
+    relieved: bool = False
+    """A scheduler that was asked to end, for another to take its place."""
+    recycled: bool = False
+    """A worker that goes because it has served long enough."""
+    jitter: float = 1.0
+    """Factor of the limits of its service."""
+    pss_bytes: int = 0
+    """Its share of memory when last measured."""
+    pss_at_s: float = 0.0
+    queues: tuple[str, ...] = ()
+    """What a worker leases from; what a scheduler was told to serve."""
+    killed_for: str = ""
+    late: tuple[SlotView, ...] = ()
+    """The jobs for whose timeout it is killed."""
+    ladder: Ladder = ()
+    """Of a dying child, from `since_s` on."""
+    rungs: int = 0
+    """How many of them are done."""
+    stacks_at_s: float | None = None
+    """When the stacks that it was asked for can be read."""
+    stacks_insisted: bool = False
+    last_stack: str = ""
+    """What it was doing when it was condemned."""
+
+    def feel(self, event: Event, now_s: float) -> bool:
+        """Change the state as the law says; False if the event changes nothing."""
+        after = next_state(self.state, event)
+        if after is self.state:
+            return False
+        self.state, self.since_s = after, now_s
+        if after is State.READY:
+            self.ready_s = self.asks_s = now_s
+        return True
+
+    @property
+    def name(self) -> int | str:
+        """Return what logs call it."""
+        return self.number if self.role == "worker" else self.role
+
+    @property
+    def alive(self) -> bool:
+        return self.state is not State.DEAD
+
+
+@dataclass(slots=True, eq=False)
+class Post:
+    """A place for one child: a row of the board."""
+
+    number: int
+    role: Role
+    active: bool = False
+    """It shall be filled."""
+    child: Child | None = None
+    failures: int = 0
+    boots_failed: int = 0
+    """Deaths in a row before having served."""
+    last_step: str = ""
+    last_error: str = ""
+    spawn_at_s: float = 0.0
+    replaces: int | None = None
+    """Number of the post whose worker this one's will succeed."""
+    reason: str = ""
+    """Why it does."""
+
+
+class ZygoteState(StrEnum):
+    LOADING = "loading"
+    LOADED = "loaded"
+    LEAVING = "leaving"
+    DEAD = "dead"
+
+
+@dataclass(slots=True, eq=False)
+class Zygote:
+    generation: int
+    pid: int
+    spawned_s: float
+    state: ZygoteState = ZygoteState.LOADING
+    since_s: float = 0.0
+    hung_up_s: float | None = None
+    killed_for: str = ""
+    rejected: bool = False
+    """It said that the app cannot be imported."""
+    settings: Settings = DEFAULTS
+    queues: tuple[str, ...] = ()
+    """What its children serve."""
+    unsafe: tuple[str, ...] = ()
+    """What a fork of it breaks, by name."""
+
+    @property
+    def key(self) -> str:
+        return zygote_key(self.generation)
+
+
+def zygote_key(generation: int) -> str:
+    return f"zygote.{generation}"
+
+
+@dataclass(slots=True)
+class Seen:
+    """What the board says of one child."""
+
+    beat_age_s: float | None
+    """None: no beat yet."""
+    busy: list[SlotView]
+    counters: tuple[int, ...]
+    """jobs done, failed, retried, interrupted"""
+    late: SlotView | None = None
+    """A job past its deadline, at first sight."""
+    overdue: SlotView | None = None
+    """The same, seen twice."""
+    revoked: SlotView | None = None
+    """A job that was asked to stop and runs."""
+    revoked_ns: int = 0
+    """When that was first seen."""
+    over: tuple[SlotView, ...] = ()
+    """All jobs past their deadlines."""
+    blocked: bool = False
+    """One of its jobs keeps the others from running."""
+    heard_age_s: float | None = None
+    """Since the storage last answered it; None: it has not yet."""
+    heard_from_ns: int = 0
+    """Since when it has been answered without a longer gap."""
+    steady_s: float = 0.0
+    """For how long that is."""
+
+
+@dataclass(slots=True)
+class Debt:
+    """Jobs of a dead or silent worker that the scheduler must give back."""
+
+    order: TakeBack
+    sent_to: str = ""
+    """Worker id of the scheduler that was told; "": nobody yet."""
+    retry_at_s: float = 0.0
+
+
+@dataclass(slots=True)
+class Stop:
+    """The stop of the whole daemon."""
+
+    line: Timeline
+    signal: str
+    exit_code: int = 0
+    signalled: bool = False
+    """By TERM or INT, the next of which means now."""
+    hurried: int = 0
+    retired: bool = False
+    """The scheduler was told to go."""
+
+
+@dataclass(slots=True)
+class Fleet:
+    """Everything that `plan` decides from."""
+
+    workers: list[Post]
+    scheduler: Post
+    grace_s: float
+    connect_wait_s: float
+    kills_overdue: bool
+    """A job past its deadline costs its worker: true where a worker is one slot."""
+    burst: bool = False
+    zygotes: list[Zygote] = field(default_factory=list)
+    zygote_at_s: float = 0.0
+    zygote_failures: int = 0
+    generation: int = 0
+    app_error: str = ""
+    """Why the app cannot be imported, "" if it can."""
+    loaded_s: float | None = None
+    """When the first zygote had loaded."""
+    served: bool = False
+    """A worker was ready once."""
+    quiet: bool = False
+    seen: dict[str, Seen] = field(default_factory=dict)
+    """By worker id; empty in a round that must not judge."""
+    debts: dict[str, Debt] = field(default_factory=dict)
+    """By worker id."""
+    stop: Stop | None = None
+    limits: Limits = UNLIMITED
+    memory: Memory = field(default_factory=Memory)
+    reload: Reload | None = None
+    """The one that is under way."""
+    reload_asked: list[str] = field(default_factory=list)
+    """By whom, since the last one began."""
+
+    @property
+    def posts(self) -> list[Post]:
+        return [self.scheduler, *self.workers]
+
+    def children(self) -> Iterator[Child]:
+        for post in self.posts:
+            if post.child is not None:
+                yield post.child
+
+    def crew(self) -> list[Child]:
+        """Return the living workers."""
+        return [post.child for post in self.workers if post.child is not None]
+
+    def child(self, worker_id: str) -> Child | None:
+        return next((c for c in self.children() if c.worker_id == worker_id), None)
+
+    def zygote(self) -> Zygote | None:
+        """Return the zygote that forks: the newest that has loaded and is not on trial."""
+        loaded = [z for z in self.zygotes if z.state is ZygoteState.LOADED]
+        steady = [z for z in loaded if z.generation != self.candidate]
+        return max(steady, key=lambda z: z.generation, default=None)
+
+    def zygote_of(self, generation: int) -> Zygote | None:
+        return next((z for z in self.zygotes if z.generation == generation), None)
+
+    @property
+    def candidate(self) -> int:
+        """The generation on trial, 0 if there is none."""
+        return self.reload.candidate if self.reload is not None else 0
+
+    def on_trial(self, post: Post) -> bool:
+        return self.reload is not None and post.number == self.reload.canary
+
+    def post_of(self, child: Child) -> Post:
+        return next(post for post in self.posts if post.child is child)
+
+    def successors(self) -> Iterator[Post]:
+        """Yield the posts of workers that will succeed others."""
+        return (post for post in self.workers if post.active and post.replaces is not None)
+
+    def regular(self) -> list[Post]:
+        """Return the posts that make up the number of workers."""
+        return [post for post in self.workers if post.active and post.replaces is None]
+
+    def wanted(self) -> int:
+        return len(self.regular())
+
+    def ready(self) -> int:
+        return sum(c.state is State.READY for c in self.crew())
+
+    def scheduler_ready(self) -> Child | None:
+        child = self.scheduler.child
+        return child if child is not None and child.state is State.READY else None

@@ -1,0 +1,129 @@
+"""Reads the board: what each child is doing, and who is over time.  Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from taskqd.ipc import board
+from taskqd.ipc.board import Board, SlotView
+
+from .fleet import Child, Fleet, Seen
+
+OVERDUE_S = 0.5
+"""A job past its deadline is its worker's own business for so long."""
+BLOCKED_S = 3.0
+"""A worker that has not beaten, or let another job run, for so long is held up by one job."""
+LATE_S = 3.0
+"""A beat that old makes the master look at the processor time."""
+HOG_SHARE = 0.02
+"""What is stuck uses nothing; what computes on a crowded machine may get little."""
+WEIGH_S = 2.0
+DEAF_S = 30.0
+"""A worker that runs a job asks its storage every second, an idle one at least every 10 s."""
+PSS_S = 5.0
+"""To add up its pages costs the kernel a few milliseconds a worker."""
+_S = 1_000_000_000
+
+
+def look(fleet: Fleet, rows: Board, now_ns: int) -> dict[str, Seen]:
+    """Return what is seen of each child, by worker id.
+
+    A job counts as overdue when two looks in a row say so: a slot is not written in one go, so one
+    look may see a new job with the deadline of the one before.
+    """
+    return {
+        c.worker_id: _see(c, rows, now_ns, fleet.seen.get(c.worker_id)) for c in fleet.children()
+    }
+
+
+def _see(child: Child, rows: Board, now_ns: int, before: Seen | None) -> Seen:
+    row = rows.row(child.number)
+    busy = row.busy()
+    over = [v for v in busy if v.deadline_ns and now_ns > v.deadline_ns + OVERDUE_S * _S]
+    late = over[0] if over else None
+    beat_ns, turned_ns = row.get(board.BEAT), row.get(board.TURNED)
+    silent_ns = [now_ns - at_ns for at_ns in (beat_ns, turned_ns) if at_ns]
+    asked = row.get(board.REVOKED)
+    revoked = next((v for v in busy if v.token == asked), None)
+    known = before is not None and before.revoked is not None and before.revoked.token == asked
+    heard_ns = row.get(board.HEARD)
+    from_ns = _heard_from_ns(heard_ns, before)
+    return Seen(
+        beat_age_s=_age_s(now_ns, beat_ns),
+        heard_age_s=_age_s(now_ns, heard_ns),
+        heard_from_ns=from_ns,
+        steady_s=(heard_ns - from_ns) / _S,
+        busy=busy,
+        counters=counters(rows, child.number),
+        late=late,
+        overdue=late if before is not None and late is not None and late == before.late else None,
+        revoked=revoked,
+        revoked_ns=before.revoked_ns if known and before is not None else now_ns,
+        over=tuple(over),
+        blocked=max(silent_ns, default=0) > BLOCKED_S * _S,
+    )
+
+
+def gap_s() -> float:
+    """Return for how long even an idle worker that is well may go without an answer."""
+    return DEAF_S / 2
+
+
+def _age_s(now_ns: int, then_ns: int) -> float | None:
+    return max(0, now_ns - then_ns) / _S if then_ns else None
+
+
+def _heard_from_ns(heard_ns: int, before: Seen | None) -> int:
+    """Return since when the answers have come without a gap."""
+    if before is None or before.heard_age_s is None:
+        return heard_ns
+    last_ns = before.heard_from_ns + round(before.steady_s * _S)
+    return before.heard_from_ns if heard_ns - last_ns < gap_s() * _S else heard_ns
+
+
+def counters(rows: Board, number: int) -> tuple[int, ...]:
+    """Return jobs done, failed, retried and interrupted by this row's worker."""
+    row = rows.row(number)
+    return tuple(row.get(field) for field in range(board.DONE, board.INTERRUPTED + 1))
+
+
+def running(rows: Board, number: int) -> list[SlotView]:
+    """Return the jobs that had started in this row."""
+    return rows.row(number).busy()
+
+
+def blamed(rows: Board, number: int) -> list[SlotView]:
+    """Return the jobs that a crash of this row's worker counts against.
+
+    Where none runs it is what ran last: a job may close its worker's files, or leave a thread that
+    ends the process.  Its lease is still held if its outcome was not written; if it was, this
+    counts against nothing.
+    """
+    return running(rows, number) or rows.row(number).ended()
+
+
+def weigh(child: Child, seen: Seen, now_s: float, cpu_s: Callable[[int], float | None]) -> None:
+    """Judge from its processor time whether a worker with a late beat computes or is stuck."""
+    if seen.beat_age_s is None or seen.beat_age_s < LATE_S or child.role != "worker":
+        child.cpu_s, child.hogs = None, False
+        return
+    if child.cpu_s is not None and now_s < child.cpu_at_s + WEIGH_S:
+        return
+    before_s, before_at_s = child.cpu_s, child.cpu_at_s
+    child.cpu_s, child.cpu_at_s = cpu_s(child.pid), now_s
+    if before_s is not None and child.cpu_s is not None:
+        child.hogs = child.cpu_s - before_s > HOG_SHARE * (now_s - before_at_s)
+
+
+def measure(child: Child, now_s: float, pss_bytes: Callable[[int], int | None]) -> None:
+    """Note a worker's memory, now and then."""
+    if child.pid and now_s >= child.pss_at_s + PSS_S:
+        child.pss_bytes, child.pss_at_s = pss_bytes(child.pid) or 0, now_s
+
+
+def excuse(fleet: Fleet) -> None:
+    """Judge nobody by what was seen: the clock went on while nobody ran."""
+    for seen in fleet.seen.values():
+        seen.beat_age_s = seen.late = seen.overdue = seen.revoked = None
+        seen.over, seen.blocked = (), False
+        seen.heard_age_s = None

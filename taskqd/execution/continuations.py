@@ -1,0 +1,180 @@
+"""What the end of a job sets off: the next stage, the error handler, the group it is counted in.
+
+law: all of it happens before the job is settled, under ids that are fixed beforehand.  Should the
+worker die in between, the job runs again and what was set off before is recognised.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from taskqd.client import delivery
+from taskqd.client.composition import Failed, Skipped
+from taskqd.clock import now_ms
+from taskqd.crypto.sealing import Call, member_of
+from taskqd.errors import PayloadTooLarge, StorageError
+from taskqd.execution.protocols import AppLike
+from taskqd.jobs.codec import decode_plain, encode_checked, encode_value
+from taskqd.jobs.job import (
+    Answer,
+    Entry,
+    Envelope,
+    Failure,
+    Reason,
+    Stage,
+    State,
+    clip,
+    decode_answer,
+    encode_answer,
+)
+
+_raw_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_raw_dict = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_CALLED_BACK_TTL_S = 3600
+_decode_envelope = msgspec.json.Decoder(Envelope).decode
+
+
+def follows(envelope: Envelope) -> bool:
+    """Return whether the end of this job sets anything off."""
+    return bool(envelope.n or envelope.g or envelope.f or envelope.c)
+
+
+def after_value(app: AppLike, envelope: Envelope, answer: Answer, value: Any) -> Answer | None:
+    """The job has a value.  Raises StorageError: then nothing may be settled.
+
+    Returns the answer of the next stage where that cannot be made of the value; whoever waits
+    further on has been told.
+    """
+    if envelope.n:
+        dead = _start(app, envelope.n[0], value, envelope, goes_on=True)
+        if dead is not None:
+            dead = msgspec.structs.replace(dead, ttl_s=answer.ttl_s)
+            after_failure(app, envelope, dead)
+        return dead
+    if envelope.g is not None:
+        member = envelope.g
+        if app.vault is not None and bytes(answer.value) != b"null":
+            subject = member_of(member.group, member.index)
+            plain = b"" if app.vault.pickles else encode_checked(value, subject)
+            sealed = app.vault.close_value(subject, value, plain)
+            answer = msgspec.structs.replace(answer, value=msgspec.Raw(sealed))
+        app.features.group_put(member.group, member.queue, member.index, encode_answer(answer))
+    return None
+
+
+def callback_done(app: AppLike, envelope: Envelope, queue: str) -> None:
+    """The callback of a group has its value: the answers stay as long as it may yet run again,
+    because its worker dies before it is settled.  Raises StorageError."""
+    if envelope.c is not None:
+        app.features.group_shorten(envelope.c, queue, _CALLED_BACK_TTL_S)
+
+
+def after_failure(app: AppLike, envelope: Envelope, answer: Answer) -> None:
+    """The job has no value and will have none.  Raises StorageError."""
+    encoded = encode_answer(msgspec.structs.replace(answer, token=0, attempts=0))
+    for stage in envelope.n or ():
+        app.features.conclude(stage.id, stage.queue, encoded, answer.ttl_s)
+    if envelope.g is not None:
+        member = envelope.g
+        app.features.group_put(member.group, member.queue, member.index, encoded)
+    if envelope.f is not None:
+        failure = answer.failure
+        text = f"{failure.type_name}: {failure.message}" if failure else answer.reason
+        handler = envelope.f
+        dead = _start(app, handler, text.removeprefix(": "), envelope, goes_on=False)
+        if dead is not None:
+            app.features.conclude(handler.id, handler.queue, encode_answer(dead), answer.ttl_s)
+
+
+def values_of(app: AppLike, group: str, queue: str) -> list[Any] | None:
+    """Return what the members of a group have come to, None if the group is not known.
+
+    In the place of a member without a value stands a `Failed` or a `Skipped`.
+    """
+    if app.features.group_left(group, queue) < 0:
+        return None
+    answers = app.features.group_answers(group, queue)
+    return [_value_of(app, data, group, index) for index, data in enumerate(answers)]
+
+
+def _value_of(app: AppLike, data: bytes | None, group: str, index: int) -> Any:
+    if data is None:
+        return Skipped("missing")
+    answer = decode_answer(data)
+    if answer.state == State.DONE and app.vault is not None:
+        return app.vault.open_value(member_of(group, index), bytes(answer.value))
+    if answer.state == State.DONE:
+        return decode_plain(bytes(answer.value))
+    if answer.state == State.CANCELLED:
+        return Skipped(answer.reason)
+    failure = answer.failure
+    return Failed(answer.reason, f"{failure.type_name}: {failure.message}" if failure else "")
+
+
+def _start(
+    app: AppLike, stage: Stage, value: Any, before: Envelope, *, goes_on: bool
+) -> Answer | None:
+    """Enqueue a job that follows `before`, given its value; `goes_on`: as the next of its pipeline.
+
+    Returns its answer where it cannot be enqueued: the value is too large, or has no JSON form.
+    """
+    try:
+        entry = _entry_of(app, stage, value, before, goes_on)
+    except StorageError:
+        raise
+    except Exception as error:
+        reason = Reason.OVERSIZED if isinstance(error, PayloadTooLarge) else Reason.REJECTED
+        failure = Failure("", clip(str(error)))
+        return Answer("dead", 0, now_ms(), app.result_ttl, 0, reason=reason, failure=failure)
+    [is_new] = delivery.deliver(app.storage, [entry])
+    if is_new:
+        delivery.tell_enqueued(app.listeners, entry, "")
+    return None
+
+
+def _entry_of(app: AppLike, stage: Stage, value: Any, before: Envelope, goes_on: bool) -> Entry:
+    envelope = _decode_envelope(stage.envelope)
+    if app.vault is None:
+        _extend(envelope, value)
+    else:
+        call = app.vault.open_call(envelope, stage.id)
+        app.vault.close_call(envelope, stage.id, _extended(call, value))
+    now = now_ms()
+    envelope.e = now
+    envelope.h = envelope.h or before.h
+    if goes_on:
+        envelope.n = (before.n or [])[1:] or None
+        envelope.f, envelope.g = before.f, before.g
+    run_at_ms = now + stage.delay_ms if stage.delay_ms else 0
+    return app.packer.seal(envelope, stage.id, stage.queue, run_at_ms)
+
+
+def _extend(envelope: Envelope, value: Any) -> None:
+    """Add a value to the arguments: see `Signature.then`."""
+    if value is None or value == ():
+        return
+    if isinstance(value, dict):
+        given = _raw_dict(envelope.k) if envelope.k else {}
+        added = _raw_dict(encode_checked(value, "the value of the stage before"))
+        envelope.k = msgspec.Raw(encode_value({**added, **given}))
+        return
+    more = list(value) if isinstance(value, tuple) else [value]
+    given_args = _raw_list(envelope.a) if envelope.a else []
+    data = encode_checked([*given_args, *more], "the value of the stage before")
+    envelope.a = msgspec.Raw(data)
+
+
+def _extended(call: Call, value: Any) -> Call:
+    """As `_extend`, for arguments that are out of their vault."""
+    if not call.pickled:
+        open_one = Envelope(t="", a=msgspec.Raw(call.args), k=msgspec.Raw(call.kwargs))
+        _extend(open_one, value)
+        return Call(bytes(open_one.a), bytes(open_one.k), pickled=False)
+    if value is None or value == ():
+        return call
+    if isinstance(value, dict):
+        return call._replace(kwargs={**value, **call.kwargs})
+    more = value if isinstance(value, tuple) else (value,)
+    return call._replace(args=(*call.args, *more))

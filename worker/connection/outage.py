@@ -1,0 +1,49 @@
+"""Whether the storage is lost, since when, and when to try again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from taskqd.errors import StorageError, StorageRefused
+from taskqd.ipc.messages import StorageLost
+
+from .backoff import Backoff
+
+
+class Outage:
+    """The state of one storage connection.  Pure: times are given by the caller."""
+
+    def __init__(self, uniform: Callable[[float, float], float]) -> None:
+        self._backoff = Backoff(uniform)
+        self._since_s: float | None = None
+        self._why = ""
+        self.retry_at_s = 0.0
+
+    @property
+    def lasts(self) -> bool:
+        return self._since_s is not None
+
+    def failed(self, now_s: float, why: str = "") -> bool:
+        """Note a failed call; return whether that is news: the outage begins, or has another cause."""
+        is_news = self._since_s is None or why != self._why
+        if self._since_s is None:
+            self._since_s = now_s
+        self._why = why
+        self.retry_at_s = now_s + self._backoff.next_s()
+        return is_news
+
+    def lasted_s(self, now_s: float) -> float:
+        return 0.0 if self._since_s is None else now_s - self._since_s
+
+    def over(self) -> None:
+        """Note that the storage answers again.  Should it fail at once, the back-off goes on."""
+        self._since_s = None
+
+    def steady(self) -> None:
+        """Note that the storage does what is asked: the next outage begins with a short wait."""
+        self._backoff.reset()
+
+
+def loss(error: StorageError) -> StorageLost:
+    """Return what the master is told of it."""
+    return StorageLost(str(error), refused=isinstance(error, StorageRefused))

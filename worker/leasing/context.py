@@ -1,0 +1,41 @@
+"""Where a worker stands and what it is told to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from taskqd.ipc.board import Board, Row
+from taskqd.logs.setup import Log
+from taskqd.worker.host.channel import Channel
+from taskqd.worker.host.title import Title
+from taskqd.worker.slots.stop_state import Stopping
+
+from .queue_order import QueueOrder
+
+
+class Post(NamedTuple):
+    """Where a worker stands: who it is and what it talks through."""
+
+    worker_id: str
+    node_id: str
+    row: Row
+    board: Board
+    workers_max: int
+    """Rows 0 to `workers_max` - 1 of the board are workers'."""
+    channel: Channel
+    signals: int
+    """Reading end of `signals.catch_term`."""
+    stopping: Stopping
+    title: Title
+    log: Log
+
+
+class Orders(NamedTuple):
+    """What a worker is told by the settings."""
+
+    queues: Sequence[str]
+    order: QueueOrder
+    grace_s: float
+    """For a stop that nobody leads: the master is gone, or TERM came from elsewhere."""
+    burst: bool

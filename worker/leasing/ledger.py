@@ -1,0 +1,116 @@
+"""One worker's leases: what its slots hold, what is finished and not settled, and when to act.
+
+Pure bookkeeping between the slots and the storage; it calls neither.
+"""
+
+from __future__ import annotations
+
+import math
+
+from taskqd.jobs.job import Outcome
+
+from .prefetch import SLICE_NS, ReadAhead
+
+FLUSH_S = 0.005
+"""The oldest outcome waits no longer than this for company."""
+FLUSH_COUNT = 64
+SLICE_S = SLICE_NS / 1e9
+
+
+class Stock:
+    """Counts of one worker with `capacity` slots."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.ahead = ReadAhead(capacity)
+        self.in_slots = 0
+        """Jobs handed to the slots and not collected: running or unstarted."""
+        self.unsettled: list[Outcome] = []
+        self.dry = False
+        """The last turn gave nothing, and nothing has happened since."""
+        self._alone = False
+        self._sent = 0
+        """How many of `unsettled` were sent without an answer."""
+        self._oldest_s = math.inf
+        self._progress_s = 0.0
+
+    def handed(self, count: int, now_s: float, *, alone: bool = False) -> None:
+        self._alone = alone or self.lone
+        self.in_slots += count
+        self._progress_s = now_s
+
+    def taken_back(self, count: int) -> None:
+        self.in_slots -= count
+        # law: a worker with a free slot asks, or is armed to be woken; it never does neither.
+        self.dry = self.dry and not self.free
+
+    def finished(self, outcomes: list[Outcome], now_s: float) -> None:
+        self.in_slots -= len(outcomes)
+        self.dry = False
+        self._progress_s = now_s
+        if not self.unsettled:
+            self._oldest_s = now_s
+        self.unsettled += outcomes
+
+    def sending(self) -> list[Outcome]:
+        """Return what to send now.
+
+        law: what was sent without an answer is repeated as it was, and alone: a storage knows a
+        repeat only of a worker's latest outcomes.
+        """
+        self._sent = self._sent or len(self.unsettled)
+        return self.unsettled[: self._sent]
+
+    def answered(self) -> None:
+        """Forget what was sent: the storage has it."""
+        del self.unsettled[: self._sent]
+        self._sent = 0
+        # The others are new; they were finished while the storage did not answer.
+        self._oldest_s = -math.inf if self.unsettled else math.inf
+
+    @property
+    def lone(self) -> bool:
+        """What the slots hold is a suspect: nothing may run beside it."""
+        return self._alone and self.in_slots > 0
+
+    @property
+    def free(self) -> bool:
+        """A slot could start a job now."""
+        return self.in_slots < self.capacity
+
+    @property
+    def ring_at(self) -> int:
+        """Unstarted jobs at which a slot that has finished one wakes the pump.
+
+        law: while the slots can start all that waits, each end is told.  The jobs that come next
+        may be long, and nobody would ring for what was finished before them.
+        """
+        return max(self.capacity, self.ahead.low)
+
+    def limit(self) -> int:
+        """Return how many jobs to ask for, 0 for not now."""
+        if self.dry or self.lone or not self.ahead.worth_asking(self.in_slots):
+            return 0
+        return self.ahead.limit(self.in_slots)
+
+    def flush_due(self, now_s: float) -> bool:
+        return bool(self.unsettled) and (
+            not self.in_slots
+            or len(self.unsettled) >= FLUSH_COUNT
+            or now_s >= self._oldest_s + FLUSH_S
+        )
+
+    def stalled(self, waiting: int, now_s: float) -> bool:
+        """Return whether unstarted jobs wait behind ones that outlast their slice.
+
+        With a slot free they wait for nothing but a CPU, and are where they should be.
+        """
+        return self._blocked(waiting) and now_s >= self._progress_s + SLICE_S
+
+    def _blocked(self, waiting: int) -> bool:
+        return waiting > 0 and self.in_slots - waiting >= self.capacity
+
+    def next_s(self, waiting: int) -> float:
+        """Return when to look again although nobody rings, on the monotonic clock."""
+        stalled_s = self._progress_s + SLICE_S if self._blocked(waiting) else math.inf
+        return min(self._oldest_s + FLUSH_S, stalled_s)

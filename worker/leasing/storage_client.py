@@ -1,0 +1,234 @@
+"""One worker's business with its storage: lease, settle, release, and recover from an outage."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from taskqd.clock import monotonic_s
+from taskqd.ipc import board
+from taskqd.ipc.board import Row
+from taskqd.jobs.job import Lease, Outcome, Reason
+from taskqd.logs import events
+from taskqd.logs.setup import Log
+from taskqd.storage.base import Storage
+from taskqd.worker.host import native_threads as native
+from taskqd.worker.slots.base import JobRunner, Slots, Usage
+
+from .ledger import Stock
+from .quarantine import Quarantine
+from .queue_order import QueueOrder
+
+_SNAPSHOT_WAIT_S = 1.0
+_COUNTED_AS = {"ack": board.DONE, "retry": board.RETRIED, "bury": board.FAILED}
+
+
+class Desk:
+    """Used by the pump's thread only.  Every method may raise StorageError."""
+
+    def __init__(
+        self,
+        worker: str,
+        storage: Storage,
+        order: QueueOrder,
+        slots: Slots,
+        runner: JobRunner,
+        row: Row,
+        log: Log,
+    ) -> None:
+        self._worker = worker
+        self._storage = storage
+        self._order = order
+        self._slots = slots
+        self._runner = runner
+        self._row = row
+        self._log = log
+        self._tells_leased = log.enabled(events.JOB_LEASED)
+        self._usage = Usage(0, 0)
+        self.stock = Stock(slots.capacity)
+        slots.low = self.stock.ring_at
+        self.quarantine = Quarantine()
+        self.share = 2
+        """A short queue is divided by this: twice the workers of this node."""
+        self.ready = 0
+        """Jobs that waited in the queues after the last turn."""
+        self.heard_s = 0.0
+        """When the storage has last spoken for all queues: of jobs that should stop."""
+        self.handed_back = 0
+        self.finished = 0
+
+    # -- the slots' side ---------------------------------------------------------------------
+
+    def collect(self, now_s: float) -> None:
+        """Take what the slots have finished."""
+        outcomes = self._slots.collect()
+        if outcomes:
+            self.stock.finished(outcomes, now_s)
+            usage = self._slots.usage()
+            self.stock.ahead.measured(
+                usage.jobs - self._usage.jobs, usage.ran_ns - self._usage.ran_ns
+            )
+            self._usage = usage
+            self._slots.low = self.stock.ring_at
+
+    def accept(self, leases: Sequence[Lease], now_s: float) -> None:
+        """Hand leased jobs to the slots."""
+        if leases:
+            alone = any(lease.alone for lease in leases)
+            self.stock.handed(len(leases), now_s, alone=alone)
+            self._slots.offer(leases)
+            if self._tells_leased:
+                self._log.emit(events.JOB_LEASED, count=len(leases))
+
+    # -- the storage's side ------------------------------------------------------------------
+
+    def turn(self, limit: int, *, idle: bool = False) -> list[Lease]:
+        """Settle what is finished and lease up to `limit` jobs; they are in the slots on return.
+
+        With a limit of 0 it only hears what the storage has to say of the jobs that run.
+        """
+        outcomes = self.stock.sending()
+        # law: an outcome that the storage knows has its line in the log; before, not after.
+        self._log.flush()
+        leased = self._storage.turn(
+            self._worker,
+            outcomes,
+            self._order.next(),
+            limit,
+            alone=not self.stock.in_slots,
+            idle=idle,
+            share=self.share,
+        )
+        now_s = monotonic_s()
+        self._row.set(board.HEARD, round(now_s * 1e9))
+        self._settled(outcomes, leased.settled)
+        # law: orders are heeded before the jobs of the same turn can start.
+        self._runner.heed(leased.revocations)
+        if leased.stops:
+            self._slots.stop(leased.stops)
+        if len(leased.leases) < limit or not limit:
+            # With the limit reached, the queues after that were not asked.
+            self.heard_s = now_s
+        self.ready = leased.ready
+        if limit:
+            self.stock.dry = not leased.leases
+        self.accept(leased.leases, now_s)
+        self.quarantine.seen(leased.suspects, now_s)
+        return leased.leases
+
+    def settle(self) -> None:
+        """Settle what is finished."""
+        self._log.flush()
+        while outcomes := self.stock.sending():
+            self._settled(outcomes, self._storage.settle(self._worker, outcomes))
+
+    def _settled(self, outcomes: Sequence[Outcome], took_effect: Sequence[bool]) -> None:
+        self.stock.answered()
+        if not outcomes:
+            return
+        self._slots.settled(outcomes)
+        if not all(took_effect):
+            outcomes = self._without_fenced(outcomes, took_effect)
+        self._count(outcomes)
+
+    def _without_fenced(
+        self, outcomes: Sequence[Outcome], took_effect: Sequence[bool]
+    ) -> list[Outcome]:
+        effective = []
+        for outcome, took in zip(outcomes, took_effect, strict=True):
+            if took:
+                effective.append(outcome)
+            else:
+                self._log.emit(events.JOB_FENCED, job_id=outcome.id, queue=outcome.queue)
+        return effective
+
+    def _count(self, outcomes: Sequence[Outcome]) -> None:
+        """Post what has ended on the board."""
+        self.finished += len(outcomes)
+        for field, count in Counter(map(_field, outcomes)).items():
+            if field is not None:
+                self._row.set(field, self._row.get(field) + count)
+
+    def give_back(self) -> None:
+        """Release every unstarted job.
+
+        Should the storage be lost now, the jobs are still leased to this worker; `reconcile` finds
+        them.
+        """
+        leases = self._slots.take_back()
+        self.stock.taken_back(len(leases))
+        self.release(leases)
+
+    def give_back_all(self, *, after_outage: bool) -> None:
+        """Release every unstarted job, also what a storage that was away has handed over unheard."""
+        if after_outage:
+            self.reconcile(accepting=False)
+        else:
+            self.give_back()
+
+    def release(self, leases: Sequence[Lease]) -> None:
+        if leases:
+            released = self._storage.release(
+                self._worker, [(lease.id, lease.queue, lease.token) for lease in leases]
+            )
+            self.handed_back += sum(released)
+
+    def reconcile(self, *, accepting: bool) -> None:
+        """After an outage, make what the slots hold and what the storage has leased agree.
+
+        A lost reply may have leased jobs that never arrived here; a node that was taken for dead
+        has lost its leases.  Running jobs go on in any case: their outcomes are fenced where the
+        lease is gone.
+        """
+        # law: outcomes first.  A storage knows a repeat only of what its worker did last, and a
+        # release would take their place.
+        self.settle()
+        leased = self._storage.holdings(self._worker, self._order.next())
+        current = {(lease.id, lease.token) for lease in leased}
+        waiting = self._slots.take_back()
+        self.stock.taken_back(len(waiting))
+        still_ours = [lease for lease in waiting if (lease.id, lease.token) in current]
+        known = {(lease.id, lease.token) for lease in (*still_ours, *self.running())}
+        known |= {(outcome.id, outcome.token) for outcome in self.stock.unsettled}
+        unseen = [lease for lease in leased if (lease.id, lease.token) not in known]
+        if accepting:
+            self.accept([*still_ours, *unseen], monotonic_s())
+        else:
+            self.release([*still_ours, *unseen])
+
+    def running(self) -> list[Lease]:
+        """Return exactly the leases that run now; call it when no job waits unstarted.
+
+        A slot is for a moment between two states while it takes a job or finishes it; look until
+        the numbers agree.
+        """
+        deadline_s = monotonic_s() + _SNAPSHOT_WAIT_S
+        while True:
+            self.collect(monotonic_s())
+            running = self._slots.running()
+            if len(running) == self.stock.in_slots or monotonic_s() > deadline_s:
+                return running
+            native.sleep(0.0001)
+
+    def interrupt(self, outcomes: Sequence[Outcome]) -> None:
+        """Settle what is finished, and the running jobs with these outcomes of theirs."""
+        self.settle()
+        if outcomes:
+            self._log.flush()
+            settled = self._storage.settle(self._worker, outcomes)
+            self._count(self._without_fenced(outcomes, settled))
+
+    def burst_is_over(self, node: str, queues: Sequence[str]) -> bool:
+        """Return whether the queues are empty and no worker of this node holds a job."""
+        if any(row.queued for row in self._storage.queues() if row.name in queues):
+            return False
+        return not any(
+            sum(row.workers.values()) for row in self._storage.nodes() if row.node.id == node
+        )
+
+
+def _field(outcome: Outcome) -> int | None:
+    """Return the board's field that counts such outcomes, None for none."""
+    if outcome.reason == Reason.INTERRUPTED:
+        return board.INTERRUPTED
+    return _COUNTED_AS.get(outcome.kind)

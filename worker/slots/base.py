@@ -1,0 +1,249 @@
+"""What a pump needs of the slots, and what all kinds of slots share.
+
+The main thread of a worker belongs to the slots (`Slots.run`); the pump is a thread beside it.
+The pump hands leases over and collects outcomes; it never runs a user's code, and the slots never
+talk to the storage.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from queue import Empty, SimpleQueue
+from typing import NamedTuple, Protocol
+
+from taskqd.clock import monotonic_ns
+from taskqd.execution.current_job import Place
+from taskqd.ipc.board import Row
+from taskqd.jobs.job import Lease, Outcome
+from taskqd.worker.host.native_threads import Event
+
+from .slot import SlotPlace
+from .stop_state import Stopping
+
+
+class JobRunner(Protocol):
+    """What slots and pump need of `taskqd.execution.runner.Runner`."""
+
+    def run(self, lease: Lease, place: Place) -> Outcome: ...
+
+    async def arun(self, lease: Lease, place: Place) -> Outcome: ...
+
+    def interrupted(self, lease: Lease, late: str = "") -> Outcome: ...
+
+    def acks_each(self, lease: Lease) -> bool: ...
+
+    def heed(self, orders: int) -> None: ...
+
+
+class Usage(NamedTuple):
+    """What the slots have done since they started."""
+
+    jobs: int
+    ran_ns: int
+
+
+class Slots(Protocol):
+    """The places of one worker in which jobs run.  All methods but `run` are the pump's."""
+
+    capacity: int
+    """How many jobs run at once."""
+    loop: str
+    """Name of the event loop that the jobs share, "" for none."""
+    low: int
+    """A slot that leaves no more than so many jobs unstarted rings; the pump sets it."""
+
+    def fileno(self) -> int:
+        """Return an eventfd that the slots write to when the pump has something to do.
+
+        It is never read: watch it edge-triggered.
+        """
+        ...
+
+    def run(self) -> None:
+        """Serve until `close`.  Called once, by the main thread."""
+        ...
+
+    def offer(self, leases: Sequence[Lease]) -> None:
+        """Hand jobs over, to be started in this order."""
+        ...
+
+    def take_back(self) -> list[Lease]:
+        """Return all jobs that have not started, in their order; they are the pump's again."""
+        ...
+
+    def waiting(self) -> int:
+        """Return how many jobs have not started."""
+        ...
+
+    def collect(self) -> list[Outcome]:
+        """Return what has finished since the last call, and be ready to ring again."""
+        ...
+
+    def settled(self, outcomes: Sequence[Outcome]) -> None:
+        """Learn that the storage has taken or refused these outcomes (`ack="each"` waits for it)."""
+        ...
+
+    def urgent(self) -> bool:
+        """Return whether a slot waits for `settled`."""
+        ...
+
+    def running(self) -> list[Lease]:
+        """Return the jobs in the slots, some of which may have finished since `collect`."""
+        ...
+
+    def task(self) -> str:
+        """Name a task that runs here, "" if none does: for the process's title."""
+        ...
+
+    def usage(self) -> Usage: ...
+
+    def stop(self, job_ids: Collection[str]) -> None:
+        """Ask those of these jobs that run to stop."""
+        ...
+
+    def interrupt(self) -> bool | None:
+        """Have JobInterrupted raised in the running jobs where this kind can do so safely.
+
+        Returns at once, True if any of them may now end by itself.
+        """
+        ...
+
+    def turn(self) -> None:
+        """Show on the board, soon, that no job keeps all others from running."""
+        ...
+
+    def close(self) -> None:
+        """Make `run` return once the running jobs have ended."""
+        ...
+
+
+class Handover:
+    """The two lines between pump and threads that run jobs, and the bell beside them.
+
+    A slot rings only when it helps: few jobs are left unstarted, or someone waits for a settlement.
+    """
+
+    loop = ""
+
+    def __init__(self) -> None:
+        self._jobs: SimpleQueue[Lease | None] = SimpleQueue()
+        self._finished: deque[Outcome] = deque()
+        self._waiters: dict[str, Event] = {}
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._rung = False
+        self.low = 0
+
+    # -- the pump's side ---------------------------------------------------------------------
+
+    def fileno(self) -> int:
+        return self._bell
+
+    def offer(self, leases: Sequence[Lease]) -> None:
+        put = self._jobs.put
+        for lease in leases:
+            put(lease)
+
+    def take_back(self) -> list[Lease]:
+        leases: list[Lease] = []
+        try:
+            while True:
+                lease = self._jobs.get_nowait()
+                if lease is not None:
+                    leases.append(lease)
+        except Empty:
+            return leases
+
+    def waiting(self) -> int:
+        return self._jobs.qsize()
+
+    def collect(self) -> list[Outcome]:
+        # law: the flag falls before the outcomes are taken, so that one finished in between rings.
+        self._rung = False
+        finished = self._finished
+        return [finished.popleft() for _ in range(len(finished))]
+
+    def settled(self, outcomes: Sequence[Outcome]) -> None:
+        if self._waiters:
+            for outcome in outcomes:
+                waiter = self._waiters.pop(outcome.id, None)
+                if waiter is not None:
+                    waiter.set()
+
+    def urgent(self) -> bool:
+        return bool(self._waiters)
+
+    def turn(self) -> None:
+        """Threads do not hold each other back."""
+
+    def close(self, slots: int = 1) -> None:
+        for _ in range(slots):
+            self._jobs.put(None)
+
+    # -- a slot's side -----------------------------------------------------------------------
+
+    def serve(self, place: SlotPlace, runner: JobRunner) -> None:
+        """Run jobs in this thread until the handover is closed."""
+        take, run, finish, left = (
+            self._jobs.get,
+            runner.run,
+            self._finished.append,
+            self._jobs.qsize,
+        )
+        try:
+            while (lease := take()) is not None:
+                place.take(lease)
+                started_ns = monotonic_ns()
+                outcome = run(lease, place)
+                place.ran_ns += monotonic_ns() - started_ns
+                place.jobs += 1
+                if runner.acks_each(lease):
+                    self._finish_and_wait(outcome, place)
+                    continue
+                # law: finished before out of the slot, so that the pump always finds it in one.
+                finish(outcome)
+                place.lease = None
+                place.leave()
+                if not self._rung and left() <= self.low:
+                    self.ring()
+        finally:
+            place.close()
+
+    def ring(self) -> None:
+        self._rung = True
+        os.eventfd_write(self._bell, 1)
+
+    def _new_event(self) -> Event:
+        return Event()
+
+    def _finish(self, outcome: Outcome, place: SlotPlace) -> None:
+        # law: finished before out of the slot, so that the pump always finds it in one.
+        self._finished.append(outcome)
+        place.lease = None
+        place.leave()
+        if not self._rung and self._jobs.qsize() <= self.low:
+            self.ring()
+
+    def _finish_and_wait(self, outcome: Outcome, place: SlotPlace) -> None:
+        """Start no other job before the storage knows of this one, which counts as running."""
+        acked = place.acked = place.acked or self._new_event()
+        acked.clear()
+        self._waiters[outcome.id] = acked
+        self._finished.append(outcome)
+        place.lease = None
+        self.ring()
+        acked.wait()
+        place.leave()
+
+
+MakeSlots = Callable[[Row, int, Stopping, JobRunner], Slots]
+
+__all__ = [
+    "Handover",
+    "JobRunner",
+    "MakeSlots",
+    "SlotPlace",
+    "Slots",
+    "Usage",
+]

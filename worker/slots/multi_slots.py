@@ -1,0 +1,81 @@
+"""What the kinds with several slots in one process share."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+
+from taskqd.clock import monotonic_ns
+from taskqd.ipc import board
+from taskqd.ipc.board import Row
+from taskqd.jobs.job import Lease
+
+from .base import Handover, JobRunner, SlotPlace, Usage
+from .stop_state import Stopping
+
+
+class ManySlots(Handover):
+    """`capacity` places, and what others see of them."""
+
+    make_place: type[SlotPlace] = SlotPlace
+
+    def __init__(self, row: Row, capacity: int, stopping: Stopping, runner: JobRunner) -> None:
+        super().__init__()
+        self.capacity = capacity
+        self._row = row
+        self._runner = runner
+        self._places = [self.make_place(row, number, stopping) for number in range(capacity)]
+
+    def close(self, slots: int = 0) -> None:
+        super().close(slots or self.capacity)
+
+    def running(self) -> list[Lease]:
+        leases = [place.lease for place in self._places]
+        return [lease for lease in leases if lease is not None]
+
+    def task(self) -> str:
+        tasks = [place.task for place in self._places if place.task]
+        if len(tasks) < 2:
+            return "".join(tasks)
+        return f"{tasks[0]} and {len(tasks) - 1} more"
+
+    def usage(self) -> Usage:
+        jobs = sum(place.jobs for place in self._places)
+        return Usage(jobs, sum(place.ran_ns for place in self._places))
+
+    def interrupt(self) -> bool:
+        """Have JobInterrupted raised in all jobs where it can be; True: it can be in some."""
+        return sum(place.interrupt() for place in self._places) > 0
+
+    def stop(self, job_ids: Collection[str]) -> None:
+        for place in self._places:
+            place.stop(job_ids)
+
+
+class LoopSlots(ManySlots):
+    """Slots that share the event loop of the main thread, to which the pump hands its calls."""
+
+    def __init__(self, row: Row, capacity: int, stopping: Stopping, runner: JobRunner) -> None:
+        super().__init__(row, capacity, stopping, runner)
+        self._idle: deque[Callable[[], object]] = deque()
+        """Each wakes a slot that waits for a job; of the loop's thread only."""
+
+    def offer(self, leases: Sequence[Lease]) -> None:
+        super().offer(leases)
+        self._on_loop(self._wake)
+
+    def close(self, slots: int = 0) -> None:
+        super().close(slots)
+        self._on_loop(self._wake)
+
+    def turn(self) -> None:
+        self._on_loop(lambda: self._row.set(board.TURNED, monotonic_ns()))
+
+    @abstractmethod
+    def _on_loop(self, call: Callable[[], object]) -> None:
+        """Have the loop's thread make this call."""
+
+    def _wake(self) -> None:
+        for _ in range(min(self._jobs.qsize(), len(self._idle))):
+            self._idle.popleft()()

@@ -1,0 +1,62 @@
+"""Whether an exception may be raised where a thread stands now: only in a user's own code.
+
+law: never in our own (a settlement, `once`, `checkpoint`, a lock that is being taken), whatever
+called it; never while a module is imported or a line is logged, which would leave a lock or half a
+module behind; never in a finaliser, which would swallow it.
+"""
+
+from __future__ import annotations
+
+import os
+from types import CodeType, FrameType
+
+from taskqd.client.task import Task
+from taskqd.execution.runner import Runner
+from taskqd.execution.task_lock import TaskLock
+from taskqd.jobs.exception_text import OUR_FOLDER
+
+_DOOR = Runner._call.__code__
+"""What it calls is the user's function."""
+_LET_THROUGH = frozenset(
+    code
+    for ours in (Task.call_local.__code__, TaskLock.__call__.__code__)
+    for code in (ours, *ours.co_consts)
+    if isinstance(code, CodeType)
+)
+"""Ours, with nothing to break between the user's code around it and within it."""
+_LOGGING = f"{os.sep}logging{os.sep}__init__.py"
+
+
+def in_users_code(frame: FrameType | None) -> bool:
+    """Return whether everything from `frame` up to the door of the job is the user's."""
+    inside = False
+    while frame is not None:
+        code = frame.f_code
+        if code is _DOOR:
+            return inside
+        if code not in _LET_THROUGH:
+            if _is_delicate(code):
+                return False
+            inside = True
+        frame = frame.f_back
+    return False
+
+
+def users_part(frame: FrameType | None) -> list[tuple[FrameType, int]]:
+    """Return what a thread runs of a job, outermost first, with line numbers; [] if it runs none."""
+    inner: list[tuple[FrameType, int]] = []
+    while frame is not None:
+        if frame.f_code is _DOOR:
+            return inner[::-1]
+        inner.append((frame, frame.f_lineno))
+        frame = frame.f_back
+    return []
+
+
+def _is_delicate(code: CodeType) -> bool:
+    name = code.co_filename
+    return (
+        name.startswith((OUR_FOLDER, "<frozen importlib"))
+        or name.endswith(_LOGGING)
+        or code.co_name == "__del__"
+    )

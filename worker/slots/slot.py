@@ -1,0 +1,110 @@
+"""One slot, as the job that runs in it sees it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Coroutine
+from typing import Any, ClassVar
+
+from taskqd.clock import monotonic_ns
+from taskqd.errors import JobInterrupted
+from taskqd.ipc.board import Row
+from taskqd.jobs.job import Lease
+from taskqd.worker.host.native_threads import Event
+
+from .interrupts import Halts
+from .stop_state import Stopping
+
+
+class SlotPlace:
+    """One slot as the job that it runs sees it (`taskqd.execution.current_job.Place`), and its running tally."""
+
+    stops_plain_code = False
+    """A plain function can be stopped at its `timeout` without its worker."""
+    end_fork: ClassVar[Callable[[], object] | None] = None
+
+    def __init__(self, row: Row, number: int, stopping: Stopping) -> None:
+        self._row = row
+        self._number = number
+        self._stopping = stopping
+        self._asked = ""
+        """Id of the job that was asked to stop."""
+        self._async_runner: asyncio.Runner | None = None
+        self.halts = Halts(stopping.alarm, self._token)
+        self.watched: Callable[[Coroutine[Any, Any, Any]], Coroutine[Any, Any, Any]] = (
+            self.halts.watched
+        )
+        self.limit = self.halts.limit
+        self.lease: Lease | None = None
+        """What runs here."""
+        self.task = ""
+        self.jobs = 0
+        self.ran_ns = 0
+        self.acked: Event | None = None
+        """Made for the first job with `ack="each"`: set once its outcome is settled."""
+
+    @property
+    def worker(self) -> str:
+        return self._stopping.worker
+
+    @property
+    def stopping(self) -> bool:
+        return self._stopping.stopping or self.revoked
+
+    @property
+    def revoked(self) -> bool:
+        lease = self.lease
+        return lease is not None and lease.id == self._asked
+
+    def stop(self, job_ids: Collection[str]) -> None:
+        lease = self.lease
+        if lease is not None and lease.id in job_ids and lease.id != self._asked:
+            self._asked = lease.id
+            self.halts.halt(lease.token, JobInterrupted("the job was revoked"))
+
+    def interrupt(self) -> bool:
+        """Have JobInterrupted raised in what runs here; False: it cannot be, or nothing runs."""
+        lease = self.lease
+        return lease is not None and self.halts.halt(
+            lease.token, JobInterrupted("the worker stops")
+        )
+
+    def _token(self) -> int:
+        lease = self.lease
+        return 0 if lease is None else lease.token
+
+    def seconds_left(self) -> float:
+        return self._stopping.seconds_left()
+
+    def take(self, lease: Lease) -> None:
+        """Post the job before its record is looked at: decoding may run a user's code."""
+        if self.halts.marked:
+            self.halts.forget()
+        self.lease = lease
+        self._row.begin(self._number, lease.token, monotonic_ns(), 0, lease.id, "")
+
+    def leave(self) -> None:
+        """Post that nothing runs here."""
+        self._row.end(self._number)
+
+    def begin(self, token: int, job_id: str, task: str, timeout_s: float | None) -> None:
+        started_ns = monotonic_ns()
+        deadline_ns = 0 if timeout_s is None else started_ns + int(timeout_s * 1e9)
+        self.task = task
+        self._row.begin(self._number, token, started_ns, deadline_ns, job_id, task)
+
+    def end(self) -> None:
+        """Its outcome is not handed over yet, so the board goes on to show the job."""
+        self.task = ""
+
+    @property
+    def async_runner(self) -> asyncio.Runner:
+        """An event loop for `async def` tasks; made when first asked for, closed with the slot."""
+        if self._async_runner is None:
+            self._async_runner = asyncio.Runner()
+        return self._async_runner
+
+    def close(self) -> None:
+        if self._async_runner is not None:
+            self._async_runner.close()
+            self._async_runner = None

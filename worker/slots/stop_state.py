@@ -1,0 +1,29 @@
+"""Which worker this is, and whether and until when it stops, as its jobs see it."""
+
+from __future__ import annotations
+
+import math
+
+from taskqd.clock import monotonic_s
+
+from .timer import Alarm
+
+
+class Stopping:
+    """Written by the pump, read by jobs in any thread."""
+
+    def __init__(self, worker: str) -> None:
+        self.worker = worker
+        self.stopping = False
+        self.deadline_s = math.inf
+        """On the monotonic clock."""
+        self.alarm = Alarm()
+        """Stops single jobs."""
+
+    def begin(self, grace_s: float) -> None:
+        """Say that jobs have `grace_s` left.  A shorter grace overrides a longer one."""
+        self.deadline_s = min(self.deadline_s, monotonic_s() + grace_s)
+        self.stopping = True
+
+    def seconds_left(self) -> float:
+        return max(0.0, self.deadline_s - monotonic_s())
