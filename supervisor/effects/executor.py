@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from taskqd.ipc import messages
 from taskqd.ipc.board import SlotView
-from taskqd.ipc.messages import Message, TakeBack
+from taskqd.ipc.messages import Message, RecoverWorker
 from taskqd.logs import events
 from taskqd.supervisor.context import House
 from taskqd.supervisor.policy.memory import RECYCLE_PAUSE_S, STOP_PAUSE_S
@@ -21,7 +21,6 @@ from taskqd.supervisor.state.timeline import Timeline, begin, cut, hasten
 from .reloader import Reloader
 from .spawner import Births
 
-DEBT_RETRY_S = 1.0
 STACKS_S = 0.3
 """From a request for stacks until they are written."""
 ASK, INSIST = "SIGUSR2", "SIGUSR1"
@@ -194,7 +193,7 @@ class Hands:
         late: tuple[int, ...] = (),
     ) -> None:
         """Write down that what `child` holds must be given back; it had started `held`."""
-        order = TakeBack(
+        order = RecoverWorker(
             worker_id=child.worker_id,
             running=tuple(view.token for view in held),
             how=how,  # type: ignore[arg-type]

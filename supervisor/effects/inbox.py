@@ -13,7 +13,7 @@ from taskqd.supervisor.state import observation as watch
 from taskqd.supervisor.state.fleet import Child, Zygote, ZygoteState
 from taskqd.supervisor.state.lifecycle import Event
 
-from .executor import DEBT_RETRY_S, Hands
+from .executor import Hands
 from .reaper import Coroner
 from .reloader import Reloader
 from .spawner import Births
@@ -46,9 +46,8 @@ class Ears:
             messages.StorageRestored: self._storage_restored,
             messages.Empty: self._empty,
             messages.Drained: self._drained,
-            messages.TookBack: self._took_back,
+            messages.WorkerRecovered: self._took_back,
             messages.Counted: self._counted,
-            messages.Reset: lambda _child, _said: None,
         }
         self._zygote_says: dict[type[Message], Callable[..., None]] = {
             messages.Files: lambda _zygote, said: house.sources.add(said.paths),
@@ -275,12 +274,9 @@ class Ears:
                 interrupted=said.interrupted,
             )
 
-    def _took_back(self, _scheduler: Child, said: messages.TookBack) -> None:
+    def _took_back(self, _scheduler: Child, said: messages.WorkerRecovered) -> None:
         debt = self._fleet.debts.get(said.worker_id)
         if debt is None:
-            return
-        if said.error:
-            debt.sent_to, debt.retry_at_s = "", self._house.clock() + DEBT_RETRY_S
             return
         del self._fleet.debts[said.worker_id]
         tally = self._house.tally

@@ -73,7 +73,7 @@ def plan(fleet: Fleet, now_s: float) -> list[Action]:
         *relieve(fleet, now_s),
         *(action for child in fleet.children() for action in _child(fleet, child, now_s)),
         *_queues(fleet),
-        *_debts(fleet, now_s),
+        *_debts(fleet),
         *go_on_or_stop(fleet, now_s),
     ]
 
@@ -89,7 +89,7 @@ def wake_in_s(fleet: Fleet, now_s: float) -> float:
     if any(seen.late for seen in fleet.seen.values()):
         return BUSY_TICK_S
     due = [post.spawn_at_s for post in fleet.posts if post.active and post.child is None]
-    due += [fleet.zygote_at_s, *(debt.retry_at_s for debt in fleet.debts.values())]
+    due.append(fleet.zygote_at_s)
     return min([TICK_S, *(at_s - now_s for at_s in due if at_s > now_s)])
 
 
@@ -290,10 +290,10 @@ def _queues(fleet: Fleet) -> Iterator[Action]:
 # -- debts -------------------------------------------------------------------------------------
 
 
-def _debts(fleet: Fleet, now_s: float) -> Iterator[Action]:
+def _debts(fleet: Fleet) -> Iterator[Action]:
     scheduler = fleet.scheduler_ready()
     if scheduler is None:
         return
     for worker_id, debt in fleet.debts.items():
-        if debt.sent_to != scheduler.worker_id and now_s >= debt.retry_at_s:
+        if debt.sent_to != scheduler.worker_id:
             yield Pay(worker_id)

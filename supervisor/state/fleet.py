@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from taskqd.ipc.board import SlotView
-from taskqd.ipc.messages import Role, TakeBack
+from taskqd.ipc.messages import RecoverWorker, Role
 from taskqd.settings import Settings
 
 from .actions import Ladder
@@ -188,10 +188,9 @@ class Seen:
 class Debt:
     """Jobs of a dead or silent worker that the scheduler must give back."""
 
-    order: TakeBack
+    order: RecoverWorker
     sent_to: str = ""
     """Worker id of the scheduler that was told; "": nobody yet."""
-    retry_at_s: float = 0.0
 
 
 @dataclass(slots=True)

@@ -135,20 +135,13 @@ class Drained(Message, frozen=True):
     interrupted: int = 0
 
 
-class TookBack(Message, frozen=True):
-    """Scheduler: answer to `TakeBack`."""
+class WorkerRecovered(Message, frozen=True, tag="tookback"):
+    """Scheduler: answer to `RecoverWorker`."""
 
     worker_id: str
     orphaned: int
     released: int
     interrupted: int
-    error: str = ""
-
-
-class Reset(Message, frozen=True):
-    """Scheduler: the storage came back empty, or is another one."""
-
-    epoch: str
 
 
 class Depth(msgspec.Struct, frozen=True):
@@ -201,7 +194,7 @@ class Reopen(Message, frozen=True):
     """Open the log file again: it was rotated."""
 
 
-class TakeBack(Message, frozen=True):
+class RecoverWorker(Message, frozen=True, tag="takeback"):
     """To the scheduler: call `Storage.recover_worker`."""
 
     worker_id: str
@@ -229,7 +222,7 @@ class Retire(Message, frozen=True):
 
 ToZygote = Spawn | Exit
 FromZygote = Files | Loaded | LoadFailed | Unsafe | Forked | ForkFailed
-ToChild = Drain | Interrupt | Quiet | Resume | Reopen | TakeBack | Serve | Count | Retire
+ToChild = Drain | Interrupt | Quiet | Resume | Reopen | RecoverWorker | Serve | Count | Retire
 FromChild = (
     Booted
     | BootFailed
@@ -238,8 +231,7 @@ FromChild = (
     | StorageRestored
     | Empty
     | Drained
-    | TookBack
-    | Reset
+    | WorkerRecovered
     | Counted
 )
 

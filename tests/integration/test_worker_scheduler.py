@@ -18,11 +18,10 @@ from taskqd.ipc.messages import (
     Forked,
     Loaded,
     Ready,
-    Reset,
+    RecoverWorker,
     StorageLost,
     StorageRestored,
-    TakeBack,
-    TookBack,
+    WorkerRecovered,
 )
 from taskqd.ipc.messages import Retire as RetireNow
 from taskqd.jobs.job import Entry, Outcome, State
@@ -147,8 +146,8 @@ def test_what_a_dead_worker_held_is_taken_back_at_the_masters_word(
         storage.enqueue([job("a"), job("b"), job("c")])
         leases = storage.lease("n1.7", Q, 3).leases
         started = next(lease for lease in leases if lease.id == "a")
-        child.tell(TakeBack("n1.7", (started.token,), "orphaned", "killed by SIGKILL"))
-        back = child.hear(TookBack)
+        child.tell(RecoverWorker("n1.7", (started.token,), "orphaned", "killed by SIGKILL"))
+        back = child.hear(WorkerRecovered)
         assert (back.worker_id, back.orphaned, back.released, back.interrupted) == ("n1.7", 1, 2, 0)
         assert storage.queues()[0].queued == 3
 
@@ -298,7 +297,6 @@ def test_the_node_is_registered_again_after_an_outage_and_in_an_emptied_storage(
         wait_for(lambda: fresh.queues()[0].queued == 1)
         with server.client() as client:
             client.flushall()
-        child.hear(Reset)
         wait_for(lambda: [row.node.id for row in fresh.nodes()] == ["n1"])
         leases = fresh.lease("n1.3", Q, 1).leases
         assert leases == []

@@ -107,15 +107,6 @@ def test_the_jobs_of_a_killed_worker_are_ordered_back_and_it_is_replaced(tmp_pat
         assert daemon.ask("status")["debts"] == 0
 
 
-def test_a_debt_that_the_scheduler_cannot_pay_is_presented_again(tmp_path: Path) -> None:
-    with fake_daemon(tmp_path, {"scheduler": ["refuse"]}) as daemon:
-        ready(daemon)
-        kill(daemon.worker_pids()[0])
-        wait_until(lambda: len(heard(tmp_path, "scheduler", "takeback")) == 2)
-        wait_until(lambda: daemon.ask("status")["debts"] == 0)
-        assert daemon.stop() == 0
-
-
 def test_a_killed_zygote_costs_no_worker(tmp_path: Path) -> None:
     with fake_daemon(tmp_path) as daemon:
         ready(daemon)

@@ -5,8 +5,7 @@ Faults of the zygote: fail, crash, garbage, mute (loads and forks nothing), hang
 Habits of a child, by name: boot_fail, boot_crash, lost (its storage is never reached), busy (posts
 a running job), overdue (the same, past its deadline), deaf (answers no message), frozen (beats
 once), garbage, leave (its socket is closed, it lives on), linger (does not exit after Drained),
-stubborn (ignores TERM), empty (says Empty), refuse (TookBack with an error, first), litter (leaves an orphan that exits with 3),
-refused (its storage is lost, and then turns out to refuse it).
+stubborn (ignores TERM), empty (says Empty), litter (leaves an orphan that exits with 3), refused (its storage is lost, and then turns out to refuse it).
 """
 
 from __future__ import annotations
@@ -166,11 +165,9 @@ class Child:
     def _obey(self, message: messages.Message) -> None:
         note(self.role, message)
         match message:
-            case messages.TakeBack(worker_id):
-                error = "storage away" if "refuse" in self.habits else ""
-                self.habits.discard("refuse")
+            case messages.RecoverWorker(worker_id):
                 done = len(message.running)
-                self.say(messages.TookBack(worker_id, done, 0, 0, error))
+                self.say(messages.WorkerRecovered(worker_id, done, 0, 0))
             case messages.Count():
                 depth = messages.Depth("default", 3, 1, 0, 2, False)
                 self.say(messages.Counted((depth,)))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskqd.ipc.board import SlotView
-from taskqd.ipc.messages import Quiet, Resume, TakeBack
+from taskqd.ipc.messages import Quiet, RecoverWorker, Resume
 from taskqd.supervisor.policy.plan import BUSY_TICK_S, TICK_S, plan, wake_in_s
 from taskqd.supervisor.state import actions
 from taskqd.supervisor.state import timeline as stop
@@ -280,7 +280,7 @@ def test_a_ladder_is_climbed_one_step_at_a_time() -> None:
 
 def test_a_debt_is_presented_to_each_scheduler_once() -> None:
     fleet = fleet_of()
-    fleet.debts["n.9"] = Debt(TakeBack("n.9", (7,), "orphaned"))
+    fleet.debts["n.9"] = Debt(RecoverWorker("n.9", (7,), "orphaned"))
     assert plan(fleet, NOW) == [actions.Pay("n.9")]
     fleet.debts["n.9"].sent_to = scheduler_id(fleet)
     assert plan(fleet, NOW) == []
@@ -291,7 +291,7 @@ def test_a_debt_is_presented_to_each_scheduler_once() -> None:
 
 def test_a_debt_waits_for_a_scheduler_that_is_ready() -> None:
     fleet = fleet_of()
-    fleet.debts["n.9"] = Debt(TakeBack("n.9", (), "orphaned"))
+    fleet.debts["n.9"] = Debt(RecoverWorker("n.9", (), "orphaned"))
     fleet.scheduler.child = child_of(fleet.scheduler, State.BOOTING, since_s=NOW)
     assert plan(fleet, NOW) == []
 
@@ -349,7 +349,7 @@ def test_the_end_is_scheduler_then_zygote_then_exit() -> None:
 
 def test_the_scheduler_stays_as_long_as_jobs_are_owed() -> None:
     fleet = stopping(fleet_of(workers=0))
-    fleet.debts["n.9"] = Debt(TakeBack("n.9", (), "interrupted"), sent_to=scheduler_id(fleet))
+    fleet.debts["n.9"] = Debt(RecoverWorker("n.9", (), "interrupted"), sent_to=scheduler_id(fleet))
     assert plan(fleet, NOW) == []
     assert fleet.stop is not None
     assert plan(fleet, fleet.stop.line.retire_s) == [actions.Retire()]
@@ -371,7 +371,7 @@ def test_a_dead_scheduler_is_replaced_while_workers_drain_and_not_after() -> Non
 def test_nobody_is_started_for_debts_once_their_time_is_over() -> None:
     fleet = stopping(fleet_of(workers=0))
     fleet.scheduler.child = None
-    fleet.debts = {"n.9": Debt(TakeBack(worker_id="n.9", running=(7,), how="orphaned"))}
+    fleet.debts = {"n.9": Debt(RecoverWorker(worker_id="n.9", running=(7,), how="orphaned"))}
     fleet.zygotes[0].state = ZygoteState.LEAVING
     assert fleet.stop is not None
     assert actions.StartZygote(2) in plan(fleet, NOW + 1)
@@ -396,7 +396,7 @@ def test_whatever_hangs_the_stop_ends_in_time(
     for child in fleet.children():
         child.state = state
     if debts:
-        fleet.debts["n.9"] = Debt(TakeBack("n.9", (), "orphaned"))
+        fleet.debts["n.9"] = Debt(RecoverWorker("n.9", (), "orphaned"))
     if not zygote:
         fleet.zygotes = []
     at_s = fleet.stop.line.end_s + after_s

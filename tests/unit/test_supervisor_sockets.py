@@ -54,7 +54,7 @@ def test_nonsense_is_told_apart_from_silence() -> None:
 
 def test_a_child_that_does_not_read_never_blocks_the_master() -> None:
     channel, theirs = Channel.pair(decode_from_child)
-    order = messages.TakeBack("w", tuple(range(2000)), "orphaned")
+    order = messages.RecoverWorker("w", tuple(range(2000)), "orphaned")
     for _ in range(100):
         channel.send(order)
     assert channel.waits

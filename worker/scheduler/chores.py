@@ -15,7 +15,7 @@ from typing import NamedTuple
 from taskqd.clock import monotonic_s
 from taskqd.errors import StorageError
 from taskqd.execution.protocols import JobView
-from taskqd.ipc.messages import Counted, Depth, StorageRestored, TakeBack, TookBack
+from taskqd.ipc.messages import Counted, Depth, RecoverWorker, StorageRestored, WorkerRecovered
 from taskqd.jobs.job import Lease, Outcome
 from taskqd.logs import events
 from taskqd.logs.setup import Log
@@ -80,7 +80,7 @@ class Chores:
         self._poll.register(self._call, EPOLLIN | EPOLLET)
         self._doorbell = Doorbell(lambda: self._storage().timer_bell(self._duty.queues), self._poll)
         self._outage = Outage(random.uniform)
-        self._errands: deque[TakeBack] = deque()
+        self._errands: deque[RecoverWorker] = deque()
         self._promote = Chore(self._promote_due)
         self._ticks = Chore(self._fire_ticks)
         self._chores = [
@@ -101,7 +101,7 @@ class Chores:
 
     # -- called by the main thread -----------------------------------------------------------
 
-    def take_back(self, errand: TakeBack) -> None:
+    def take_back(self, errand: RecoverWorker) -> None:
         self._errands.append(errand)
         os.eventfd_write(self._call, 1)
 
@@ -248,7 +248,7 @@ class Chores:
             self._tell(recovered, errand.verdict)
             self._reports.say(_took_back(errand.worker_id, recovered, interrupted))
 
-    def _interrupt_siblings(self, errand: TakeBack) -> int:
+    def _interrupt_siblings(self, errand: RecoverWorker) -> int:
         """Requeue what ran beside the late jobs, as its worker would have; returns how many."""
         storage, queues = self._storage(), self._duty.queues
         beside = {*errand.running} - {*errand.late}
@@ -270,10 +270,10 @@ class Chores:
                 self._duty.tell(signal, view)
 
 
-def _took_back(worker_id: str, recovered: Sequence[Recovered], settled: int) -> TookBack:
+def _took_back(worker_id: str, recovered: Sequence[Recovered], settled: int) -> WorkerRecovered:
     hows = [job.how for job in recovered]
     interrupted = settled + hows.count("interrupted")
-    return TookBack(worker_id, hows.count("orphaned"), hows.count("released"), interrupted)
+    return WorkerRecovered(worker_id, hows.count("orphaned"), hows.count("released"), interrupted)
 
 
 def _counted(rows: Sequence[QueueRow]) -> Counted:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from taskqd.clock import monotonic_s
 from taskqd.errors import StorageError
-from taskqd.ipc.messages import Ready, Reset
+from taskqd.ipc.messages import Ready
 from taskqd.logs import events
 from taskqd.logs.setup import Log
 from taskqd.storage.base import Node, Storage
@@ -76,7 +76,6 @@ class Keeper:
             self._reports.say(Ready())
         elif known != self._epoch:
             self._log.emit(events.STORAGE_RESET, epoch=self._epoch)
-            self._reports.say(Reset(self._epoch))
 
     def _renew(self) -> None:
         if not self._storage.heartbeat(self._node.id, self._queues, self._lease_s):

@@ -22,10 +22,10 @@ from taskqd.ipc.messages import (
     Drain,
     Drained,
     Ready,
+    RecoverWorker,
     Reopen,
     Retire,
     Serve,
-    TakeBack,
     ToChild,
     decode_to_child,
 )
@@ -192,7 +192,7 @@ class Scheduler:
 
     def _hear(self, message: ToChild) -> None:
         match message:
-            case TakeBack():
+            case RecoverWorker():
                 self._chores.take_back(message)
             case Count():
                 self._chores.count()
