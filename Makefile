@@ -23,7 +23,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 export PYTHON  # the interpreter to make .venv with; empty: the newest from 3.11 on that works
 .PHONY: help demo test check lint format type layers test-unit test-contract test-process \
 	test-fault test-security test-e2e test-wheel bench matrix chaos chaos-long cron-chaos chord-chaos \
-	failpoints model ledgers fuzz release-check reloads wheel clean
+	failpoints model contention fuzz release-check reloads wheel clean
 
 help:  ## Print this list.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,17 +79,17 @@ bench: $(DEV)  ## Side by side with all peers on one private Redis; BENCH_ARGS=-
 matrix: $(DEV)  ## Every scenario with every kind of worker (10 minutes); writes docs/scenarios.md.
 	mkdir -p var
 	MATRIX=1 STORAGE=$(STORAGE) $(PYTEST) -n 2 --junitxml=var/matrix.xml tests/process/test_matrix.py; \
-		code=$$?; $(BIN)/python -m tests.support.matrix_table var/matrix.xml >docs/scenarios.md; exit $$code
+		code=$$?; $(BIN)/python -m tests.support.matrix.table var/matrix.xml >docs/scenarios.md; exit $$code
 
 chaos: $(DEV)  ## A daemon under kills and outages, and a report; SECONDS=60 SEED=1 STORAGE=sqlite KIND=process|thread|greenlet|asyncio.
-	$(BIN)/python -m tests.fault.chaos --seconds $(SECONDS) --seed $(SEED) --storage $(STORAGE) \
+	$(BIN)/python -m tests.chaos.chaos --seconds $(SECONDS) --seed $(SEED) --storage $(STORAGE) \
 		--kind $(KIND) --out var/chaos
 
 chaos-long: $(DEV)  ## The run of docs/chaos.md: half an hour, 1,000 workers and 100 daemons killed; SEED=1 STORAGE=redis.
-	$(BIN)/python -m tests.fault.chaos --long --seed $(SEED) --storage $(STORAGE) --report docs/chaos.md
+	$(BIN)/python -m tests.chaos.chaos --long --seed $(SEED) --storage $(STORAGE) --report docs/chaos.md
 
 reloads: $(DEV)  ## Reloads under load, and figures; COUNT=200 STORAGE=sqlite.
-	$(BIN)/python -m tests.fault.reloads --count $(COUNT) --storage $(STORAGE)
+	$(BIN)/python -m tests.chaos.reloads --count $(COUNT) --storage $(STORAGE)
 
 fuzz: $(DEV)  ## Spoilt payloads, results, configurations, crontabs and URLs; CASES=100000 SEED=1.
 	$(BIN)/python -m tests.security.payloads --cases $(CASES) --seed $(SEED)
@@ -104,20 +104,20 @@ release-check: wheel  ## What the wheel brings with it: dist/sbom.cdx.json, and 
 	$(BIN)/pip-audit --strict --no-deps --disable-pip --requirement var/release/frozen.txt
 
 cron-chaos: $(DEV)  ## Four daemons killed at random, each tick fires once; SECONDS=60 SEED=1 STORAGE=sqlite.
-	$(BIN)/python -m tests.fault.cron_chaos --seconds $(SECONDS) --seed $(SEED) --storage $(STORAGE)
+	$(BIN)/python -m tests.chaos.cron_chaos --seconds $(SECONDS) --seed $(SEED) --storage $(STORAGE)
 
 failpoints: $(DEV)  ## Kill a process at each step between two calls to the storage; STORAGE=sqlite ACTION=kill|error|stop.
-	$(BIN)/python -m tests.fault.walk --storage $(STORAGE) --action $(ACTION)
+	$(BIN)/python -m tests.chaos.failpoint_walk --storage $(STORAGE) --action $(ACTION)
 
-ledgers: $(DEV)  ## 20,000 locks, a rate, and what 10,000 jobs leave behind, under kills; STORAGE=sqlite SEED=1.
+contention: $(DEV)  ## 20,000 locks, a rate, and what 10,000 jobs leave behind, under kills; STORAGE=sqlite SEED=1.
 	for what in locks rate leaks; do \
-		$(BIN)/python -m tests.fault.ledgers $$what --storage $(STORAGE) --seed $(SEED) || exit 1; done
+		$(BIN)/python -m tests.chaos.contention $$what --storage $(STORAGE) --seed $(SEED) || exit 1; done
 
 model: $(DEV)  ## Every interleaving of the lease protocol in small scope, and real storages on 5,000 of its paths.
 	$(BIN)/python -m tests.property.explore
 
 chord-chaos: $(DEV)  ## A chord of 10,000 members, a worker killed every second; STORAGE=sqlite SEED=1.
-	$(BIN)/python -m tests.fault.chord_chaos --storage $(STORAGE) --seed $(SEED)
+	$(BIN)/python -m tests.chaos.chord_chaos --storage $(STORAGE) --seed $(SEED)
 
 wheel: $(DEV)  ## Build dist/*.whl and dist/*.tar.gz.
 	$(BIN)/python -m build --quiet

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 from . import catalogue, observe
 from .meter import Meter

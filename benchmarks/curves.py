@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 from . import catalogue, observe
 from .contender import Contender

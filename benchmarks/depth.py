@@ -17,7 +17,7 @@ from taskqd.clock import now_ms
 from taskqd.jobs.job import Answer, Entry, Lease, Outcome, encode_answer
 from taskqd.storage import open_storage
 from taskqd.storage.base import Node, Storage
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 from . import observe
 from .drain import storage_url

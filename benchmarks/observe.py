@@ -12,7 +12,7 @@ from typing import NamedTuple
 import psutil
 import redis
 
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 CALM_PERCENT = 12.0
 

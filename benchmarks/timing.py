@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 from . import observe
 from .contender import Contender

@@ -7,7 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.support.redis_server import RedisServer
+from tests.support.servers.redis_server import RedisServer
 
 from . import observe, table
 from .meter import Meter

@@ -8,8 +8,8 @@ import pytest
 
 from taskqd.storage.base import Storage
 from taskqd.storage.features import Features
-from tests.support.rig import Rig
-from tests.support.storages import NAMES, Backend, backends
+from tests.support.rigs.rig import Rig
+from tests.support.servers.storages import NAMES, Backend, backends
 
 backend = backends(*NAMES, scope="session")
 

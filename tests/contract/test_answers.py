@@ -8,8 +8,8 @@ import time
 import pytest
 
 from taskqd.jobs.job import Outcome
-from tests.support.rig import DEADLINE_S, Rig, ack, done, outcome
-from tests.support.storages import Backend
+from tests.support.rigs.rig import DEADLINE_S, Rig, ack, done, outcome
+from tests.support.servers.storages import Backend
 
 
 def test_a_job_that_has_not_ended_has_no_answer(rig: Rig) -> None:

@@ -12,8 +12,8 @@ import pytest
 from taskqd.clock import now_ms
 from taskqd.jobs.job import Lease
 from taskqd.storage.base import Bell, Storage
-from tests.support.rig import DEADLINE_S, Rig, ack, entry, ids, outcome, until
-from tests.support.storages import Backend
+from tests.support.rigs.rig import DEADLINE_S, Rig, ack, entry, ids, outcome, until
+from tests.support.servers.storages import Backend
 
 
 class Sleeper:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from taskqd.clock import now_ms
 from taskqd.jobs.job import Marks, State, split_record
-from tests.support.rig import Rig, ack, done, ids, outcome, payload, until
+from tests.support.rigs.rig import Rig, ack, done, ids, outcome, payload, until
 
 CANCELLED = done(0, "cancelled")
 

@@ -11,9 +11,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.drainer import drain
-from tests.support.rig import DEADLINE_S, Rig, ack
-from tests.support.storages import Backend
+from tests.support.apps.drainer import drain
+from tests.support.rigs.rig import DEADLINE_S, Rig, ack
+from tests.support.servers.storages import Backend
 
 JOBS = [f"j{number:04}" for number in range(2000)]
 
@@ -53,7 +53,13 @@ def test_processes_drain_each_job_once(backend: Backend, rig: Rig) -> None:
     if not backend.crosses_processes:
         pytest.skip("memory is of one process")
     rig.put(*JOBS)
-    arguments = [sys.executable, "-m", "tests.support.drainer", backend.url, rig.storage.namespace]
+    arguments = [
+        sys.executable,
+        "-m",
+        "tests.support.apps.drainer",
+        backend.url,
+        rig.storage.namespace,
+    ]
     children = [
         subprocess.Popen([*arguments, f"n.{number}"], stdout=subprocess.PIPE) for number in range(3)
     ]

@@ -7,8 +7,8 @@ import pytest
 from taskqd.clock import now_ms
 from taskqd.jobs.job import State
 from taskqd.storage.base import Storage
-from tests.support.rig import Rig, ack, entry, ids, outcome, payload
-from tests.support.storages import Backend
+from tests.support.rigs.rig import Rig, ack, entry, ids, outcome, payload
+from tests.support.servers.storages import Backend
 
 
 def test_enqueued_jobs_are_queued_with_their_bytes(rig: Rig) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from taskqd.errors import NodeExpired
 from taskqd.storage.features import Features
-from tests.support.rig import Rig, ack, ids, outcome
+from tests.support.rigs.rig import Rig, ack, ids, outcome
 
 
 def _take_back(rig: Rig, worker: str = "n.1", **rest: str) -> None:

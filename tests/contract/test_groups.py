@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from taskqd.storage.features import Features
-from tests.support.rig import Rig, ack, done, entry, ids, until
+from tests.support.rigs.rig import Rig, ack, done, entry, ids, until
 
 
 def test_the_last_answer_enqueues_the_callback_once(features: Features, rig: Rig) -> None:

@@ -7,7 +7,7 @@ import pytest
 from taskqd.errors import NodeExpired
 from taskqd.jobs.job import State
 from taskqd.storage.base import Storage
-from tests.support.rig import Rig, ack, entry, ids, outcome
+from tests.support.rigs.rig import Rig, ack, entry, ids, outcome
 
 
 def test_first_in_is_first_out(rig: Rig) -> None:

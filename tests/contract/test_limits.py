@@ -7,7 +7,7 @@ from itertools import pairwise
 from taskqd.clock import monotonic_s
 from taskqd.jobs.job import Marks
 from taskqd.storage.features import Features
-from tests.support.rig import Rig, ack, entry, ids, outcome, until
+from tests.support.rigs.rig import Rig, ack, entry, ids, outcome, until
 
 
 def test_a_rate_counts_up_to_its_limit_and_says_when_to_ask_again(

@@ -7,7 +7,7 @@ import pytest
 from taskqd.errors import ConfigError
 from taskqd.jobs.job import State
 from taskqd.storage.features import Features
-from tests.support.rig import Rig, ids, outcome, until
+from tests.support.rigs.rig import Rig, ids, outcome, until
 
 
 def test_a_lock_has_one_owner_at_a_time_and_tokens_that_grow(features: Features, rig: Rig) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from taskqd.jobs.job import Lease, Marks
 from taskqd.storage.features import Features, Hold
-from tests.support.rig import Rig, ack, outcome, until
+from tests.support.rigs.rig import Rig, ack, outcome, until
 
 
 def hold(lease: Lease, worker: str = "n.1") -> Hold:

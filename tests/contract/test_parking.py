@@ -8,7 +8,7 @@ import pytest
 
 from taskqd.jobs.job import Marks, join_record
 from taskqd.storage.features import Features
-from tests.support.rig import DEADLINE_S, Rig, ack, done, ids, outcome, payload
+from tests.support.rigs.rig import DEADLINE_S, Rig, ack, done, ids, outcome, payload
 
 MARKS = Marks(attempts=2, failures=1, error="no task named 'later'")
 

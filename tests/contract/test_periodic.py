@@ -10,8 +10,8 @@ from taskqd.app import App
 from taskqd.periodic.cron import crontab, every
 from taskqd.storage.base import Storage
 from taskqd.worker.scheduler import due_ticks as ticks
-from tests.support.rig import Rig, ack, outcome
-from tests.support.timetable_rig import MINUTE, NOON, Daemon, fired
+from tests.support.rigs.rig import Rig, ack, outcome
+from tests.support.rigs.timetable_rig import MINUTE, NOON, Daemon, fired
 
 
 def app_of(storage: Storage, rule: Any = None, **options: Any) -> App:

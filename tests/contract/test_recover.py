@@ -7,7 +7,7 @@ import pytest
 from taskqd.errors import NodeExpired
 from taskqd.jobs.job import Marks, State, join_record, split_record
 from taskqd.storage.base import Node, Recovered
-from tests.support.rig import Rig, ack, ids, outcome, payload, until
+from tests.support.rigs.rig import Rig, ack, ids, outcome, payload, until
 
 
 def _recover_worker(

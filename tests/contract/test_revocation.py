@@ -7,7 +7,7 @@ import select
 
 from taskqd.jobs.job import Lease, Marks, State
 from taskqd.storage.features import Features, Revocation
-from tests.support.rig import DEADLINE_S, Rig, ack, done, ids, outcome, until
+from tests.support.rigs.rig import DEADLINE_S, Rig, ack, done, ids, outcome, until
 
 
 def test_a_running_job_is_asked_to_stop_through_its_worker(rig: Rig, features: Features) -> None:

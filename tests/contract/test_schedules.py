@@ -23,9 +23,9 @@ from taskqd.worker.scheduler import ticker as timetable
 from taskqd.worker.scheduler.chores import Chores, Duty
 from taskqd.worker.scheduler.outbox import Reports
 from taskqd.worker.scheduler.ticker import Timetable
-from tests.support.rig import Rig, ack, until
-from tests.support.storages import Backend
-from tests.support.timetable_rig import MINUTE, NOON, Daemon, fired
+from tests.support.rigs.rig import Rig, ack, until
+from tests.support.rigs.timetable_rig import MINUTE, NOON, Daemon, fired
+from tests.support.servers.storages import Backend
 
 
 class Clock:

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from taskqd.clock import now_ms
 from taskqd.jobs.job import Entry, Marks, State, join_record
-from tests.support.rig import Rig, ack, done, ids, outcome, payload
+from tests.support.rigs.rig import Rig, ack, done, ids, outcome, payload
 
 MARKS = Marks(attempts=2, failures=1, interruptions=1, error="ValueError: no")
 

@@ -7,8 +7,8 @@ import threading
 from taskqd.clock import now_ms
 from taskqd.jobs.job import State
 from taskqd.storage.base import Fired
-from tests.support.rig import Rig, ack, done, entry, ids, outcome, until
-from tests.support.storages import Backend
+from tests.support.rigs.rig import Rig, ack, done, entry, ids, outcome, until
+from tests.support.servers.storages import Backend
 
 LONG = {"dead_ttl_s": 86400, "dead_max": 1000}
 

@@ -7,7 +7,7 @@ import pytest
 from taskqd.clock import now_ms
 from taskqd.jobs.job import State
 from taskqd.storage.base import Storage
-from tests.support.rig import Rig, ack, ids, outcome
+from tests.support.rigs.rig import Rig, ack, ids, outcome
 
 
 def test_counts_and_states_are_exact_at_each_step(rig: Rig) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from taskqd import App
-from tests.support.machine import Machine, why_no_machine
-from tests.support.redis_server import RedisServer, available_servers
+from tests.support.machines.machine import Machine, why_no_machine
+from tests.support.servers.redis_server import RedisServer, available_servers
 
 CONFIG = """
 app = "shop:app"

@@ -14,9 +14,9 @@ import pytest
 
 from taskqd.config import load
 from taskqd.supervisor.ctl.install import render as install
-from tests.support.namespaces import ROOT
-from tests.support.pod import Image
-from tests.support.redis_server import RedisServer
+from tests.support.machines.namespaces import ROOT
+from tests.support.machines.pod import Image
+from tests.support.servers.redis_server import RedisServer
 
 from .conftest import Shop
 
@@ -24,7 +24,7 @@ yaml: Any = pytest.importorskip("yaml")
 
 BASE = ROOT / "deploy/kustomize/base"
 DOCKERFILE = ROOT / "deploy/Dockerfile"
-SCRIPTS = (".ci/run", ".ci/venv", "tests/support/new_root.sh")
+SCRIPTS = (".ci/run", ".ci/venv", "tests/support/machines/new_root.sh")
 VERSIONS = ("1.28", "1.31", "")
 """Of Kubernetes; "": the newest that the validator knows."""
 HOOK_S = 5.0

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.ledger import SHOP, Ledger, wait_until
-from tests.support.namespaces import ROOT, build_image, cgroup2_root, why_not
-from tests.support.pod import Pod, get
-from tests.support.redis_server import RedisServer
+from tests.support.apps.run_log import SHOP, RunLog, wait_until
+from tests.support.machines.namespaces import ROOT, build_image, cgroup2_root, why_not
+from tests.support.machines.pod import Pod, get
+from tests.support.servers.redis_server import RedisServer
 
 from .conftest import Shop
 
@@ -35,12 +35,12 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    return Ledger(tmp_path / "shared/ledger")
+def ledger(tmp_path: Path) -> RunLog:
+    return RunLog(tmp_path / "shared/ledger")
 
 
 @pytest.fixture
-def new_pod(image: Path, tmp_path: Path, redis: RedisServer, ledger: Ledger) -> Iterator[NewPod]:
+def new_pod(image: Path, tmp_path: Path, redis: RedisServer, ledger: RunLog) -> Iterator[NewPod]:
     """Makes pods of the deployment in deploy/; none outlives the test."""
     yaml: Any = pytest.importorskip("yaml")
     deployment = yaml.safe_load((BASE / "deployment.yaml").read_text())
@@ -107,7 +107,7 @@ def _stat(pid: int) -> str:
 
 
 def test_a_rollout_under_load_loses_nothing_and_runs_nothing_twice(
-    new_pod: NewPod, shop: Shop, ledger: Ledger
+    new_pod: NewPod, shop: Shop, ledger: RunLog
 ) -> None:
     old = [new_pod().start(), new_pod().start()]
     for pod in old:
@@ -138,7 +138,7 @@ def test_a_rollout_under_load_loses_nothing_and_runs_nothing_twice(
 
 
 def test_jobs_longer_than_the_grace_are_requeued_in_time(
-    new_pod: NewPod, shop: Shop, ledger: Ledger
+    new_pod: NewPod, shop: Shop, ledger: RunLog
 ) -> None:
     pod = new_pod().set_env(TASKQD_SHUTDOWN__GRACE_S=5).set_grace(15).start().wait_ready()
     ledger.wait_begun(shop.order("long-1", "long-2", seconds=300))
@@ -149,7 +149,7 @@ def test_jobs_longer_than_the_grace_are_requeued_in_time(
 
 
 def test_a_grace_that_is_too_short_for_the_daemons_loses_nothing(
-    new_pod: NewPod, shop: Shop, ledger: Ledger
+    new_pod: NewPod, shop: Shop, ledger: RunLog
 ) -> None:
     pod = new_pod().set_env(**SHORT_LEASE).set_grace(3).start().wait_ready()
     keys = shop.order("a", "b", seconds=6)
@@ -160,7 +160,7 @@ def test_a_grace_that_is_too_short_for_the_daemons_loses_nothing(
 
 
 def test_a_hook_longer_than_the_grace_is_abandoned_and_nothing_is_lost(
-    new_pod: NewPod, shop: Shop, ledger: Ledger
+    new_pod: NewPod, shop: Shop, ledger: RunLog
 ) -> None:
     pod = new_pod().set_env(**SHORT_LEASE).set_grace(2).set_hook("sleep", "300")
     pod.start().wait_ready()
@@ -185,7 +185,7 @@ def test_deletion_while_it_still_starts_ends_at_once(new_pod: NewPod) -> None:
 
 
 def test_a_group_killed_whole_for_memory_loses_nothing(
-    new_pod: NewPod, shop: Shop, ledger: Ledger
+    new_pod: NewPod, shop: Shop, ledger: RunLog
 ) -> None:
     pod = new_pod().set_env(**SHORT_LEASE).start().wait_ready()
     keys = shop.order(*(f"job-{n}" for n in range(12)), seconds=0.5)
@@ -198,7 +198,7 @@ def test_a_group_killed_whole_for_memory_loses_nothing(
 
 
 def test_a_stuck_master_is_restarted_by_its_liveness_probe(
-    new_pod: NewPod, shop: Shop, ledger: Ledger
+    new_pod: NewPod, shop: Shop, ledger: RunLog
 ) -> None:
     pod = new_pod().set_env(**SHORT_LEASE).set_grace(3).start().wait_ready()
     keys = shop.order("a", "b", seconds=8)
@@ -214,7 +214,7 @@ def test_a_stuck_master_is_restarted_by_its_liveness_probe(
 
 
 def test_an_outage_of_the_storage_costs_readiness_and_no_restart(
-    new_pod: NewPod, redis: RedisServer, shop: Shop, ledger: Ledger
+    new_pod: NewPod, redis: RedisServer, shop: Shop, ledger: RunLog
 ) -> None:
     pod = new_pod().start().wait_ready()
     shop.order()

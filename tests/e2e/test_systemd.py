@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from tests.support.ledger import wait_until
-from tests.support.machine import Machine
+from tests.support.apps.run_log import wait_until
+from tests.support.machines.machine import Machine
 
 from .conftest import Shop
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.fault.chaos import torment
-from tests.fault.plan import make_plan
-from tests.fault.report import markdown
-from tests.support.redis_server import available_servers
+from tests.chaos.chaos import torment
+from tests.chaos.plan import make_plan
+from tests.chaos.report import markdown
+from tests.support.servers.redis_server import available_servers
 
 SECONDS = 15.0
 RUNS = [("sqlite", "thread"), ("redis", "process"), ("valkey", "greenlet")]

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from tests.fault.checker import Checker, Judgement
-from tests.fault.ledger import Ended, Evidence, Fault, Final, Ledger, Line, Rules, read_lines
+from tests.chaos.checks.checker import Checker, Judgement
+from tests.chaos.ledger import Ended, Evidence, Fault, Final, Ledger, Line, Rules, read_lines
 
 S = 1_000_000_000
 MS = 1_000_000

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fault.chord_chaos import ChordChaos, markdown
-from tests.support.redis_server import available_servers
+from tests.chaos.chord_chaos import ChordChaos, markdown
+from tests.support.servers.redis_server import available_servers
 
 
 @pytest.mark.timeout(120)

@@ -10,9 +10,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.fault.cron_chaos import CronChaos, markdown
-from tests.fault.cron_checker import judge
-from tests.fault.ledger import Fault, Line
+from tests.chaos.checks.cron_checker import judge
+from tests.chaos.cron_chaos import CronChaos, markdown
+from tests.chaos.ledger import Fault, Line
 
 SECOND_NS = 1_000_000_000
 

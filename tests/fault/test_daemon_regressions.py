@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from taskqd import App
-from tests.support.daemon import ROOT, WAIT_S, Daemon, wait_until
-from tests.support.redis_server import RedisServer
+from tests.support.rigs.daemon import ROOT, WAIT_S, Daemon, wait_until
+from tests.support.servers.redis_server import RedisServer
 
 APP = """
 import os

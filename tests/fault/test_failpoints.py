@@ -12,12 +12,12 @@ import pytest
 from taskqd import App
 from taskqd.errors import OutcomeUnknown, StorageUnavailable
 from taskqd.storage.memory import MemoryStorage
-from tests.fault.failpoints import ENV, AppUnderFire
-from tests.fault.steps import WALK
-from tests.fault.walk import unwalked, walk
-from tests.support.daemon import ROOT
-from tests.support.redis_server import available_servers
-from tests.support.rig import entry
+from tests.chaos.failpoint_walk import unwalked, walk
+from tests.chaos.faults.failpoint_faults import WALK
+from tests.chaos.faults.failpoints import ENV, AppUnderFire
+from tests.support.rigs.daemon import ROOT
+from tests.support.rigs.rig import entry
+from tests.support.servers.redis_server import available_servers
 
 PLACES = [
     ("", "desk.lease.after"),
@@ -78,9 +78,7 @@ def test_a_rule_that_cannot_be_read_is_refused(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_process_kills_itself_where_a_rule_says_so() -> None:
-    code = (
-        "from tests.fault.failpoints import *; AppUnderFire('k', 'memory://').open_storage().ping()"
-    )
+    code = "from tests.chaos.faults.failpoints import *; AppUnderFire('k', 'memory://').open_storage().ping()"
     env = {ENV: "client.ping.before=kill:1.0", "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], env=env, check=False)
     assert done.returncode == -signal.SIGKILL

@@ -19,12 +19,12 @@ from taskqd.logs.setup import configure
 from taskqd.settings import LimitSettings
 from taskqd.storage import open_storage
 from taskqd.storage.base import Storage
-from tests.fault import failpoints
-from tests.fault.failpoints import AppUnderFire
-from tests.support.daemon import ROOT
-from tests.support.plain_place import PlainPlace
-from tests.support.rig import Rig, ids, until
-from tests.support.storages import Backend, open_backend
+from tests.chaos.faults import failpoints
+from tests.chaos.faults.failpoints import AppUnderFire
+from tests.support.rigs.daemon import ROOT
+from tests.support.rigs.plain_place import PlainPlace
+from tests.support.rigs.rig import Rig, ids, until
+from tests.support.servers.storages import Backend, open_backend
 
 NAMESPACE = "shop"
 IDLE_WORKER = """

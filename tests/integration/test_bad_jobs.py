@@ -9,8 +9,8 @@ import pytest
 
 from taskqd import App, JobDead, State
 from taskqd.jobs.job import Entry
-from tests.support.crew import Crew
-from tests.support.storages import NAMES, Backend, backends
+from tests.support.rigs.crew import Crew
+from tests.support.servers.storages import NAMES, Backend, backends
 
 KEYS = ["k" * 16]
 RAW = {

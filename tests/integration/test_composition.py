@@ -10,8 +10,8 @@ import pytest
 
 from taskqd import App, JobCancelled, JobDead, State, TaskFailed
 from taskqd.client.composition import Failed, Skipped
-from tests.support.crew import Crew
-from tests.support.storages import NAMES, Backend, backends
+from tests.support.rigs.crew import Crew
+from tests.support.servers.storages import NAMES, Backend, backends
 
 MEMBERS = 10_000
 

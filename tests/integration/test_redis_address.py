@@ -11,9 +11,14 @@ import pytest
 from taskqd.errors import ConfigError, NodeExpired, StorageUnavailable
 from taskqd.storage.redis import RedisStorage
 from taskqd.storage.redis.address import address
-from tests.support.redis_server import RedisServer, SentinelServer, available_servers, free_port
-from tests.support.rig import DEADLINE_S, Rig, ack, entry, ids, until
-from tests.support.tls import tls_server
+from tests.support.rigs.rig import DEADLINE_S, Rig, ack, entry, ids, until
+from tests.support.servers.redis_server import (
+    RedisServer,
+    SentinelServer,
+    available_servers,
+    free_port,
+)
+from tests.support.servers.tls import tls_server
 
 KINDS = sorted(available_servers())
 

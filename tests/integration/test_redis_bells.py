@@ -12,8 +12,8 @@ import pytest
 from taskqd.jobs.job import Lease, Outcome, State
 from taskqd.storage.redis import RedisStorage
 from taskqd.storage.redis.bell import RedisBell
-from tests.support.redis_server import RedisServer, servers
-from tests.support.rig import DEADLINE_S, Rig, ack, done, entry, ids, outcome, until
+from tests.support.rigs.rig import DEADLINE_S, Rig, ack, done, entry, ids, outcome, until
+from tests.support.servers.redis_server import RedisServer, servers
 
 QUEUES = ("q", "r")
 

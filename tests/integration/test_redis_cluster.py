@@ -16,9 +16,9 @@ from taskqd.jobs.job import State
 from taskqd.settings import Durability
 from taskqd.storage import namespaces
 from taskqd.storage.redis import RedisStorage, cluster, produce
-from tests.support.redis_cluster import RedisCluster
-from tests.support.redis_server import RedisServer, available_servers
-from tests.support.rig import DEADLINE_S, Rig, ack, entry, ids, until
+from tests.support.rigs.rig import DEADLINE_S, Rig, ack, entry, ids, until
+from tests.support.servers.redis_cluster import RedisCluster
+from tests.support.servers.redis_server import RedisServer, available_servers
 
 _numbers = itertools.count()
 KINDS = sorted(available_servers())

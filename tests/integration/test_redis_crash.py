@@ -15,8 +15,8 @@ from taskqd.jobs.job import Outcome
 from taskqd.storage.base import Node
 from taskqd.storage.redis import RedisStorage
 from taskqd.storage.redis.keep import ClockGuard
-from tests.support.redis_server import RedisServer, available_servers, free_port
-from tests.support.rig import Rig, ack, entry, ids, until
+from tests.support.rigs.rig import Rig, ack, entry, ids, until
+from tests.support.servers.redis_server import RedisServer, available_servers, free_port
 
 KINDS = sorted(available_servers())
 

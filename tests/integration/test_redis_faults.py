@@ -20,9 +20,9 @@ from taskqd.errors import (
 from taskqd.jobs.job import State
 from taskqd.storage.base import Fired
 from taskqd.storage.redis import RedisStorage
-from tests.support.redis_proxy import LossyProxy
-from tests.support.redis_server import RedisServer, available_servers, free_port, servers
-from tests.support.rig import Rig, ack, entry, ids, outcome, until
+from tests.support.rigs.rig import Rig, ack, entry, ids, outcome, until
+from tests.support.servers.redis_proxy import LossyProxy
+from tests.support.servers.redis_server import RedisServer, available_servers, free_port, servers
 
 SECRET = "geheim123"
 

@@ -12,8 +12,8 @@ from taskqd.jobs.job import Marks
 from taskqd.storage.base import Node
 from taskqd.storage.features import Hold, Revocation
 from taskqd.storage.redis import RedisStorage
-from tests.support.redis_server import RedisServer, servers
-from tests.support.rig import Rig, ack, done, entry, ids, outcome
+from tests.support.rigs.rig import Rig, ack, done, entry, ids, outcome
+from tests.support.servers.redis_server import RedisServer, servers
 
 server = servers()
 

@@ -18,8 +18,8 @@ from taskqd.jobs.job import Marks, State
 from taskqd.storage.base import Storage
 from taskqd.storage.features import Hold, Revocation
 from taskqd.storage.redis import RedisStorage
-from tests.support.redis_server import RedisServer, available_servers, servers
-from tests.support.rig import Rig, ack, done, entry, ids, outcome, until
+from tests.support.rigs.rig import Rig, ack, done, entry, ids, outcome, until
+from tests.support.servers.redis_server import RedisServer, available_servers, servers
 
 KINDS = sorted(available_servers())
 

@@ -17,12 +17,12 @@ from taskqd.storage import open_storage
 from taskqd.storage.base import Node
 from taskqd.storage.sqlite import SqliteStorage
 from taskqd.storage.sqlite import connection as connections
-from tests.support.rig import DEADLINE_S, Rig, ack, entry, outcome, until
+from tests.support.rigs.rig import DEADLINE_S, Rig, ack, entry, outcome, until
 
 WRITER = """
 import sys
 from taskqd.storage import open_storage
-from tests.support.rig import Rig, ack
+from tests.support.rigs.rig import Rig, ack
 url, number, jobs = sys.argv[1:]
 rig = Rig(open_storage(url, "app"), registered=True)
 print("ready", flush=True)

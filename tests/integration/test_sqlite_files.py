@@ -16,7 +16,7 @@ import pytest
 from taskqd.errors import ConfigError, StorageCorrupt, StorageRefused
 from taskqd.storage import namespaces, open_storage
 from taskqd.storage.sqlite import SqliteStorage, disk
-from tests.support.rig import Rig, entry
+from tests.support.rigs.rig import Rig, entry
 
 
 def _rig(path: Path, namespace: str = "app") -> Rig:

@@ -12,7 +12,7 @@ import pytest
 from taskqd.errors import QueueFull
 from taskqd.storage import open_storage
 from taskqd.storage.sqlite import SqliteStorage
-from tests.support.rig import Rig, ack, done, entry, outcome
+from tests.support.rigs.rig import Rig, ack, done, entry, outcome
 
 
 @pytest.fixture

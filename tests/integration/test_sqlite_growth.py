@@ -11,7 +11,7 @@ from taskqd.clock import now_ms
 from taskqd.jobs.job import Entry, State
 from taskqd.storage import open_storage
 from taskqd.storage.sqlite import SqliteStorage, answers, entries, nodes, times, unit, view, work
-from tests.support.rig import Rig, ack, done, until
+from tests.support.rigs.rig import Rig, ack, done, until
 
 MODULES = (answers, entries, nodes, times, unit, view, work)
 

@@ -17,7 +17,7 @@ from taskqd.clock import now_ms
 from taskqd.storage import open_storage
 from taskqd.storage.sqlite import SqliteStorage
 from taskqd.storage.sqlite.wake import STALE_S
-from tests.support.rig import DEADLINE_S, Rig, ack, ids, until
+from tests.support.rigs.rig import DEADLINE_S, Rig, ack, ids, until
 
 SLEEPER = """
 import json, select, sys

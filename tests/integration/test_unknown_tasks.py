@@ -11,9 +11,9 @@ import pytest
 
 from taskqd import App, JobDead, ResultTimeout, State, TaskFailed
 from taskqd.client.composition import Failed
-from tests.support.crew import Crew
-from tests.support.rig import until
-from tests.support.storages import NAMES, Backend, backends
+from tests.support.rigs.crew import Crew
+from tests.support.rigs.rig import until
+from tests.support.servers.storages import NAMES, Backend, backends
 
 backend = backends(*NAMES)
 

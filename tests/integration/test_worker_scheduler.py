@@ -29,9 +29,9 @@ from taskqd.settings import SchedulerSettings, Settings, StorageSettings
 from taskqd.storage import open_storage
 from taskqd.storage.base import Node, Storage
 from taskqd.worker.host import procfs
-from tests.support.pump_rig import ack, wait_for
-from tests.support.redis_server import RedisServer, available_servers
-from tests.support.zygote_rig import Child, ZygoteRig
+from tests.support.rigs.pump_rig import ack, wait_for
+from tests.support.rigs.zygote_rig import Child, ZygoteRig
+from tests.support.servers.redis_server import RedisServer, available_servers
 
 APP = """
     from taskqd import App, every

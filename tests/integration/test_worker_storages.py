@@ -10,9 +10,9 @@ import pytest
 from taskqd.ipc import board
 from taskqd.ipc.messages import Ready, StorageLost, StorageRestored
 from taskqd.storage import open_storage
-from tests.support.pump_rig import Jobs, PumpRig, entries, wait_for
-from tests.support.redis_server import RedisServer, available_servers
-from tests.support.storages import NAMES, Backend, backends
+from tests.support.rigs.pump_rig import Jobs, PumpRig, entries, wait_for
+from tests.support.servers.redis_server import RedisServer, available_servers
+from tests.support.servers.storages import NAMES, Backend, backends
 
 backend = backends(*(name for name in NAMES if name != "memory"))
 

@@ -27,9 +27,9 @@ from taskqd.ipc.messages import (
     encode,
 )
 from taskqd.settings import Settings, StorageSettings
-from tests.support.pump_rig import wait_for
-from tests.support.storages import Backend, open_backend
-from tests.support.zygote_rig import Child, Gone, ZygoteRig
+from tests.support.rigs.pump_rig import wait_for
+from tests.support.rigs.zygote_rig import Child, Gone, ZygoteRig
+from tests.support.servers.storages import Backend, open_backend
 
 APP = """
     from taskqd import App

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.shop_daemon import Shop, open_shop
-from tests.support.storages import open_backend
+from tests.support.rigs.shop_daemon import Shop, open_shop
+from tests.support.servers.storages import open_backend
 
 
 @pytest.fixture(params=["sqlite", "redis"])

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from taskqd.storage import open_storage
-from tests.support.ctl import MAIN, ROOT, taskqctl
-from tests.support.rig import entry
+from tests.support.rigs.ctl import MAIN, ROOT, taskqctl
+from tests.support.rigs.rig import entry
 
 APP = """
 from taskqd import App

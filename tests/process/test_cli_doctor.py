@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from taskqd.storage import open_storage
-from tests.support.ctl import Done, taskqctl
-from tests.support.daemon import Daemon, fake_daemon
+from tests.support.rigs.ctl import Done, taskqctl
+from tests.support.rigs.daemon import Daemon, fake_daemon
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tests.support.ctl import taskqctl
-from tests.support.daemon import Daemon, wait_until
+from tests.support.rigs.ctl import taskqctl
+from tests.support.rigs.daemon import Daemon, wait_until
 
 APP = """
 from taskqd import App

@@ -13,8 +13,8 @@ import pytest
 from taskqd.app import App
 from taskqd.periodic.cron import every
 from taskqd.storage.base import Node
-from tests.support.ctl import Done, taskqctl
-from tests.support.storages import Backend, backends
+from tests.support.rigs.ctl import Done, taskqctl
+from tests.support.servers.storages import Backend, backends
 
 TASKS = """
 from taskqd import App, crontab, every

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.ctl import ROOT, Done, taskqctl
-from tests.support.daemon import Daemon, fake_daemon
+from tests.support.rigs.ctl import ROOT, Done, taskqctl
+from tests.support.rigs.daemon import Daemon, fake_daemon
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.ctl import taskqctl
+from tests.support.rigs.ctl import taskqctl
 
 
 def test_no_database_is_made_where_none_was(tmp_path: Path) -> None:

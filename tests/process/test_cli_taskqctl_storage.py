@@ -21,8 +21,8 @@ from taskqd.jobs.job import (
     encode_answer,
 )
 from taskqd.storage.base import Node, Storage
-from tests.support.ctl import Done, taskqctl
-from tests.support.storages import Backend, backends
+from tests.support.rigs.ctl import Done, taskqctl
+from tests.support.servers.storages import Backend, backends
 
 LATER_MS = 4_102_444_800_000  # the year 2100
 APP = """

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.ctl import MAIN, ROOT, taskqctl
-from tests.support.daemon import WAIT_S, Daemon, fake_daemon
+from tests.support.rigs.ctl import MAIN, ROOT, taskqctl
+from tests.support.rigs.daemon import WAIT_S, Daemon, fake_daemon
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import pytest
 
 from taskqd.client.result import Result
 from taskqd.errors import JobCancelled, TaskFailed
-from tests.support import stoppable as tasks
-from tests.support.daemon import Daemon
-from tests.support.shop_daemon import Shop
+from tests.support.apps import stoppable as tasks
+from tests.support.rigs.daemon import Daemon
+from tests.support.rigs.shop_daemon import Shop
 
-APP = "tests.support.stoppable:app"
+APP = "tests.support.apps.stoppable:app"
 KINDS = {
     "process": {"count": 2},
     "thread": {"count": 1, "type": "thread", "concurrency": 3},

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import shop as tasks
-from tests.support.daemon import Daemon
-from tests.support.redis_server import RedisServer
-from tests.support.shop_daemon import Shop, open_shop
+from tests.support.apps import shop as tasks
+from tests.support.rigs.daemon import Daemon
+from tests.support.rigs.shop_daemon import Shop, open_shop
+from tests.support.servers.redis_server import RedisServer
 
 
 def test_jobs_longer_than_the_grace_are_queued_again_and_a_second_daemon_ends_them(

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.changing import RUN, Changing
-from tests.support.daemon import Daemon, wait_until
-from tests.support.redis_proxy import LossyProxy
-from tests.support.storages import open_backend
+from tests.support.apps.changing import RUN, Changing
+from tests.support.rigs.daemon import Daemon, wait_until
+from tests.support.servers.redis_proxy import LossyProxy
+from tests.support.servers.storages import open_backend
 
 OFTEN = """
 from taskqd.storage.redis import bell

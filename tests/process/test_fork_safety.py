@@ -9,9 +9,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.changing import Changing
-from tests.support.daemon import Daemon
-from tests.support.storages import open_backend
+from tests.support.apps.changing import Changing
+from tests.support.rigs.daemon import Daemon
+from tests.support.servers.storages import open_backend
 
 THREAD = """
 import threading

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from taskqd.errors import JobCancelled, TaskFailed
-from tests.support.daemon import Daemon, wait_until
-from tests.support.shop_daemon import Shop, open_shop
-from tests.support.storages import open_backend
-from tests.support.tls import tls_server
+from tests.support.rigs.daemon import Daemon, wait_until
+from tests.support.rigs.shop_daemon import Shop, open_shop
+from tests.support.servers.storages import open_backend
+from tests.support.servers.tls import tls_server
 
 pytest.importorskip("gevent")
 
@@ -28,12 +28,12 @@ GREEN = {"count": 1, "type": "greenlet", "concurrency": 8}
 
 
 class Green(Shop):
-    """The same, over `tests/support/green.py`."""
+    """The same, over `tests/support/apps/green.py`."""
 
     tasks: Any
 
     def daemon(self, *, env: dict[str, str] | None = None, **changes: Any) -> Daemon:
-        changes = {"app": "tests.support.green:app", "workers": GREEN, **changes}
+        changes = {"app": "tests.support.apps.green:app", "workers": GREEN, **changes}
         return super().daemon(env=env, **changes)
 
 
@@ -47,7 +47,7 @@ def green(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Green]:
 def open_green(folder: Path, url: str) -> Iterator[Green]:
     with open_shop(folder, url):
         opened = Green(folder, url)
-        opened.tasks = importlib.import_module("tests.support.green")
+        opened.tasks = importlib.import_module("tests.support.apps.green")
         yield opened
         opened.tasks.app.close()
 

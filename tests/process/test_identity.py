@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from taskqd.supervisor.ctl.daemon import _status_lines
-from tests.support.daemon import ROOT, Daemon, wait_until
+from tests.support.rigs.daemon import ROOT, Daemon, wait_until
 
 APP = """
 import os

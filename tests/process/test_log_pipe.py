@@ -8,9 +8,9 @@ import os
 import subprocess
 from pathlib import Path
 
-from tests.support import shop as tasks
-from tests.support.daemon import WAIT_S
-from tests.support.shop_daemon import Shop, open_shop
+from tests.support.apps import shop as tasks
+from tests.support.rigs.daemon import WAIT_S
+from tests.support.rigs.shop_daemon import Shop, open_shop
 
 
 def test_a_log_that_nobody_reads_holds_up_no_job_and_no_stop(tmp_path: Path) -> None:

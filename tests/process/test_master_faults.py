@@ -1,4 +1,4 @@
-"""A real master, and children that break every rule: tests/support/fake_zygote.py."""
+"""A real master, and children that break every rule: tests/support/rigs/fake_zygote.py."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.daemon import Daemon, fake_daemon, heard, wait_until
+from tests.support.rigs.daemon import Daemon, fake_daemon, heard, wait_until
 
 
 def kill(pid: int, name: str = "SIGKILL") -> None:

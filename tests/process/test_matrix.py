@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.matrix import KINDS, Yard
-from tests.support.matrix_scenarios import SCENARIOS
-from tests.support.storages import open_backend
+from tests.support.matrix.scenarios import SCENARIOS
+from tests.support.matrix.yard import KINDS, Yard
+from tests.support.servers.storages import open_backend
 
 WHOLE = bool(os.environ.get("MATRIX"))
 LEAN = [

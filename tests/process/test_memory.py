@@ -11,10 +11,10 @@ import pytest
 from taskqd.errors import JobDead
 from taskqd.settings import MIB
 from taskqd.supervisor.host.cgroup import Group
-from tests.support.cgroups import inside, memory_group, subgroups
-from tests.support.changing import RUN, Changing
-from tests.support.daemon import Daemon, wait_until
-from tests.support.storages import open_backend
+from tests.support.apps.changing import RUN, Changing
+from tests.support.machines.cgroups import inside, memory_group, subgroups
+from tests.support.rigs.daemon import Daemon, wait_until
+from tests.support.servers.storages import open_backend
 
 GROW = """
 kept = []

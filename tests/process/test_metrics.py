@@ -8,10 +8,10 @@ import urllib.request
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support import shop as tasks
-from tests.support.daemon import WAIT_S, wait_until
-from tests.support.redis_server import free_port
-from tests.support.shop_daemon import Shop
+from tests.support.apps import shop as tasks
+from tests.support.rigs.daemon import WAIT_S, wait_until
+from tests.support.rigs.shop_daemon import Shop
+from tests.support.servers.redis_server import free_port
 
 
 def _read(port: int) -> dict[str, float]:

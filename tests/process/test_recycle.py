@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.changing import Changing, workers
-from tests.support.daemon import wait_until
-from tests.support.storages import open_backend
+from tests.support.apps.changing import Changing, workers
+from tests.support.rigs.daemon import wait_until
+from tests.support.servers.storages import open_backend
 
 
 @pytest.fixture

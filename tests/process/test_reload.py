@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.fault import reloads
-from tests.support.changing import Changing, in_settings, workers, zygotes
-from tests.support.daemon import Daemon, wait_until
-from tests.support.storages import open_backend
+from tests.chaos import reloads
+from tests.support.apps.changing import Changing, in_settings, workers, zygotes
+from tests.support.rigs.daemon import Daemon, wait_until
+from tests.support.servers.storages import open_backend
 
 
 @pytest.fixture(params=["sqlite"])

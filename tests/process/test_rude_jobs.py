@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from taskqd.errors import JobDead, TaskFailed
-from tests.support import rude
-from tests.support import shop as tasks
-from tests.support.shop_daemon import Shop
+from tests.support.apps import rude
+from tests.support.apps import shop as tasks
+from tests.support.rigs.shop_daemon import Shop
 
 pytestmark = pytest.mark.parametrize("shop", ["sqlite"], indirect=True)
-APP = "tests.support.rude:app"
+APP = "tests.support.apps.rude:app"
 
 
 def _workers(kind: str) -> dict[str, Any]:

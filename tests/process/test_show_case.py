@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.redis_server import available_servers
+from tests.support.servers.redis_server import available_servers
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support import shop as tasks
-from tests.support.changing import Changing
-from tests.support.daemon import Daemon, wait_until
-from tests.support.shop_daemon import Shop, open_shop
+from tests.support.apps import shop as tasks
+from tests.support.apps.changing import Changing
+from tests.support.rigs.daemon import Daemon, wait_until
+from tests.support.rigs.shop_daemon import Shop, open_shop
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_titles_tell_who_each_process_is_and_what_it_does(shop: Shop) -> None:
         wait_until(lambda: busy in titles(daemon))
         wait_until(
             lambda: any(
-                title.endswith("[busy] tests.support.shop.hold") for title in titles(daemon)
+                title.endswith("[busy] tests.support.apps.shop.hold") for title in titles(daemon)
             )
         )
         assert titles(daemon)[1] == "taskqd: scheduler"

@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 from tests.property.protocol import Faults, Move, Rules, State, at_rest, broken, misled, moves
 from tests.property.replay import Replay
-from tests.support.redis_server import available_servers
-from tests.support.storages import open_backend
+from tests.support.servers.redis_server import available_servers
+from tests.support.servers.storages import open_backend
 
 
 class Found(NamedTuple):

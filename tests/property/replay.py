@@ -15,7 +15,7 @@ from taskqd.errors import NodeExpired
 from taskqd.jobs.job import Entry, Lease, Marks, Outcome, split_record
 from taskqd.storage.base import Node, Storage
 from tests.property.protocol import JOBS, Move, State
-from tests.support.rig import done, payload
+from tests.support.rigs.rig import done, payload
 
 LEASE_S = 600.0
 EXPIRED_S = 0.001

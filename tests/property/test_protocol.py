@@ -7,7 +7,7 @@ import pytest
 from tests.property.explore import explore, traces
 from tests.property.protocol import Faults, Rules
 from tests.property.replay import Replay
-from tests.support.storages import Backend
+from tests.support.servers.storages import Backend
 
 PATHS = 250
 SMALL = [Faults(1, 1, 0, 0), Faults(1, 0, 1, 0), Faults(1, 0, 0, 1)]

@@ -20,8 +20,8 @@ from taskqd.jobs.job import Entry, Lease, Marks, Outcome, State
 from taskqd.storage.base import Node
 from taskqd.storage.features import Hold
 from tests.property.model import Model, ModelJob
-from tests.support.rig import done, payload, until
-from tests.support.storages import Backend
+from tests.support.rigs.rig import done, payload, until
+from tests.support.servers.storages import Backend
 
 EXAMPLES, STEPS, STEPS_MIN = 45, 50, 2000
 QUEUES = ["q", "r"]

@@ -17,11 +17,11 @@ from taskqd import App
 from taskqd.jobs.job import Entry
 from tests.security.mutate import spoil
 from tests.security.payloads import samples
-from tests.support import shop as tasks
-from tests.support.ctl import taskqctl
-from tests.support.daemon import WAIT_S, Daemon, wait_until
-from tests.support.redis_server import RedisServer, free_port
-from tests.support.shop_daemon import Shop, open_shop
+from tests.support.apps import shop as tasks
+from tests.support.rigs.ctl import taskqctl
+from tests.support.rigs.daemon import WAIT_S, Daemon, wait_until
+from tests.support.rigs.shop_daemon import Shop, open_shop
+from tests.support.servers.redis_server import RedisServer, free_port
 
 CONNECTIONS = 1_000
 GROWTH_BYTES_MAX = 64 * 1024 * 1024

@@ -20,7 +20,7 @@ from taskqd.client.composition import Failed, Skipped
 from taskqd.execution.gates import parse_rate
 from taskqd.ids import new_id
 from taskqd.immediate import run_queued
-from tests.support.crew import Crew
+from tests.support.rigs.crew import Crew
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ from taskqd.periodic.cron import crontab, every
 from taskqd.storage.memory import MemoryStorage
 from taskqd.worker.scheduler import ticker as timetable
 from taskqd.worker.scheduler.ticker import Timetable
-from tests.support.timetable_rig import Told
+from tests.support.rigs.timetable_rig import Told
 
 NEW_YORK, ROME, LORD_HOWE = "America/New_York", "Europe/Rome", "Australia/Lord_Howe"
 YEARS = {

@@ -23,7 +23,7 @@ from taskqd.execution.runner import Runner
 from taskqd.jobs.job import Entry, Lease, Marks, Outcome, decode_answer, join_record
 from taskqd.logs.setup import configure
 from taskqd.settings import LimitSettings
-from tests.support.plain_place import PlainPlace
+from tests.support.rigs.plain_place import PlainPlace
 
 _tokens = itertools.count(1)
 

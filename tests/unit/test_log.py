@@ -21,7 +21,7 @@ from taskqd.logs import sink as log_sink
 from taskqd.logs.setup import Log, configure
 from taskqd.logs.sink import Sink
 from taskqd.storage.memory import MemoryStorage
-from tests.support.pump_rig import Jobs, PumpRig, entries, wait_for
+from tests.support.rigs.pump_rig import Jobs, PumpRig, entries, wait_for
 
 ROOT = Path(__file__).parents[2]
 

@@ -12,7 +12,7 @@ from taskqd import App, ConfigError, CurrentJob, current_job
 from taskqd import listeners as signals_of
 from taskqd.ids import new_id
 from taskqd.listeners import Listeners
-from tests.support.crew import Crew
+from tests.support.rigs.crew import Crew
 
 TRACE = {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}
 

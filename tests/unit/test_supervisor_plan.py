@@ -15,7 +15,7 @@ from taskqd.supervisor.state import actions
 from taskqd.supervisor.state import timeline as stop
 from taskqd.supervisor.state.fleet import Child, Debt, Fleet, Seen, Stop, ZygoteState
 from taskqd.supervisor.state.lifecycle import LIVES, Event, State, next_state
-from tests.support.fleets import NOW, child_of, fleet_of, seen_of
+from tests.support.rigs.fleets import NOW, child_of, fleet_of, seen_of
 
 
 def scheduler_id(fleet: Fleet) -> str:

@@ -21,7 +21,7 @@ from taskqd.supervisor.state.fleet import Fleet, Post, Seen, Stop, Zygote, Zygot
 from taskqd.supervisor.state.lifecycle import State
 from taskqd.supervisor.state.limits import Limits
 from taskqd.supervisor.state.reload import Reload, Step, fixed_changes
-from tests.support.fleets import NOW, child_of, fleet_of
+from tests.support.rigs.fleets import NOW, child_of, fleet_of
 
 
 def reloading(step: Step = Step.IMPORT, **changes: Any) -> Fleet:

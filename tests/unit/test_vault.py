@@ -16,7 +16,7 @@ from taskqd.errors import SealError
 from taskqd.ids import new_id
 from taskqd.jobs.job import Entry, State
 from taskqd.settings import CryptoSettings, LimitSettings, SchedulerSettings, StorageSettings
-from tests.support.crew import Crew
+from tests.support.rigs.crew import Crew
 
 SIGN, SEAL, OTHER = "sign" * 8, "seal" * 8, "other" * 8
 RAN: list[str] = []

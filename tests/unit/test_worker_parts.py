@@ -32,7 +32,7 @@ from taskqd.worker.scheduler.ticker import Timetable
 from taskqd.worker.slots import kinds
 from taskqd.worker.slots.asyncio_slots import AsyncioSlots
 from taskqd.worker.slots.stop_state import Stopping
-from tests.support.pump_rig import Jobs
+from tests.support.rigs.pump_rig import Jobs
 
 SILENT = log.configure(role="test", level="critical")
 

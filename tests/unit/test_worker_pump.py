@@ -36,7 +36,7 @@ from taskqd.storage.memory import MemoryStorage
 from taskqd.worker.leasing import heartbeat as shown
 from taskqd.worker.leasing import loop as pump
 from taskqd.worker.leasing import quarantine as suspects
-from tests.support.pump_rig import NODE, Jobs, PumpRig, entries, wait_for
+from tests.support.rigs.pump_rig import NODE, Jobs, PumpRig, entries, wait_for
 
 
 @pytest.fixture
