@@ -13,8 +13,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import taskqd
-from taskqd.client.enqueue import Submit
-from taskqd.control import Control
+from taskqd.client.enqueue import Enqueueing
+from taskqd.control import Controlling
 from taskqd.jobs.options import TASK_OPTION_NAMES
 from taskqd.listeners import HOOKS, SIGNALS, Listening
 
@@ -35,7 +35,7 @@ INNER = {
     *("features", "open_storage", "storage", "goes_on", "s_late"),
 }
 """Public between our own modules only."""
-PARTS: dict[str, tuple[type, ...]] = {"App": (Submit, Control, Listening)}
+PARTS: dict[str, tuple[type, ...]] = {"App": (Enqueueing, Controlling, Listening)}
 """Classes whose methods belong to another one's."""
 
 

@@ -9,11 +9,11 @@ from datetime import tzinfo
 from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
 from taskqd.client.async_wait import Waiters
-from taskqd.client.enqueue import Submit
+from taskqd.client.enqueue import Enqueueing
 from taskqd.client.packing import Packer
 from taskqd.client.task import Signature, Task, module_name
-from taskqd.control import Control
-from taskqd.crypto.sealing import make_vault
+from taskqd.control import Controlling
+from taskqd.crypto.sealing import make_sealer
 from taskqd.crypto.signing import Signer
 from taskqd.errors import ConfigError, UnknownTask
 from taskqd.jobs.job import NAME_PATTERN, Entry
@@ -51,7 +51,7 @@ class TaskDecorator(Protocol):
     def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
 
 
-class App(Submit, Control, Listening):
+class App(Enqueueing, Controlling, Listening):
     """A namespace of tasks and the storage that keeps their jobs."""
 
     def __init__(
@@ -191,8 +191,8 @@ class App(Submit, Control, Listening):
     ) -> None:
         self._keys = signing_keys, encryption_keys
         self.signer = Signer(signing_keys) if signing_keys is not None else None
-        self.vault = make_vault(self.name, self._serializer, self.signer, encryption_keys)
-        self._packer = Packer(self.name, self.signer, self.zone, self.vault)
+        self.sealer = make_sealer(self.name, self._serializer, self.signer, encryption_keys)
+        self._packer = Packer(self.name, self.signer, self.zone, self.sealer)
 
     def adopt(
         self,

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Protocol
 
-from taskqd.client.packing import moment_ms
 from taskqd.client.result import Result, ResultApp
 from taskqd.client.rows import open_record, task_of
 from taskqd.client.task import Task
-from taskqd.clock import now_ms
+from taskqd.clock import moment_ms, now_ms
 from taskqd.execution.continuations import after_failure, follows
 from taskqd.execution.protocols import AppLike, JobView
 from taskqd.execution.task_lock import TaskLock
@@ -27,7 +26,7 @@ class ControlApp(AppLike, ResultApp, Protocol):
     """What these methods need of the app that they belong to."""
 
 
-class Control:
+class Controlling:
     """Results, revocation, queues, locks and introspection."""
 
     # -- results -----------------------------------------------------------------------------

@@ -11,6 +11,10 @@ import base64
 import itertools
 import os
 from collections.abc import Iterator
+from typing import Any
+
+from taskqd.errors import ConfigError
+from taskqd.jobs.job import ID_PATTERN
 
 _counter: Iterator[int] = itertools.count()
 _prefix = ""
@@ -35,3 +39,10 @@ def new_id() -> str:
 def bucket(job_id: str) -> tuple[str, str]:
     """Return (bucket, field) under which the job's answer is kept."""
     return job_id[:-1], job_id[-1:]
+
+
+def checked_id(job_id: Any) -> str:
+    """Return the id that a user gave.  Raises ConfigError where it cannot be one."""
+    if isinstance(job_id, str) and ID_PATTERN.fullmatch(job_id):
+        return job_id
+    raise ConfigError(f"id = {job_id!r}: expected 1 to 64 characters of {ID_PATTERN.pattern[:-6]}")

@@ -29,7 +29,7 @@ class ImmediateApp(AppLike, Protocol):
     def limits(self) -> LimitSettings: ...
 
 
-class CallersPlace:
+class CallersSlot:
     """The caller's thread as a slot."""
 
     stopping = False
@@ -79,7 +79,7 @@ class CallersWorker:
         # No other worker will ever come: callers of an unknown task are told at once.
         limits = msgspec.structs.replace(app.limits, unknown_patience_s=0.0)
         self._runner = Runner(app, limits, configure(role="immediate", level="critical"))
-        self._place = CallersPlace(self._worker)
+        self._slot = CallersSlot(self._worker)
 
     def run_one(self) -> bool:
         """Run the next queued job.  False: there is none."""
@@ -91,7 +91,7 @@ class CallersWorker:
             leased = storage.lease(self._worker, self._queues, 1, alone=True)
         self._runner.heed(leased.revocations)
         for lease in leased.leases:
-            storage.settle(self._worker, [self._runner.run(lease, self._place)])
+            storage.settle(self._worker, [self._runner.run(lease, self._slot)])
         return bool(leased.leases)
 
     def _find_queues(self) -> bool:
@@ -103,7 +103,7 @@ class CallersWorker:
         return bool(found)
 
     def close(self) -> None:
-        self._place.close()
+        self._slot.close()
         if self._queues:
             self._app.storage.retire(self._node.id, self._queues)
 

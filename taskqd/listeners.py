@@ -123,7 +123,7 @@ class Listeners:
                     self.handlers.pop(name, None)
 
     def tell(self, signal: str, job: Any, exc: BaseException | None = None) -> None:
-        """Tell every handler of `signal`.  Never raises (but lets SystemExit of nobody pass)."""
+        """Call every handler of `signal`.  One that raises is reported, even a SystemExit."""
         for handler in self.handlers.get(signal, ()):
             started_s = monotonic_s()
             try:
@@ -149,10 +149,6 @@ class Listeners:
 
     def add_hook(self, hook: str, function: Callable[..., Any], name: str | None = None) -> None:
         self._hooks[hook][name or _name(function)] = function
-
-    def remove_hook(self, hook: str, name_or_function: Any) -> bool:
-        name = name_or_function if isinstance(name_or_function, str) else _name(name_or_function)
-        return self._hooks[hook].pop(name, None) is not None
 
     def hooks(self, hook: str) -> Mapping[str, Callable[..., Any]]:
         """Return the hooks by name: a view that later ones appear in."""

@@ -8,9 +8,8 @@ import msgspec
 
 from taskqd import errors
 from taskqd.client.delivery import deliver
-from taskqd.client.packing import checked_id
 from taskqd.clock import now_ms
-from taskqd.ids import new_id
+from taskqd.ids import checked_id, new_id
 from taskqd.jobs.job import NAME_PATTERN, NOTHING, Entry, Envelope
 from taskqd.supervisor.cli import common as usage
 from taskqd.supervisor.cli.common import Fail

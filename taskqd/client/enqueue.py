@@ -25,7 +25,7 @@ GROUP_TTL_S = 7 * 86400
 """A group whose members have not all ended by then is forgotten."""
 
 
-class SubmitApp(ResultApp, Protocol):
+class EnqueueingApp(ResultApp, Protocol):
     """What these methods need of the app that they belong to."""
 
     listeners: Listeners
@@ -56,7 +56,7 @@ class _Planned(NamedTuple):
     """Likewise."""
 
 
-class Submit:
+class Enqueueing:
     """Enqueueing.  All or, where something cannot be encoded, nothing."""
 
     @overload
@@ -68,7 +68,7 @@ class Submit:
     @overload
     def enqueue(self, what: Signature[Any] | Sequence[Any]) -> Any: ...
 
-    def enqueue(self: SubmitApp, what: Any) -> Any:
+    def enqueue(self: EnqueueingApp, what: Any) -> Any:
         """Enqueue what was composed.
 
         A signature gives a Result, a pipeline a ResultGroup of its stages, a list or group a
@@ -87,7 +87,7 @@ class Submit:
         return result
 
     def enqueue_signatures(
-        self: SubmitApp, signatures: Sequence[Signature[Any]]
+        self: EnqueueingApp, signatures: Sequence[Signature[Any]]
     ) -> list[Result[Any]]:
         """Enqueue calls; returns one Result for each (of a pipeline: of its last stage)."""
         plan = _Planned([], [], [], [], [])
@@ -109,7 +109,7 @@ class Submit:
         return await in_thread(self.enqueue, what)
 
     async def aenqueue_signatures(
-        self: SubmitApp, signatures: Sequence[Signature[Any]]
+        self: EnqueueingApp, signatures: Sequence[Signature[Any]]
     ) -> list[Result[Any]]:
         return await in_thread(self.enqueue_signatures, signatures)
 
@@ -128,7 +128,7 @@ class Submit:
         return Chord(members, callback, *args, **kwargs)
 
 
-def _plan_member(app: SubmitApp, plan: _Planned, what: Any, member: Member | None) -> Any:
+def _plan_member(app: EnqueueingApp, plan: _Planned, what: Any, member: Member | None) -> Any:
     if isinstance(what, Chord):
         return _plan_chord(app, plan, what, member)
     if isinstance(what, Signature):
@@ -139,7 +139,7 @@ def _plan_member(app: SubmitApp, plan: _Planned, what: Any, member: Member | Non
 
 
 def _plan_call(
-    app: SubmitApp, plan: _Planned, signature: Signature[Any], member: Member | None
+    app: EnqueueingApp, plan: _Planned, signature: Signature[Any], member: Member | None
 ) -> list[Result[Any]]:
     """Plan a call with the stages that follow it; returns the results of all of them."""
     ids: list[str] = []
@@ -169,7 +169,9 @@ def _plan_call(
     return results
 
 
-def _plan_chord(app: SubmitApp, plan: _Planned, chord: Chord, member: Member | None) -> ChordResult:
+def _plan_chord(
+    app: EnqueueingApp, plan: _Planned, chord: Chord, member: Member | None
+) -> ChordResult:
     group = new_id()
     headers = chord.callback.options.get("headers") or _headers_of(chord)
     callback = app.packer.pack(chord.callback, group=group, member=member, headers=headers)
@@ -199,7 +201,7 @@ def _headers_of(chord: Chord) -> Mapping[str, str] | None:
     return None
 
 
-def _carry_out(app: SubmitApp, plan: _Planned) -> None:
+def _carry_out(app: EnqueueingApp, plan: _Planned) -> None:
     # Inner chords were planned after the chord that they are members of, and are counted there.
     for group, total, callback in plan.groups:
         app.features.group_open(group, callback.queue, total, callback, GROUP_TTL_S)
@@ -214,7 +216,7 @@ def _carry_out(app: SubmitApp, plan: _Planned) -> None:
         app.run_immediately()
 
 
-def _point_to_holders(app: SubmitApp, plan: _Planned, new: Sequence[bool]) -> None:
+def _point_to_holders(app: EnqueueingApp, plan: _Planned, new: Sequence[bool]) -> None:
     """Let the result of a call that was not enqueued, being unique, be that of its twin."""
     calls = zip(plan.entries, new, plan.results, plan.members, strict=True)
     for entry, is_new, result, member in calls:
@@ -225,7 +227,7 @@ def _point_to_holders(app: SubmitApp, plan: _Planned, new: Sequence[bool]) -> No
                 _skip_member(app, entry, member)
 
 
-def _skip_member(app: SubmitApp, entry: Entry, member: Member) -> None:
+def _skip_member(app: EnqueueingApp, entry: Entry, member: Member) -> None:
     """Tell a group that this member will never run, or its callback would wait for ever."""
     if app.storage.job(entry.id, entry.queue) is None:
         answer = Answer("cancelled", 0, now_ms(), GROUP_TTL_S, 0, reason=Reason.SKIPPED)

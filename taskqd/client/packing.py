@@ -1,48 +1,33 @@
-"""From a call to the entry that a storage takes, and back from a lease to the call."""
+"""From a call to the entry that a storage takes."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from datetime import datetime, timedelta, tzinfo
+from datetime import tzinfo
 from typing import Any
 
 import msgspec
 
 from taskqd.client.task import Signature
-from taskqd.clock import now_ms
-from taskqd.crypto.sealing import Call, Vault
+from taskqd.clock import moment_ms, now_ms
+from taskqd.crypto.sealing import Call, Sealer
 from taskqd.crypto.signing import Signer
-from taskqd.errors import ConfigError, DecodeError, PayloadTooLarge
-from taskqd.ids import new_id
-from taskqd.jobs.job import (
-    ID_PATTERN,
-    NO_MARKS,
-    Entry,
-    Envelope,
-    Marks,
-    Member,
-    Stage,
-    split_record,
-)
-from taskqd.jobs.options import CARRIED, SECONDS_MAX, TaskOptions, check_values
+from taskqd.errors import ConfigError, PayloadTooLarge
+from taskqd.ids import checked_id, new_id
+from taskqd.jobs.job import Entry, Envelope, Member, Stage
+from taskqd.jobs.options import CARRIED
 
-VERSION = 1
-_MEMBERS_MAX = 2**31
-_DELAY_MS_MAX = SECONDS_MAX * 1000
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Envelope).decode
-_raw_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
-_raw_dict = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class Packer:
     """Encodes calls of one app."""
 
     def __init__(
-        self, namespace: str, signer: Signer | None, zone: tzinfo, vault: Vault | None = None
+        self, namespace: str, signer: Signer | None, zone: tzinfo, sealer: Sealer | None = None
     ) -> None:
-        self._vault = vault
+        self._sealer = sealer
         self._namespace = namespace
         self._signer = signer
         self._zone = zone
@@ -78,7 +63,7 @@ class Packer:
             envelope.h = dict(headers)
         if signature.stages or signature.handler is not None:
             self._chain(envelope, signature, now, ids)
-        entry = self.seal(
+        entry = self.make_entry(
             envelope,
             job_id,
             options.get("queue") or signature.task.settings.queue,
@@ -87,7 +72,7 @@ class Packer:
         )
         if signature.task.settings.unique is None:
             return entry
-        key, until = unique_key(signature, envelope, self._vault)
+        key, until = unique_key(signature, envelope, self._sealer)
         return entry._replace(unique=key, unique_until=until)
 
     def _chain(
@@ -99,7 +84,7 @@ class Packer:
         if ids is not None:
             ids += [stage.id for stage in stages]
 
-    def seal(
+    def make_entry(
         self,
         envelope: Envelope,
         job_id: str,
@@ -129,7 +114,7 @@ class Packer:
         envelope = Envelope(
             p=options.get("priority", task.settings.priority), t=task.name, e=now, s=tick_ms
         )
-        if self._vault is None:
+        if self._sealer is None:
             encode = task.codec.encode_partial if signature.partial else task.codec.encode_call
             positional, keyword = encode(signature.args, signature.kwargs)
             if positional is not None:
@@ -137,7 +122,7 @@ class Packer:
             if keyword is not None:
                 envelope.k = msgspec.Raw(keyword)
         else:
-            self._vault.close_call(envelope, job_id, _call_of(signature, self._vault))
+            self._sealer.seal_call(envelope, job_id, _call_of(signature, self._sealer))
         if expires is not None:
             envelope.x = moment_ms(expires, now, self._zone)
         if options:
@@ -162,10 +147,10 @@ class Packer:
         return new_id() if given is None else checked_id(given)
 
 
-def _call_of(signature: Signature[Any], vault: Vault) -> Call:
-    """Return the arguments of a call, checked, for the vault."""
+def _call_of(signature: Signature[Any], sealer: Sealer) -> Call:
+    """Return the arguments of a call, checked, for the sealer."""
     codec, args, kwargs = signature.task.codec, signature.args, signature.kwargs
-    if vault.pickles:
+    if sealer.pickles:
         codec.check(args, kwargs, partial=signature.partial)
         return Call(args, kwargs, pickled=True)
     encode = codec.encode_partial if signature.partial else codec.encode_call
@@ -174,7 +159,7 @@ def _call_of(signature: Signature[Any], vault: Vault) -> Call:
 
 
 def unique_key(
-    signature: Signature[Any], envelope: Envelope, vault: Vault | None = None
+    signature: Signature[Any], envelope: Envelope, sealer: Sealer | None = None
 ) -> tuple[str, str]:
     """Return the key of a unique job, and until when it is held ("done" or "start").
 
@@ -189,8 +174,8 @@ def unique_key(
         )
     if what == "task":
         key = envelope.t
-    elif what == "args" and vault is not None:
-        key = f"{envelope.t}:{vault.fingerprint(_call_of(signature, vault))}"
+    elif what == "args" and sealer is not None:
+        key = f"{envelope.t}:{sealer.fingerprint(_call_of(signature, sealer))}"
     elif what == "args":
         digest = hashlib.sha256(bytes(envelope.a) + b"\n" + bytes(envelope.k)).hexdigest()[:32]
         key = f"{envelope.t}:{digest}"
@@ -207,83 +192,3 @@ def _run_at_ms(options: dict[str, Any], now: int, zone: tzinfo) -> int:
         run_at = moment_ms(options["eta"], now, zone, absolute=True)
         return run_at if run_at > now else 0
     return 0
-
-
-def moment_ms(value: Any, now: int, zone: tzinfo, *, absolute: bool = False) -> int:
-    """Return the Unix ms of a datetime (naive: in `zone`), a timedelta or a number.
-
-    Numbers are seconds from now, or Unix seconds where `absolute`.
-    """
-    if isinstance(value, datetime):
-        aware = value if value.tzinfo is not None else value.replace(tzinfo=zone)
-        return round(aware.timestamp() * 1000)
-    if isinstance(value, timedelta):
-        return now + round(value.total_seconds() * 1000)
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return round(value * 1000) + (0 if absolute else now)
-    raise ConfigError(f"{value!r}: expected a datetime, a timedelta or a number of seconds")
-
-
-def checked_id(job_id: Any) -> str:
-    if isinstance(job_id, str) and ID_PATTERN.fullmatch(job_id):
-        return job_id
-    raise ConfigError(f"id = {job_id!r}: expected 1 to 64 characters of {ID_PATTERN.pattern[:-6]}")
-
-
-class Unpacked(msgspec.Struct, frozen=True, gc=False):
-    marks: Marks
-    envelope: Envelope
-
-
-def unpack(
-    record: bytes, *, namespace: str, queue: str, job_id: str, signer: Signer | None
-) -> Unpacked:
-    """Decode a record without the user's code.
-
-    Raises BadRecord or DecodeError where it is damaged or too new, SignatureError where the app
-    signs and the signature is not right.
-    """
-    marks, payload, signature = NO_MARKS, record, None  # which is almost all of them
-    if record[:1] != b"{" or b"\n" in record:
-        marks, payload, signature = split_record(record)
-    if signer is not None:
-        signer.verify(namespace, queue, job_id, payload, signature)
-    try:
-        envelope = _decode(payload)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise DecodeError(f"payload: {error}") from None
-    if envelope.v > VERSION:
-        raise DecodeError(f"payload: version {envelope.v}; this taskqd reads up to {VERSION}")
-    if envelope.o is not None or envelope.n is not None or envelope.f is not None or envelope.g:
-        try:
-            _check(envelope)
-        except (ConfigError, msgspec.MsgspecError, ValueError) as error:
-            raise DecodeError(f"payload: {error}") from None
-    return Unpacked(marks, envelope)
-
-
-def _check(envelope: Envelope) -> None:
-    """Raise for what would go wrong only later: options of the call, and what follows the job."""
-    if envelope.o is not None:
-        check_values({k: v for k, v in envelope.o.items() if k in CARRIED})
-    if envelope.g is not None:
-        check_values({"queue": envelope.g.queue})
-        checked_id(envelope.g.group)
-        if not 0 <= envelope.g.index < _MEMBERS_MAX:
-            raise ConfigError(f"member {envelope.g.index} of a group: no such place")
-    for stage in (*(envelope.n or ()), *((envelope.f,) if envelope.f is not None else ())):
-        checked_id(stage.id)
-        later = _decode(stage.envelope)
-        check_values({"queue": stage.queue, "priority": later.p})
-        _raw_list(later.a or b"[]")
-        _raw_dict(later.k or b"{}")
-        if not 0 <= stage.delay_ms <= _DELAY_MS_MAX:
-            raise ConfigError(f"stage {later.t!r}: a delay of {stage.delay_ms} ms")
-
-
-def call_options(settings: TaskOptions, envelope: Envelope) -> TaskOptions:
-    """Return the task's options with those of this call on top."""
-    if envelope.o is None:
-        return settings
-    known = {k: v for k, v in envelope.o.items() if k in CARRIED}
-    return msgspec.structs.replace(settings, **known)

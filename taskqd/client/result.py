@@ -11,7 +11,7 @@ import msgspec
 from taskqd.client.async_wait import Waiters
 from taskqd.client.rows import open_record
 from taskqd.clock import monotonic_s, now_ms
-from taskqd.crypto.sealing import Vault, result_of
+from taskqd.crypto.sealing import Sealer, result_of
 from taskqd.errors import (
     DecodeError,
     JobCancelled,
@@ -39,7 +39,7 @@ class ResultApp(Protocol):
     def storage(self) -> Storage: ...
 
     @property
-    def vault(self) -> Vault | None: ...
+    def sealer(self) -> Sealer | None: ...
 
     @property
     def waiters(self) -> Waiters: ...
@@ -241,11 +241,11 @@ class Result(Generic[R]):
 
     def _decoded(self, data: bytes) -> R:
         try:
-            vault = self._app.vault
-            if vault is None:
+            sealer = self._app.sealer
+            if sealer is None:
                 value: R = self._decode(data)
             else:
-                value = vault.open_value(result_of(self.id), data, self._decode)
+                value = sealer.unseal_value(result_of(self.id), data, self._decode)
         except _DAMAGE as error:
             raise DecodeError(f"job {self.id!r}: its value is damaged: {error}") from None
         return value

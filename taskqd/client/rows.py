@@ -29,7 +29,7 @@ _decode_any = msgspec.json.Decoder().decode
 _DAMAGE = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
-class Opened(msgspec.Struct, frozen=True):
+class OpenedRecord(msgspec.Struct, frozen=True):
     """What a record says; without an envelope it cannot be decoded, and `damage` says why."""
 
     marks: Marks = Marks()
@@ -37,16 +37,16 @@ class Opened(msgspec.Struct, frozen=True):
     damage: str = ""
 
 
-def open_record(record: bytes) -> Opened:
+def open_record(record: bytes) -> OpenedRecord:
     """Never raises."""
     try:
         marks, payload, _signature = split_record(record)
     except BadRecord as error:
-        return Opened(damage=str(error))
+        return OpenedRecord(damage=str(error))
     try:
-        return Opened(marks, _decode_envelope(payload))
+        return OpenedRecord(marks, _decode_envelope(payload))
     except _DAMAGE as error:
-        return Opened(marks, damage=f"payload: {error}")
+        return OpenedRecord(marks, damage=f"payload: {error}")
 
 
 def task_of(row: JobRow) -> str:
@@ -119,7 +119,7 @@ def iso(unix_ms: int | None) -> str | None:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _row_of_record(row: JobRow, opened: Opened, answer: Answer | None) -> dict[str, Any]:
+def _row_of_record(row: JobRow, opened: OpenedRecord, answer: Answer | None) -> dict[str, Any]:
     envelope, marks = opened.envelope, opened.marks
     dead = row.state is State.DEAD
     fields = {
@@ -168,7 +168,7 @@ def _error(marks: Marks, answer: Answer | None) -> str:
     return marks.error.partition("\n")[0]
 
 
-def _call_of(opened: Opened) -> dict[str, Any]:
+def _call_of(opened: OpenedRecord) -> dict[str, Any]:
     envelope = opened.envelope
     if envelope is None:
         return {}

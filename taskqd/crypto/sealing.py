@@ -1,6 +1,6 @@
 """How an app keeps its users' values where they are not plain JSON: pickled, encrypted, or both.
 
-law: a pickle is loaded only after its signature has been verified: a job's by `envelope.unpack`,
+law: a pickle is loaded only after its signature has been verified: a job's by `taskqd.execution.unpacking.unpack`,
 which has verified the whole payload; a result's or member's here.
 """
 
@@ -36,7 +36,7 @@ class Call(NamedTuple):
     pickled: bool
 
 
-class Vault:
+class Sealer:
     """One app's way.  Apps with plain JSON have none, and pay nothing."""
 
     def __init__(
@@ -49,7 +49,7 @@ class Vault:
 
     # -- calls -------------------------------------------------------------------------------
 
-    def close_call(self, envelope: Envelope, job_id: str, call: Call) -> None:
+    def seal_call(self, envelope: Envelope, job_id: str, call: Call) -> None:
         """Put the arguments into the envelope."""
         if not (call.pickled or self._cipher):
             envelope.a, envelope.k = msgspec.Raw(call.args), msgspec.Raw(call.kwargs)
@@ -62,7 +62,7 @@ class Vault:
         envelope.a = envelope.k = NOTHING
         envelope.b, envelope.z = base64.b64encode(data).decode(), way
 
-    def open_call(self, envelope: Envelope, job_id: str) -> Call:
+    def unseal_call(self, envelope: Envelope, job_id: str) -> Call:
         """Return the arguments of an envelope whose signature, where the app signs, is verified.
 
         Raises SealError where they are not kept in this app's way, or were changed.
@@ -72,7 +72,7 @@ class Vault:
             raise SealError(_PLAIN if self._cipher else _NO_KEYS)
         if envelope.z is None:
             return Call(bytes(envelope.a) or b"[]", bytes(envelope.k) or b"{}", pickled=False)
-        data = _unarmoured(envelope.b or "")
+        data = _from_base64(envelope.b or "")
         if self._cipher is not None:
             data = self._cipher.open(self._subject("call", job_id, envelope.t), data)
         if _PICKLE not in way:
@@ -84,7 +84,7 @@ class Vault:
         return Call(args, kwargs, pickled=True)
 
     def plain(self, call: Call) -> bytes:
-        """Return the arguments as bytes, neither encrypted nor armoured."""
+        """Return the arguments as bytes, neither encrypted nor in base64."""
         if call.pickled:
             return _pickled((call.args, call.kwargs), "arguments")
         return b"[" + (call.args or b"[]") + b"," + (call.kwargs or b"{}") + b"]"
@@ -97,7 +97,7 @@ class Vault:
 
     # -- results, members of groups, checkpoints ---------------------------------------------
 
-    def close_value(self, subject: str, value: Any, data: bytes, *, pickles: bool = True) -> bytes:
+    def seal_value(self, subject: str, value: Any, data: bytes, *, pickles: bool = True) -> bytes:
         """Return `value` as JSON.  `data`: its plain JSON, where it is not to be pickled."""
         way = _PICKLE if self.pickles and pickles else ""
         if way:
@@ -109,7 +109,7 @@ class Vault:
             way = f"{way}+{_AES}".lstrip("+")
         return encode_checked([way, base64.b64encode(data).decode()], subject) if way else data
 
-    def open_value(
+    def unseal_value(
         self,
         subject: str,
         data: bytes,
@@ -117,7 +117,7 @@ class Vault:
         *,
         pickles: bool = True,
     ) -> Any:
-        """Return what `close_value` was given; `decode`: how JSON becomes a value.
+        """Return what `seal_value` was given; `decode`: how JSON becomes a value.
 
         None is kept as it is.  Raises SealError.
         """
@@ -140,13 +140,13 @@ class Vault:
         return "\n".join((self._namespace, *parts)).encode()
 
 
-def make_vault(
+def make_sealer(
     namespace: str,
     serializer: str,
     signer: Signer | None,
     encryption_keys: Sequence[str | bytes] | None,
-) -> Vault | None:
-    """Return the vault of an app, None for one that keeps plain JSON.  Raises ConfigError."""
+) -> Sealer | None:
+    """Return the sealer of an app, None for one that keeps plain JSON.  Raises ConfigError."""
     if serializer not in ("json", "pickle"):
         raise ConfigError(f"serializer {serializer!r}: expected 'json' or 'pickle'")
     pickles = serializer == "pickle"
@@ -158,7 +158,7 @@ def make_vault(
     cipher = Cipher(encryption_keys) if encryption_keys is not None else None
     if not pickles and cipher is None:
         return None
-    return Vault(namespace, pickles=pickles, signer=signer, cipher=cipher)
+    return Sealer(namespace, pickles=pickles, signer=signer, cipher=cipher)
 
 
 def result_of(job_id: str) -> str:
@@ -180,14 +180,14 @@ def _parts(data: bytes) -> tuple[list[str], bytes]:
         way, text = msgspec.json.decode(data, type=tuple[str, str])
     except msgspec.MsgspecError:
         raise SealError(_PLAIN) from None
-    return way.split("+"), _unarmoured(text)
+    return way.split("+"), _from_base64(text)
 
 
-def _unarmoured(text: str) -> bytes:
+def _from_base64(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise SealError(f"its armour is damaged: {error}") from None
+        raise SealError(f"it is not valid base64: {error}") from None
 
 
 def _pickled(value: Any, what: str) -> bytes:

@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from taskqd.client.packing import call_options, unpack
 from taskqd.clock import monotonic_s, now_ms
-from taskqd.crypto.sealing import Vault
+from taskqd.crypto.sealing import Sealer
 from taskqd.errors import ConfigError, DecodeError, SealError, SignatureError, StorageError
 from taskqd.execution.continuations import values_of
 from taskqd.execution.dead_letters import AWAY_MS
-from taskqd.execution.outcomes import KILLED, Endings
+from taskqd.execution.outcomes import KILLED, Outcomes
 from taskqd.execution.protocols import AppLike, Opened, TaskLike
+from taskqd.execution.unpacking import call_options, unpack
 from taskqd.jobs.exception_text import describe
 from taskqd.jobs.job import (
     NO_MARKS,
@@ -51,14 +51,14 @@ class _Orders(NamedTuple):
     orders: dict[str, Revocation]
 
 
-class Opener:
+class Admission:
     """Opens records.  Of what it learns it keeps the standing orders, for a moment."""
 
-    def __init__(self, app: AppLike, limits: LimitSettings, ends: Endings) -> None:
+    def __init__(self, app: AppLike, limits: LimitSettings, ends: Outcomes) -> None:
         self._app = app
         self._limits = limits
         self._ends = ends
-        self._vault = app.vault
+        self._sealer = app.sealer
         self._orders = 0
         """The number of the last change to the standing orders (`Leased.revocations`)."""
         self._known = _Orders(0, 0.0, {})
@@ -188,7 +188,7 @@ class Opener:
             message = f"the record has {len(lease.record)} bytes; see limits.payload_bytes_max"
             return self._ends.refuse(lease, Reason.OVERSIZED, message, envelope, marks)
         try:
-            if self._vault is None and envelope.z is None:
+            if self._sealer is None and envelope.z is None:
                 args, kwargs = task.codec.decode_call(envelope.a, envelope.k)
             else:
                 args, kwargs = self._unseal(lease, envelope, task)
@@ -210,8 +210,8 @@ class Opener:
         return Opened(lease, envelope, marks, task, options, args, kwargs)
 
     def _unseal(self, lease: Lease, envelope: Envelope, task: TaskLike) -> tuple[Any, Any]:
-        vault = self._vault or Vault(self._app.name, pickles=False, signer=None, cipher=None)
-        call = vault.open_call(envelope, lease.id)
+        sealer = self._sealer or Sealer(self._app.name, pickles=False, signer=None, cipher=None)
+        call = sealer.unseal_call(envelope, lease.id)
         if call.pickled:
             return call.args, call.kwargs
         return task.codec.decode_call(call.args, call.kwargs)

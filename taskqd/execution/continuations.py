@@ -55,10 +55,10 @@ def after_value(app: AppLike, envelope: Envelope, answer: Answer, value: Any) ->
         return dead
     if envelope.g is not None:
         member = envelope.g
-        if app.vault is not None and bytes(answer.value) != b"null":
+        if app.sealer is not None and bytes(answer.value) != b"null":
             subject = member_of(member.group, member.index)
-            plain = b"" if app.vault.pickles else encode_checked(value, subject)
-            sealed = app.vault.close_value(subject, value, plain)
+            plain = b"" if app.sealer.pickles else encode_checked(value, subject)
+            sealed = app.sealer.seal_value(subject, value, plain)
             answer = msgspec.structs.replace(answer, value=msgspec.Raw(sealed))
         app.features.group_put(member.group, member.queue, member.index, encode_answer(answer))
     return None
@@ -103,8 +103,8 @@ def _value_of(app: AppLike, data: bytes | None, group: str, index: int) -> Any:
     if data is None:
         return Skipped("missing")
     answer = decode_answer(data)
-    if answer.state == State.DONE and app.vault is not None:
-        return app.vault.open_value(member_of(group, index), bytes(answer.value))
+    if answer.state == State.DONE and app.sealer is not None:
+        return app.sealer.unseal_value(member_of(group, index), bytes(answer.value))
     if answer.state == State.DONE:
         return decode_plain(bytes(answer.value))
     if answer.state == State.CANCELLED:
@@ -136,11 +136,11 @@ def _start(
 
 def _entry_of(app: AppLike, stage: Stage, value: Any, before: Envelope, goes_on: bool) -> Entry:
     envelope = _decode_envelope(stage.envelope)
-    if app.vault is None:
+    if app.sealer is None:
         _extend(envelope, value)
     else:
-        call = app.vault.open_call(envelope, stage.id)
-        app.vault.close_call(envelope, stage.id, _extended(call, value))
+        call = app.sealer.unseal_call(envelope, stage.id)
+        app.sealer.seal_call(envelope, stage.id, _extended(call, value))
     now = now_ms()
     envelope.e = now
     envelope.h = envelope.h or before.h
@@ -148,7 +148,7 @@ def _entry_of(app: AppLike, stage: Stage, value: Any, before: Envelope, goes_on:
         envelope.n = (before.n or [])[1:] or None
         envelope.f, envelope.g = before.f, before.g
     run_at_ms = now + stage.delay_ms if stage.delay_ms else 0
-    return app.packer.seal(envelope, stage.id, stage.queue, run_at_ms)
+    return app.packer.make_entry(envelope, stage.id, stage.queue, run_at_ms)
 
 
 def _extend(envelope: Envelope, value: Any) -> None:
@@ -167,7 +167,7 @@ def _extend(envelope: Envelope, value: Any) -> None:
 
 
 def _extended(call: Call, value: Any) -> Call:
-    """As `_extend`, for arguments that are out of their vault."""
+    """As `_extend`, for arguments that are out of their sealer."""
     if not call.pickled:
         open_one = Envelope(t="", a=msgspec.Raw(call.args), k=msgspec.Raw(call.kwargs))
         _extend(open_one, value)

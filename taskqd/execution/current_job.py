@@ -12,14 +12,14 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from taskqd.clock import monotonic_s
-from taskqd.crypto.sealing import Vault, checkpoint_of
+from taskqd.crypto.sealing import Sealer, checkpoint_of
 from taskqd.errors import JobInterrupted, TaskTimeout
 from taskqd.jobs.codec import decode_plain, encode_checked
 from taskqd.jobs.job import Envelope, Lease, Marks
 from taskqd.storage.features import Features, Hold
 
 
-class Place(Protocol):
+class SlotLike(Protocol):
     """What a slot offers to the job that it runs."""
 
     @property
@@ -76,7 +76,7 @@ class JobApp(Protocol):
     def features(self) -> Features: ...
 
     @property
-    def vault(self) -> Vault | None: ...
+    def sealer(self) -> Sealer | None: ...
 
 
 class CurrentJob:
@@ -89,7 +89,7 @@ class CurrentJob:
         "_marks",
         "_notes",
         "_over",
-        "_place",
+        "_slot",
         "_soft_deadline",
         "_started",
     )
@@ -99,7 +99,7 @@ class CurrentJob:
         lease: Lease,
         envelope: Envelope,
         marks: Marks,
-        place: Place,
+        slot: SlotLike,
         started: float,
         app: JobApp,
     ) -> None:
@@ -108,7 +108,7 @@ class CurrentJob:
         self._lease = lease
         self._envelope = envelope
         self._marks = marks
-        self._place = place
+        self._slot = slot
         self._started = started
         self._soft_deadline: float | None = None
         self._over = ""
@@ -132,7 +132,7 @@ class CurrentJob:
     @property
     def worker(self) -> str:
         """The id of the worker that runs it, "" in immediate mode."""
-        return self._place.worker
+        return self._slot.worker
 
     @property
     def token(self) -> int:
@@ -177,24 +177,24 @@ class CurrentJob:
     @property
     def stopping(self) -> bool:
         """The worker is draining, or the job was revoked: save what is worth saving and return."""
-        return self._place.stopping
+        return self._slot.stopping
 
     @property
     def revoked(self) -> bool:
         """The job itself was asked to stop: it will not run again."""
-        return self._place.revoked
+        return self._slot.revoked
 
     @property
     def seconds_left(self) -> float:
         """Seconds until the job is interrupted; inf while the worker is not stopping."""
-        return self._place.seconds_left()
+        return self._slot.seconds_left()
 
     def check(self) -> None:
         """Raise JobInterrupted if the job should stop: call it where stopping is safe.
 
         Raises TaskTimeout once the job's `soft_timeout` is over.
         """
-        if self._place.stopping:
+        if self._slot.stopping:
             raise JobInterrupted
         if self._soft_deadline is not None and monotonic_s() > self._soft_deadline:
             raise TaskTimeout(self._over)
@@ -208,17 +208,17 @@ class CurrentJob:
         is not this worker's any more, EncodeError, StorageError.
         """
         data = encode_checked(state, f"{self.task}: checkpoint")
-        if self._app.vault is not None:
-            data = self._app.vault.close_value(checkpoint_of(self.id), state, data, pickles=False)
+        if self._app.sealer is not None:
+            data = self._app.sealer.seal_value(checkpoint_of(self.id), state, data, pickles=False)
         self._note("checkpoint", data)
 
     @property
     def checkpointed(self) -> Any:
         """The state of the last checkpoint, of this attempt or an earlier one; None: none yet."""
         data = self._read_notes().get("checkpoint")
-        if data is None or self._app.vault is None:
+        if data is None or self._app.sealer is None:
             return None if data is None else decode_plain(data)
-        return self._app.vault.open_value(checkpoint_of(self.id), data, pickles=False)
+        return self._app.sealer.unseal_value(checkpoint_of(self.id), data, pickles=False)
 
     def progress(self, done: float, total: float | None = None) -> None:
         """Tell how far the job has come; `Result.info()` shows it."""
@@ -229,7 +229,7 @@ class CurrentJob:
         return self._note(f"once:{key}", b"true", once=True)
 
     def _note(self, key: str, value: bytes, *, once: bool = False) -> bool:
-        hold = Hold(self._place.worker, self.id, self.queue, self.token)
+        hold = Hold(self._slot.worker, self.id, self.queue, self.token)
         noted = self._app.features.note(hold, key, value, once=once)
         if noted == "fenced":
             raise JobInterrupted(f"job {self.id} is not this worker's any more")
@@ -258,4 +258,4 @@ def current_job() -> CurrentJob:
     return job
 
 
-__all__ = ["CurrentJob", "Place", "current_job"]
+__all__ = ["CurrentJob", "SlotLike", "current_job"]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
-from taskqd.client.packing import call_options
 from taskqd.clock import now_ms
 from taskqd.errors import StorageError
 from taskqd.execution.continuations import after_failure, follows
 from taskqd.execution.protocols import AppLike, JobView
+from taskqd.execution.unpacking import call_options
 from taskqd.jobs import parked as parking
 from taskqd.jobs.job import (
     NO_MARKS,
@@ -35,7 +35,7 @@ SKIPPED_TTL_S = 300
 who waits, and to recognise a repeated enqueue."""
 
 
-class Burials:
+class DeadLetters:
     """Keeps no state between jobs."""
 
     def __init__(self, app: AppLike, limits: LimitSettings, log: Log) -> None:

@@ -26,7 +26,7 @@ _UNLOCK_S = (0.1, 2.0)
 _OUTSIDE_TTL_S = 3600.0
 
 
-class Rate(NamedTuple):
+class RateLimit(NamedTuple):
     limit: int
     period_ms: int
 
@@ -39,7 +39,7 @@ class Closed(NamedTuple):
     what: str
 
 
-class Held(NamedTuple):
+class Passed(NamedTuple):
     """The places that a running job has, to be given back when it ends."""
 
     app: AppLike
@@ -78,17 +78,17 @@ def _unlock_later(app: LockApp, name: str, owner: str) -> None:
         return
 
 
-def parse_rate(text: str) -> Rate:
+def parse_rate(text: str) -> RateLimit:
     """Read "10/m", "5/s", "100/2h".  Raises ConfigError."""
     found = _RATE.fullmatch(text)
     if found is None or not int(found[1]) or found[2] == "0":
         raise ConfigError(
             f"rate_limit = {text!r}: expected a number of starts and a period, like '10/m', '5/s', '100/2h'"
         )
-    return Rate(int(found[1]), int(found[2] or 1) * _UNIT_MS[found[3]])
+    return RateLimit(int(found[1]), int(found[2] or 1) * _UNIT_MS[found[3]])
 
 
-def enter(app: AppLike, opened: Opened, worker: str) -> Held | Closed:
+def enter(app: AppLike, opened: Opened, worker: str) -> Passed | Closed:
     """Pass all gates of a job, or none."""
     try:
         return _enter(app, opened, worker)
@@ -96,10 +96,10 @@ def enter(app: AppLike, opened: Opened, worker: str) -> Held | Closed:
         return Closed(Reason.INTERRUPTED, round(random.uniform(*_AWAY_MS)), str(error))
 
 
-def _enter(app: AppLike, opened: Opened, worker: str) -> Held | Closed:
+def _enter(app: AppLike, opened: Opened, worker: str) -> Passed | Closed:
     lease, options = opened.lease, opened.options
     name, slots = _place(opened)
-    held = Held(app, owner_of(worker, lease.token), () if name is None else (name,))
+    held = Passed(app, owner_of(worker, lease.token), () if name is None else (name,))
     try:
         if name is not None:
             waits = options.on_locked == "requeue" or options.lock is None

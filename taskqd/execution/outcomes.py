@@ -9,13 +9,12 @@ from typing import Any
 
 import msgspec
 
-from taskqd.client.packing import moment_ms
-from taskqd.clock import monotonic_s, now_ms
+from taskqd.clock import moment_ms, monotonic_s, now_ms
 from taskqd.crypto.sealing import result_of
 from taskqd.errors import ConfigError, PayloadTooLarge, RetryTask, StorageError
 from taskqd.execution.continuations import after_value, callback_done, follows
 from taskqd.execution.current_job import CurrentJob
-from taskqd.execution.dead_letters import AWAY_MS, SKIPPED_TTL_S, Burials, ended
+from taskqd.execution.dead_letters import AWAY_MS, SKIPPED_TTL_S, DeadLetters, ended
 from taskqd.execution.protocols import AppLike, JobView, Opened
 from taskqd.jobs.codec import encode_checked
 from taskqd.jobs.exception_text import describe, message_of, trace_of, type_name_of
@@ -42,13 +41,13 @@ _SIGNAL_OF: dict[str, str] = {Reason.EXPIRED: "expired", Reason.REVOKED: "revoke
 _NULL = msgspec.Raw(b"null")
 
 
-class Endings(Burials):
+class Outcomes(DeadLetters):
     """Builds outcomes for the jobs of one app.  Keeps no state between jobs."""
 
     def __init__(self, app: AppLike, limits: LimitSettings, log: Log) -> None:
         super().__init__(app, limits, log)
         self._tells_done = log.enabled(events.JOB_DONE)
-        self._vault = app.vault
+        self._sealer = app.sealer
 
     def done(
         self, opened: Opened, job: CurrentJob, value: Any, data: msgspec.Raw, started: float
@@ -76,12 +75,12 @@ class Endings(Burials):
     def encode_result(self, opened: Opened, value: Any) -> msgspec.Raw:
         if value is None or not opened.options.store_result:
             return _NULL
-        vault = self._vault
-        if vault is None:
+        sealer = self._sealer
+        if sealer is None:
             data = encode_checked(value, f"{opened.envelope.t}: result")
         else:
-            plain = b"" if vault.pickles else encode_checked(value, f"{opened.envelope.t}: result")
-            data = vault.close_value(result_of(opened.lease.id), value, plain)
+            plain = b"" if sealer.pickles else encode_checked(value, f"{opened.envelope.t}: result")
+            data = sealer.seal_value(result_of(opened.lease.id), value, plain)
         if len(data) > self._limits.result_bytes_max:
             raise PayloadTooLarge(
                 f"{opened.envelope.t}: the result has {len(data)} bytes; at most"

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from taskqd.client.packing import Packer
-from taskqd.crypto.sealing import Vault
+from taskqd.crypto.sealing import Sealer
 from taskqd.crypto.signing import Signer
 from taskqd.jobs.codec import CallCodec
 from taskqd.jobs.job import Envelope, Lease, Marks
@@ -45,7 +45,7 @@ class AppLike(Protocol):
     def signer(self) -> Signer | None: ...
 
     @property
-    def vault(self) -> Vault | None:
+    def sealer(self) -> Sealer | None:
         """How values are kept that are not plain JSON; None: they all are."""
         ...
 

@@ -25,10 +25,10 @@ from taskqd.errors import (
     TaskTimeout,
 )
 from taskqd.execution import gates
-from taskqd.execution.admission import Opener
+from taskqd.execution.admission import Admission
 from taskqd.execution.continuations import follows
-from taskqd.execution.current_job import CurrentJob, Place, _current
-from taskqd.execution.outcomes import Endings, facts_of
+from taskqd.execution.current_job import CurrentJob, SlotLike, _current
+from taskqd.execution.outcomes import Outcomes, facts_of
 from taskqd.execution.protocols import AppLike, Opened
 from taskqd.jobs.exception_text import describe, message_of, trace_of
 from taskqd.jobs.job import Lease, Outcome, Reason, clip
@@ -48,8 +48,8 @@ class Runner:
         self._app = app
         self._limits = limits
         self._log = log
-        self._ends = Endings(app, limits, log)
-        self._opener = Opener(app, limits, self._ends)
+        self._ends = Outcomes(app, limits, log)
+        self._admission = Admission(app, limits, self._ends)
         self._tells_start = log.enabled(events.JOB_STARTED)
         self._handlers = app.listeners.handlers
         self._hooks_before = app.listeners.hooks("pre_execute")
@@ -58,48 +58,50 @@ class Runner:
         app.listeners.report = self._report_listener
         app.listeners.report_slow = self._report_slow
 
-    def run(self, lease: Lease, place: Place) -> Outcome:
+    def run(self, lease: Lease, slot: SlotLike) -> Outcome:
         """Run one job to its outcome.  Never raises: what the task raises is classified."""
-        opened = self._opener.open(lease)
+        opened = self._admission.open(lease)
         if isinstance(opened, Outcome):
             return opened
         started = monotonic_s()
-        held = self._enter(opened, place, started) if opened.task.gated else None
+        held = self._enter(opened, slot, started) if opened.task.gated else None
         if isinstance(held, Outcome):
             return held
-        job = self._begin(opened, place, started)
+        job = self._begin(opened, slot, started)
         token = _current.set(job)
         try:
-            value = self._call(opened, job, place)
+            value = self._call(opened, job, slot)
         except BaseException as error:
             return self._raised(opened, job, error, started)
         else:
             return self._returned(opened, job, value, started)
         finally:
-            place.end()
+            slot.end()
             _current.reset(token)
             if held is not None:
                 held.leave()
 
-    async def arun(self, lease: Lease, place: Place) -> Outcome:
+    async def arun(self, lease: Lease, slot: SlotLike) -> Outcome:
         """`run` on a loop: plain functions, and what asks the storage, run in threads."""
-        asks = self._opener.asks(lease)
+        asks = self._admission.asks(lease)
         opened = (
-            await asyncio.to_thread(self._opener.open, lease) if asks else self._opener.open(lease)
+            await asyncio.to_thread(self._admission.open, lease)
+            if asks
+            else self._admission.open(lease)
         )
         if isinstance(opened, Outcome):
             return opened
         started = monotonic_s()
         held = None
         if opened.task.gated:
-            held = await asyncio.to_thread(self._enter, opened, place, started)
+            held = await asyncio.to_thread(self._enter, opened, slot, started)
         if isinstance(held, Outcome):
             return held
-        job = self._begin(opened, place, started)
+        job = self._begin(opened, slot, started)
         token = _current.set(job)
         end: Callable[[], Outcome]
         try:
-            value = await self._acall(opened, job, place)
+            value = await self._acall(opened, job, slot)
         except BaseException as error:
             end = partial(self._raised, opened, job, error, started)
         else:
@@ -107,21 +109,21 @@ class Runner:
         try:
             return await asyncio.to_thread(end) if follows(opened.envelope) else end()
         finally:
-            place.end()
+            slot.end()
             _current.reset(token)
             if held is not None:
                 await asyncio.to_thread(held.leave)
 
     def interrupted(self, lease: Lease, late: str = "") -> Outcome:
         """Return the outcome of a job that is left running; `late`: how it overran its timeout."""
-        marks, options, task = self._opener.peek(lease)
+        marks, options, task = self._admission.peek(lease)
         if late:
             return self._ends.killed(lease, marks, late)
         return self._ends.interrupt(lease, marks, options, task)
 
     def heed(self, orders: int) -> None:
         """Look at the standing orders before each job from now on; see `Leased.revocations`."""
-        self._opener.heed(orders)
+        self._admission.heed(orders)
 
     def acks_each(self, lease: Lease) -> bool:
         """Return whether the job's outcome must be settled before its slot goes on.
@@ -130,20 +132,20 @@ class Runner:
         """
         if not self._some_ack_each:
             return False
-        options = self._opener.peek(lease)[1]
+        options = self._admission.peek(lease)[1]
         return options.ack == "each" or options.at_most_once
 
     # -- gates -------------------------------------------------------------------------------
 
-    def _enter(self, opened: Opened, place: Place, started: float) -> gates.Held | Outcome:
+    def _enter(self, opened: Opened, slot: SlotLike, started: float) -> gates.Passed | Outcome:
         """Pass the gates of the job's task: its lock, its share of places, its rate."""
         try:
-            passed = gates.enter(self._app, opened, place.worker)
+            passed = gates.enter(self._app, opened, slot.worker)
         except Exception as problem:  # a template looks into a user's objects
-            return self._raised(opened, self._job(opened, place, started), problem, started)
-        if isinstance(passed, gates.Held):
+            return self._raised(opened, self._job(opened, slot, started), problem, started)
+        if isinstance(passed, gates.Passed):
             return passed
-        job = self._job(opened, place, started)
+        job = self._job(opened, slot, started)
         if passed.reason is Reason.LOCKED and opened.options.lock is not None:
             error = TaskLockedException(f"lock {passed.what!r} is held by someone else")
             outcome = self._locked(opened, job, error, passed.delay_ms)
@@ -154,49 +156,49 @@ class Runner:
 
     # -- call --------------------------------------------------------------------------------
 
-    def _begin(self, opened: Opened, place: Place, started: float) -> CurrentJob:
+    def _begin(self, opened: Opened, slot: SlotLike, started: float) -> CurrentJob:
         lease, options = opened.lease, opened.options
-        job = self._job(opened, place, started)
+        job = self._job(opened, slot, started)
         if options.at_most_once:
             self._some_ack_each = True
         if options.soft_timeout is not None:
             job._soft_deadline = started + options.soft_timeout
             job._over = f"ran longer than its soft_timeout of {options.soft_timeout:g} s"
-            place.limit(options.soft_timeout, job._over)
-        place.begin(lease.token, lease.id, opened.envelope.t, options.timeout)
+            slot.limit(options.soft_timeout, job._over)
+        slot.begin(lease.token, lease.id, opened.envelope.t, options.timeout)
         if self._tells_start:
             self._log.emit(events.JOB_STARTED, **facts_of(job))
         if "executing" in self._handlers:
             self._app.listeners.tell("executing", job)
         return job
 
-    def _job(self, opened: Opened, place: Place, started: float) -> CurrentJob:
-        return CurrentJob(opened.lease, opened.envelope, opened.marks, place, started, self._app)
+    def _job(self, opened: Opened, slot: SlotLike, started: float) -> CurrentJob:
+        return CurrentJob(opened.lease, opened.envelope, opened.marks, slot, started, self._app)
 
-    def _call(self, opened: Opened, job: CurrentJob, place: Place) -> Any:
+    def _call(self, opened: Opened, job: CurrentJob, slot: SlotLike) -> Any:
         self._before(opened, job)
-        if opened.task.is_async or place.stops_plain_code:
-            _limit_call(opened, place)
+        if opened.task.is_async or slot.stops_plain_code:
+            _limit_call(opened, slot)
         try:
             value = opened.task.function(*opened.args, **opened.kwargs)
             if opened.task.is_async:
                 # A runner of its own keeps the context of its first job, and so `current_job`.
-                value = place.async_runner.run(place.watched(value), context=copy_context())
+                value = slot.async_runner.run(slot.watched(value), context=copy_context())
         finally:
-            if place.end_fork is not None:
-                place.end_fork()
+            if slot.end_fork is not None:
+                slot.end_fork()
         return value
 
-    async def _acall(self, opened: Opened, job: CurrentJob, place: Place) -> Any:
+    async def _acall(self, opened: Opened, job: CurrentJob, slot: SlotLike) -> Any:
         self._before(opened, job)
         if not opened.task.is_async:
-            return await asyncio.to_thread(_plainly, opened, place)
-        _limit_call(opened, place)
+            return await asyncio.to_thread(_plainly, opened, slot)
+        _limit_call(opened, slot)
         try:
-            return await place.watched(opened.task.function(*opened.args, **opened.kwargs))
+            return await slot.watched(opened.task.function(*opened.args, **opened.kwargs))
         finally:
-            if place.end_fork is not None:
-                place.end_fork()
+            if slot.end_fork is not None:
+                slot.end_fork()
 
     def _before(self, opened: Opened, job: CurrentJob) -> None:
         if opened.task.codec.injected is not None:
@@ -281,15 +283,15 @@ class Runner:
         self._log.emit(events.HOOK_SLOW, hook=f"{kind} {name}", took_s=round(took_s, 1))
 
 
-def _limit_call(opened: Opened, place: Place) -> None:
+def _limit_call(opened: Opened, slot: SlotLike) -> None:
     """What can be stopped alone need not cost its worker at its `timeout`."""
     if (timeout_s := opened.options.timeout) is not None:
-        place.limit(timeout_s, f"ran longer than its timeout of {timeout_s:g} s")
+        slot.limit(timeout_s, f"ran longer than its timeout of {timeout_s:g} s")
 
 
-def _plainly(opened: Opened, place: Place) -> Any:
+def _plainly(opened: Opened, slot: SlotLike) -> Any:
     try:
         return opened.task.function(*opened.args, **opened.kwargs)
     finally:
-        if place.end_fork is not None:
-            place.end_fork()
+        if slot.end_fork is not None:
+            slot.end_fork()

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from taskqd.client.task import Task
-from taskqd.crypto.sealing import Vault
+from taskqd.crypto.sealing import Sealer
 from taskqd.crypto.signing import Signer
 from taskqd.errors import ConfigError, DecodeError, TaskqdError
 from taskqd.periodic import schedule
@@ -19,12 +19,12 @@ from taskqd.periodic.task import PeriodicApp, PeriodicTask
 _pair = msgspec.json.Decoder(tuple[msgspec.Raw, msgspec.Raw]).decode
 
 
-class BookApp(PeriodicApp, Protocol):
+class ScheduleApp(PeriodicApp, Protocol):
     """What a book needs of its app."""
 
     name: str
     signer: Signer | None
-    vault: Vault | None
+    sealer: Sealer | None
     periodic_tasks: list[PeriodicTask]
 
     def find_task(self, name: str) -> Task[Any, Any]: ...
@@ -38,8 +38,8 @@ class Reading(NamedTuple):
     """Name -> what is wrong."""
 
 
-class Book:
-    def __init__(self, app: BookApp) -> None:
+class ScheduleCompiler:
+    def __init__(self, app: ScheduleApp) -> None:
         self._app = app
 
     def read(self, stored: Mapping[str, bytes]) -> Reading:
@@ -59,18 +59,18 @@ class Book:
     def open(self, name: str, data: bytes) -> Schedule:
         return schedule.decode(name, data, self._app.name, self._app.signer)
 
-    def close_call(
+    def seal_call(
         self, name: str, task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> msgspec.Raw:
         """Encode the arguments of a schedule.  Raises BadArguments, EncodeError."""
-        vault, data = self._app.vault, b""
-        if vault is not None and vault.pickles:
+        sealer, data = self._app.sealer, b""
+        if sealer is not None and sealer.pickles:
             task.codec.check(args, kwargs)
         else:
             positional, keyword = task.codec.encode_call(args, kwargs)
             data = b"[" + (positional or b"[]") + b"," + (keyword or b"{}") + b"]"
-        if vault is not None:
-            data = vault.close_value(_subject(name), (args, kwargs), data)
+        if sealer is not None:
+            data = sealer.seal_value(_subject(name), (args, kwargs), data)
         return msgspec.Raw(data)
 
     def call_of(
@@ -88,8 +88,10 @@ class Book:
                 raise DecodeError(f"its arguments: {error}") from None
             return task.codec.decode_call(bytes(args), bytes(kwargs))
 
-        vault, data = self._app.vault, bytes(kept.call)
-        opened = decode(data) if vault is None else vault.open_value(_subject(name), data, decode)
+        sealer, data = self._app.sealer, bytes(kept.call)
+        opened = (
+            decode(data) if sealer is None else sealer.unseal_value(_subject(name), data, decode)
+        )
         return tuple(opened[0]), opened[1]
 
     def _compile(self, name: str, kept: Schedule) -> PeriodicTask:

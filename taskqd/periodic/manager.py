@@ -19,7 +19,7 @@ from taskqd.errors import ConfigError
 from taskqd.execution.task_lock import TaskLock
 from taskqd.listeners import Listeners
 from taskqd.periodic import schedule
-from taskqd.periodic.compile import Book, BookApp
+from taskqd.periodic.compile import ScheduleApp, ScheduleCompiler
 from taskqd.periodic.cron import Rule, zone_of
 from taskqd.periodic.schedule import Schedule
 from taskqd.periodic.task import Missed, Overlap, PeriodicTask, check_policies
@@ -29,7 +29,7 @@ _LOCK_S = 10.0
 NAME_MAX = 200
 
 
-class AgendaApp(BookApp, ResultApp, Protocol):
+class AgendaApp(ScheduleApp, ResultApp, Protocol):
     """What these methods need of their app."""
 
     tick_missed: Missed
@@ -79,22 +79,22 @@ class Agenda:
 
     def __init__(self, app: AgendaApp) -> None:
         self._app = app
-        self._book = Book(app)
-        self.read = self._book.read
+        self._compiler = ScheduleCompiler(app)
+        self.read = self._compiler.read
 
     # -- looking -----------------------------------------------------------------------------
 
     def __call__(self) -> list[PeriodicRow]:
         """Return all periodic tasks, by name."""
         stored = self._app.features.schedules()
-        reading = self._book.read(stored)
+        reading = self._compiler.read(stored)
         rows = [self._row(task) for task in reading.tasks]
         rows += [_broken_row(name, error) for name, error in reading.broken.items()]
         return sorted(rows, key=lambda row: row.name)
 
     def find(self, name: str) -> PeriodicTask:
         """Raises ConfigError where there is none of that name, or it cannot tick."""
-        reading = self._book.read(self._app.features.schedules())
+        reading = self._compiler.read(self._app.features.schedules())
         for task in reading.tasks:
             if task.name == name:
                 return task
@@ -123,7 +123,7 @@ class Agenda:
         """
         if not (0 < len(name) <= NAME_MAX and name.isprintable()):
             raise ConfigError(f"schedule {name!r}: expected a name of 1 to {NAME_MAX} letters")
-        if self._book.declared(name) is not None:
+        if self._compiler.declared(name) is not None:
             raise ConfigError(f"schedule {name!r}: a periodic task of that name is declared")
         made = self._made(
             name, Schedule(since_ms=now_ms()), task=task, when=when, args=args, kwargs=kwargs,
@@ -134,7 +134,7 @@ class Agenda:
             if data is None:
                 self._put(name, made)
                 return True
-            known = self._book.open(name, data)
+            known = self._compiler.open(name, data)
             if self._same(name, made, known):
                 return False
         raise ConfigError(f"schedule {name!r} exists already and differs; use app.periodic.change")
@@ -165,7 +165,7 @@ class Agenda:
 
         Raises ConfigError for one that is declared: it can be paused.
         """
-        if self._book.declared(name) is not None:
+        if self._compiler.declared(name) is not None:
             raise ConfigError(
                 f"periodic task {name!r} is declared in the app: remove it there, or pause it"
             )
@@ -199,7 +199,7 @@ class Agenda:
 
     def _stored(self, name: str) -> Schedule:
         """Return one that was made at run time.  Raises ConfigError where there is none."""
-        if self._book.declared(name) is not None:
+        if self._compiler.declared(name) is not None:
             raise ConfigError(
                 f"periodic task {name!r} is declared in the app: change it there;"
                 " at run time it can be paused and resumed"
@@ -207,15 +207,15 @@ class Agenda:
         stored = self._app.features.schedules()
         if name not in stored:
             raise self._unknown(name, list(stored))
-        return self._book.open(name, stored[name])
+        return self._compiler.open(name, stored[name])
 
     def _hold(self, name: str, *, paused: bool) -> bool:
         with self._changing(name):
-            if self._book.declared(name) is None:
+            if self._compiler.declared(name) is None:
                 known = self._stored(name)
             else:
                 data = self._app.features.schedules().get(name)
-                known = Schedule() if data is None else self._book.open(name, data)
+                known = Schedule() if data is None else self._compiler.open(name, data)
             if known.paused == paused:
                 return False
             since_ms = known.since_ms if paused else now_ms()
@@ -237,9 +237,9 @@ class Agenda:
         if changes.keys() & {"task", "args", "kwargs"}:
             kept: tuple[Any, Any] = ((), {})
             if not {"args", "kwargs"} <= changes.keys():
-                kept = self._book.call_of(name, task, base)
+                kept = self._compiler.call_of(name, task, base)
             args, kwargs = changes.get("args", kept[0]), changes.get("kwargs", kept[1])
-            fields["call"] = self._book.close_call(name, task, tuple(args), dict(kwargs or {}))
+            fields["call"] = self._compiler.seal_call(name, task, tuple(args), dict(kwargs or {}))
         made = msgspec.structs.replace(base, task=task.name, **fields)
         zone_of(made.timezone or "UTC")
         check_policies(name, task, made.rule, made.missed, made.overlap)
@@ -251,7 +251,7 @@ class Agenda:
         twin = msgspec.structs.replace(
             made, since_ms=known.since_ms, paused=known.paused, call=known.call
         )
-        return twin == known and self._book.call_of(name, task, made) == self._book.call_of(
+        return twin == known and self._compiler.call_of(name, task, made) == self._compiler.call_of(
             name, task, known
         )
 

@@ -25,7 +25,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     every_ms: int = 0
     crontab: str = ""
     call: msgspec.Raw = NOTHING
-    """``[arguments, keyword arguments]``, or what the app's vault makes of them."""
+    """``[arguments, keyword arguments]``, or what the app's sealer makes of them."""
     timezone: str | None = None
     missed: str | None = None
     overlap: str | None = None

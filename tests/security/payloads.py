@@ -18,7 +18,7 @@ import msgspec
 from taskqd import App, TaskqdError
 from taskqd.clock import now_ms
 from taskqd.execution.runner import Runner
-from taskqd.immediate import CallersPlace
+from taskqd.immediate import CallersSlot
 from taskqd.jobs.job import Answer, Failure, Lease, Marks, encode_answer, join_record
 from taskqd.logs.setup import configure
 from taskqd.settings import LimitSettings
@@ -99,7 +99,7 @@ def run(cases: int, seed: int) -> Counter[str]:
     runners = [Runner(app, LimitSettings(), log) for app in apps]
     stock = [samples(app) for app in apps]
     tokens = itertools.count(1)
-    place = CallersPlace()
+    place = CallersSlot()
     before = _peak_bytes()
     for _ in range(cases):
         which = rng.randrange(2)

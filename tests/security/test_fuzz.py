@@ -6,7 +6,7 @@ import pytest
 
 from taskqd import App, ConfigError, DecodeError, JobDead, crontab, every
 from taskqd.execution.runner import Runner
-from taskqd.immediate import CallersPlace
+from taskqd.immediate import CallersSlot
 from taskqd.jobs.job import Lease
 from taskqd.logs.setup import configure
 from taskqd.periodic.cron import zone_of
@@ -71,7 +71,7 @@ def test_thousands_of_arguments_are_decoded_by_their_annotation() -> None:
 def _opened(record: bytes) -> str:
     app = payloads.make_app(signed=False)
     runner = Runner(app, LimitSettings(), configure(role="test", level="critical"))
-    place = CallersPlace()
+    place = CallersSlot()
     try:
         return str(runner.run(Lease("job-1", "default", 1, record), place).reason)
     finally:
@@ -112,7 +112,7 @@ def test_a_value_too_large_for_the_next_stage_costs_that_stage_only() -> None:
     results = app.enqueue(much.s().then(app.registry["loose"]))
     row = app.storage.job(results[0].id)
     assert row is not None
-    outcome = runner.run(Lease(row.id, "default", 1, row.record), CallersPlace())
+    outcome = runner.run(Lease(row.id, "default", 1, row.record), CallersSlot())
     assert outcome.kind == "ack"
     with pytest.raises(JobDead, match="oversized"):
         results[1].get(timeout=5)

@@ -14,7 +14,7 @@ import pytest
 from taskqd import App, JobCancelled, ResultMissing, ResultTimeout, StorageUnavailable, TaskFailed
 from taskqd.client.async_wait import WAITERS_MAX
 from taskqd.execution.runner import Runner
-from taskqd.immediate import CallersPlace
+from taskqd.immediate import CallersSlot
 from taskqd.logs.setup import configure
 from taskqd.settings import LimitSettings
 from taskqd.storage.base import Node, Storage
@@ -204,7 +204,7 @@ def test_a_loop_of_jobs_is_not_held_up_by_what_they_ask_of_the_storage(watched: 
     kinds: list[str] = []
 
     async def main(leases: list[Any]) -> list[Any]:
-        return [await runner.arun(lease, CallersPlace("n.1")) for lease in leases]
+        return [await runner.arun(lease, CallersSlot("n.1")) for lease in leases]
 
     while (leased := storage.lease("n.1", ["default"], 10)).leases:
         runner.heed(leased.revocations)

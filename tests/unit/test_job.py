@@ -22,7 +22,7 @@ from taskqd.jobs.job import (
     split_record,
     strip_marks,
 )
-from taskqd.jobs.states import TRANSITIONS, Event, after
+from taskqd.jobs.states import TRANSITIONS, JobEvent, after
 
 PAYLOAD = b'{"t":"shop.add","e":1}'
 
@@ -77,11 +77,11 @@ def test_answer_of_a_plain_job_fits_the_small_encoding_of_redis() -> None:
 
 def test_ended_states_have_no_way_out_but_revival() -> None:
     ends = {State.DONE, State.CANCELLED}
-    for state, event in itertools.product(State, Event):
+    for state, event in itertools.product(State, JobEvent):
         target = after(state, event)
         assert target is None or state not in ends
         if state is State.DEAD:
-            assert (target is not None) == (event is Event.REVIVED)
+            assert (target is not None) == (event is JobEvent.REVIVED)
     assert set(TRANSITIONS.values()) == set(State)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from taskqd.execution.current_job import Place
+from taskqd.execution.current_job import SlotLike
 from taskqd.jobs.job import Lease, Outcome
 from taskqd.logs import events
 from taskqd.logs import sink as log_sink
@@ -158,7 +158,7 @@ class Told(Jobs):
         super().__init__()
         self.out = out
 
-    def run(self, lease: Lease, place: Place) -> Outcome:
+    def run(self, lease: Lease, place: SlotLike) -> Outcome:
         outcome = super().run(lease, place)
         self.out.emit_soon(events.JOB_DONE, {**FACTS, "job_id": lease.id})
         return outcome

@@ -168,16 +168,16 @@ def test_json_app_loads_no_pickle_though_it_is_signed() -> None:
 def test_forged_result_and_member_are_not_loaded() -> None:
     app = make(f"memory://{new_id()}", serializer="pickle", signing_keys=[SIGN])
     forger = make(serializer="pickle", signing_keys=[OTHER])
-    assert forger.vault is not None
+    assert forger.sealer is not None
     join, total = app.registry["join"], app.registry["total"]
     result = join("a")
     chord = app.enqueue(app.chord([join.s("b")], total))
     crew = Crew(app)
 
     def forged(answer: bytes, subject: str) -> bytes:
-        assert forger.vault is not None
+        assert forger.sealer is not None
         fields = msgspec.json.decode(answer)
-        fields[6] = msgspec.Raw(forger.vault.close_value(subject, Bomb(), b""))
+        fields[6] = msgspec.Raw(forger.sealer.seal_value(subject, Bomb(), b""))
         return msgspec.json.encode(fields)
 
     put, settle = app.storage.group_put, app.storage.settle
@@ -281,9 +281,9 @@ def test_failures_are_told_as_ever() -> None:
         result.get(timeout=5)
 
 
-def test_plain_json_app_has_no_vault_and_its_payloads_are_as_before() -> None:
+def test_plain_json_app_has_no_sealer_and_its_payloads_are_as_before() -> None:
     app = make(signing_keys=[SIGN])
-    assert app.vault is None
+    assert app.sealer is None
     assert b'"a":["x"]' in app.entry(app.registry["join"].s("x")).payload
 
 

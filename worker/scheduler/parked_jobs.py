@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from taskqd.client.packing import unpack
 from taskqd.clock import now_ms
 from taskqd.errors import DecodeError, SignatureError
 from taskqd.execution.continuations import after_failure
 from taskqd.execution.protocols import AppLike, JobView
+from taskqd.execution.unpacking import unpack
 from taskqd.jobs import parked as parking
 from taskqd.jobs.job import NO_MARKS, Answer, BadRecord, Failure, Reason
 from taskqd.logs import events

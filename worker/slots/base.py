@@ -14,7 +14,7 @@ from queue import Empty, SimpleQueue
 from typing import NamedTuple, Protocol
 
 from taskqd.clock import monotonic_ns
-from taskqd.execution.current_job import Place
+from taskqd.execution.current_job import SlotLike
 from taskqd.ipc.board import Row
 from taskqd.jobs.job import Lease, Outcome
 from taskqd.worker.host.native_threads import Event
@@ -26,9 +26,9 @@ from .stop_state import Stopping
 class JobRunner(Protocol):
     """What slots and pump need of `taskqd.execution.runner.Runner`."""
 
-    def run(self, lease: Lease, place: Place) -> Outcome: ...
+    def run(self, lease: Lease, place: SlotLike) -> Outcome: ...
 
-    async def arun(self, lease: Lease, place: Place) -> Outcome: ...
+    async def arun(self, lease: Lease, place: SlotLike) -> Outcome: ...
 
     def interrupted(self, lease: Lease, late: str = "") -> Outcome: ...
 

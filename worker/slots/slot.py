@@ -17,7 +17,7 @@ from .stop_state import Stopping
 
 
 class SlotPlace:
-    """One slot as the job that it runs sees it (`taskqd.execution.current_job.Place`), and its running tally."""
+    """One slot as the job that it runs sees it (`taskqd.execution.current_job.SlotLike`), and its running tally."""
 
     stops_plain_code = False
     """A plain function can be stopped at its `timeout` without its worker."""

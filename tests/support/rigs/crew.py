@@ -9,7 +9,7 @@ import msgspec
 from taskqd import App
 from taskqd.execution.protocols import JobView
 from taskqd.execution.runner import Runner
-from taskqd.immediate import CallersPlace
+from taskqd.immediate import CallersSlot
 from taskqd.jobs.job import Lease, Outcome
 from taskqd.logs.setup import Log, configure
 from taskqd.storage.base import Node
@@ -29,7 +29,7 @@ class Crew:
             app, self.limits.unknown_patience_s, lambda *what: self.told.append(what)
         )
         self._serial = 1
-        self.place = CallersPlace()
+        self.place = CallersSlot()
         self.place.worker = self.worker
         self.queues: tuple[str, ...] = ("default",)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from taskqd.immediate import CallersPlace
+from taskqd.immediate import CallersSlot
 
 
-class PlainPlace(CallersPlace):
+class PlainPlace(CallersSlot):
     """A slot that records what the runner tells it."""
 
     def __init__(self) -> None:

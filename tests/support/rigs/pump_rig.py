@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
 
-from taskqd.execution.current_job import Place
+from taskqd.execution.current_job import SlotLike
 from taskqd.ipc.board import Board, size
 from taskqd.ipc.messages import FromChild, Message, decode_from_child, encode
 from taskqd.jobs.job import Answer, Entry, Lease, Marks, Outcome, encode_answer
@@ -56,13 +56,13 @@ class Jobs:
         self.started: list[str] = []
         self.gates: dict[str, threading.Event] = {}
         self.each: set[str] = set()
-        self.places: list[Place] = []
+        self.places: list[SlotLike] = []
         self.orders_stand = 0
 
     def gate(self, job_id: str) -> threading.Event:
         return self.gates.setdefault(job_id, threading.Event())
 
-    def run(self, lease: Lease, place: Place) -> Outcome:
+    def run(self, lease: Lease, place: SlotLike) -> Outcome:
         place.begin(lease.token, lease.id, "test", None)
         self.started.append(lease.id)
         self.places.append(place)
@@ -71,7 +71,7 @@ class Jobs:
         place.end()
         return ack(lease)
 
-    async def arun(self, lease: Lease, place: Place) -> Outcome:
+    async def arun(self, lease: Lease, place: SlotLike) -> Outcome:
         return await asyncio.to_thread(self.run, lease, place)
 
     def interrupted(self, lease: Lease, late: str = "") -> Outcome:
