@@ -6,6 +6,7 @@ Source for the macros: man 7 man.
 
 from __future__ import annotations
 
+import inspect
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator
@@ -132,7 +133,8 @@ def _commands(
             if isinstance(parameter, click.Argument)
         )
         yield ".SS " + escape(f"{before}{name} {usage}".rstrip())
-        yield from _paragraphs((command.help or "").split("\n\n"))
+        # Python 3.13 keeps docstrings without their indent, those before it with it.
+        yield from _paragraphs(inspect.cleandoc(command.help or "").split("\n\n"))
         yield from _options(command, inner, shared)
 
 

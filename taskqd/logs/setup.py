@@ -27,6 +27,10 @@ class _Later(ModuleType):
             del sys.modules[self.__name__]
         return getattr(importlib.import_module(self.__name__), name)
 
+    def __bool__(self) -> bool:
+        """Return False: from Python 3.12 on, a log record asks a true `asyncio` for its task."""
+        return False
+
 
 # structlog imports what only its users may need, and what would cost every process memory: asyncio
 # with ssl (6 MB) for its `await log.ainfo()`, rich (5 MB) for tracebacks on a console, which are
