@@ -1,4 +1,4 @@
-"""What the rooms of the master share: the fleet, the lines to its children, and the tally."""
+"""What the parts of the master share: the fleet, the connections to its children, and the totals."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from taskqd.ipc.messages import Depth, Message
 from taskqd.logs import events
 from taskqd.logs.setup import Log
 from taskqd.settings import Settings
-from taskqd.supervisor.host.cgroup import Cells, cells, groups
+from taskqd.supervisor.host.cgroup import WorkerGroups, groups, worker_groups
 from taskqd.supervisor.host.channel import Channel
-from taskqd.supervisor.host.file_watcher import Sources
+from taskqd.supervisor.host.file_watcher import FileWatcher
 from taskqd.supervisor.host.oom import OomCounter
 from taskqd.supervisor.host.shared_memory import StackFile
 from taskqd.supervisor.state.fleet import Fleet
 
-from .host import syscalls as process
+from .host import syscalls
 
 COUNTERS = ("done", "failed", "retried", "interrupted")
 """Counters of a board row, in its order, from `board.DONE` on."""
 
 
 @dataclass(slots=True, eq=False)
-class Line:
-    """The handles of one child process: owned by `Lines`."""
+class Connection:
+    """The handles of one child process: owned by `Connections`."""
 
     key: str
     channel: Channel[Message]
@@ -36,92 +36,98 @@ class Line:
     stacks: StackFile | None = None
 
 
-class Lines:
+class Connections:
     """Channels and pidfds of the children, by worker id or zygote key."""
 
     def __init__(
         self,
         selector: selectors.BaseSelector,
-        on_readable: Callable[[Line], None],
+        on_readable: Callable[[Connection], None],
     ) -> None:
         self._selector = selector
         self._on_readable = on_readable
-        self._lines: dict[str, Line] = {}
+        self._by_key: dict[str, Connection] = {}
 
-    def add(self, key: str, channel: Channel[Message], stacks: StackFile | None = None) -> Line:
-        line = self._lines[key] = Line(key, channel, stacks=stacks)
-        self._selector.register(channel, selectors.EVENT_READ, lambda: self._turn(line))
-        return line
+    def add(
+        self, key: str, channel: Channel[Message], stacks: StackFile | None = None
+    ) -> Connection:
+        connection = self._by_key[key] = Connection(key, channel, stacks=stacks)
+        self._selector.register(channel, selectors.EVENT_READ, lambda: self._turn(connection))
+        return connection
 
-    def get(self, key: str) -> Line | None:
-        return self._lines.get(key)
+    def get(self, key: str) -> Connection | None:
+        return self._by_key.get(key)
 
     def tell(self, key: str, message: Message, fds: Sequence[int] = ()) -> None:
         """Send a message; to a child whose channel is broken it is lost, which its death explains."""
-        line = self._lines.get(key)
-        if line is None:
+        connection = self._by_key.get(key)
+        if connection is None:
             for fd in fds:
                 os.close(fd)
             return
-        line.channel.send(message, fds)
-        self._watch(line)
-        if line.channel.broken:
-            self._on_readable(line)
+        connection.channel.send(message, fds)
+        self._watch(connection)
+        if connection.channel.broken:
+            self._on_readable(connection)
 
     def adopt(self, key: str, pid: int) -> bool:
         """Take hold of the process; False if it is gone and reaped."""
-        line = self._lines[key]
-        if line.pidfd is None:
-            line.pidfd = process.open_pidfd(pid)
-        return line.pidfd is not None
+        connection = self._by_key[key]
+        if connection.pidfd is None:
+            connection.pidfd = syscalls.open_pidfd(pid)
+        return connection.pidfd is not None
 
     def signal(self, key: str, name: str) -> None:
-        line = self._lines.get(key)
-        if line is not None and line.pidfd is not None:
-            process.send(line.pidfd, name)
+        connection = self._by_key.get(key)
+        if connection is not None and connection.pidfd is not None:
+            syscalls.send(connection.pidfd, name)
 
     def take_stack(self, key: str) -> str:
         """Return what its faulthandler has written since the last call."""
-        line = self._lines.get(key)
-        return line.stacks.take() if line is not None and line.stacks is not None else ""
+        connection = self._by_key.get(key)
+        return (
+            connection.stacks.take()
+            if connection is not None and connection.stacks is not None
+            else ""
+        )
 
     def hang_up(self, key: str) -> None:
         """Stop listening; the handles stay until `drop`."""
-        line = self._lines.get(key)
-        if line is not None and line.channel.fileno() >= 0:
-            self._selector.unregister(line.channel)
-            line.channel.close()
+        connection = self._by_key.get(key)
+        if connection is not None and connection.channel.fileno() >= 0:
+            self._selector.unregister(connection.channel)
+            connection.channel.close()
 
     def drop(self, key: str) -> None:
         self.hang_up(key)
-        line = self._lines.pop(key, None)
-        if line is None:
+        connection = self._by_key.pop(key, None)
+        if connection is None:
             return
-        if line.pidfd is not None:
-            os.close(line.pidfd)
-        if line.stacks is not None:
-            line.stacks.close()
+        if connection.pidfd is not None:
+            os.close(connection.pidfd)
+        if connection.stacks is not None:
+            connection.stacks.close()
 
     def names(self) -> list[str]:
-        return list(self._lines)
+        return list(self._by_key)
 
-    def _turn(self, line: Line) -> None:
-        if line.channel.waits:
-            line.channel.flush()
-            self._watch(line)
-        self._on_readable(line)
+    def _turn(self, connection: Connection) -> None:
+        if connection.channel.waits:
+            connection.channel.flush()
+            self._watch(connection)
+        self._on_readable(connection)
 
-    def _watch(self, line: Line) -> None:
-        if line.channel.fileno() < 0:
+    def _watch(self, connection: Connection) -> None:
+        if connection.channel.fileno() < 0:
             return
         events = selectors.EVENT_READ
-        if line.channel.waits:
+        if connection.channel.waits:
             events |= selectors.EVENT_WRITE
-        self._selector.modify(line.channel, events, lambda: self._turn(line))
+        self._selector.modify(connection.channel, events, lambda: self._turn(connection))
 
 
 @dataclass(slots=True)
-class Tally:
+class Totals:
     """What has happened since the master's start."""
 
     jobs: Counter[str] = field(default_factory=Counter)
@@ -135,7 +141,7 @@ class Tally:
 
 
 @dataclass(slots=True)
-class House:
+class MasterContext:
     settings: Settings
     log: Log
     clock: Callable[[], float]
@@ -149,12 +155,12 @@ class House:
     board: Board
     board_fd: int
     fleet: Fleet
-    lines: Lines
+    connections: Connections
     serials: Iterator[int]
     oom: OomCounter
     started_s: float
-    sources: Sources = field(default_factory=Sources)
-    tally: Tally = field(default_factory=Tally)
+    file_watcher: FileWatcher = field(default_factory=FileWatcher)
+    totals: Totals = field(default_factory=Totals)
     app_name: str = ""
     queues: tuple[str, ...] = ()
     storage_url: str = ""
@@ -167,27 +173,27 @@ class House:
     """What the scheduler has counted last."""
     counted_s: float | None = None
     """When; None: never yet."""
-    strays: dict[int, tuple[process.Death, float]] = field(default_factory=dict)
+    strays: dict[int, tuple[syscalls.Death, float]] = field(default_factory=dict)
     """Reaped pids that nobody knew, with the time: a newborn may die before it is announced."""
-    cells: Cells | None = None
+    worker_groups: WorkerGroups | None = None
     """The control groups of workers, if they have their own."""
 
-    def build_cells(self) -> None:
+    def build_worker_groups(self) -> None:
         limit = self.settings.workers.memory_limit_bytes
         if limit is None:
             return
-        made = cells(limit, groups())
+        made = worker_groups(limit, groups())
         if isinstance(made, str):
             self.log.emit(events.CELLS_MISSING, reason=made)
         else:
-            self.cells = made
+            self.worker_groups = made
 
     def confine(self, number: int, pid: int) -> None:
         """Put a newborn worker into its own control group, if there are any."""
-        if self.cells is None:
+        if self.worker_groups is None:
             return
         try:
-            self.cells.enter(number, pid)
+            self.worker_groups.enter(number, pid)
         except ProcessLookupError:
             return  # it is dead already, which is told in its place
         except OSError as error:

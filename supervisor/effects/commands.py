@@ -10,13 +10,13 @@ from msgspec.structs import asdict
 
 from taskqd.ipc import messages
 from taskqd.logs import events
-from taskqd.supervisor.context import House
+from taskqd.supervisor.context import MasterContext
 from taskqd.supervisor.endpoints import status
-from taskqd.supervisor.host import syscalls as process
-from taskqd.supervisor.state import observation as watch
+from taskqd.supervisor.host import syscalls
+from taskqd.supervisor.state import observation
 from taskqd.supervisor.state.fleet import Fleet
 
-from .executor import Hands
+from .executor import Executor
 from .reloader import Reloader
 
 Facts = dict[str, Any]
@@ -29,10 +29,10 @@ class Refused(Exception):
 
 
 class Commands:
-    def __init__(self, house: House, hands: Hands, reloader: Reloader) -> None:
-        self._house = house
-        self._fleet: Fleet = house.fleet
-        self._hands = hands
+    def __init__(self, context: MasterContext, hands: Executor, reloader: Reloader) -> None:
+        self._context = context
+        self._fleet: Fleet = context.fleet
+        self._executor = hands
         self._reloader = reloader
         self._signals: dict[str, Callable[[], object]] = {
             "SIGTERM": lambda: self._terminate("SIGTERM"),
@@ -47,8 +47,8 @@ class Commands:
             "SIGUSR2": self.dump_stacks,
         }
         self._requests: dict[str, Callable[[Facts], Facts]] = {
-            "hello": lambda _ask: {"pid": os.getpid(), "instance": house.instance},
-            "status": lambda _ask: status.everything(house, os.getpid()),
+            "hello": lambda _ask: {"pid": os.getpid(), "instance": context.instance},
+            "status": lambda _ask: status.everything(context, os.getpid()),
             "top": lambda _ask: self._top(),
             "probe": self._probe,
             "drain": lambda _ask: self.stop("drain"),
@@ -68,7 +68,7 @@ class Commands:
         try:
             act()
         except Refused as refused:
-            self._house.log.emit(events.COMMAND_REFUSED, command=name, error=str(refused))
+            self._context.log.emit(events.COMMAND_REFUSED, command=name, error=str(refused))
 
     def answer(self, request: Facts) -> Facts:
         """Answer one request of the admin socket."""
@@ -85,11 +85,11 @@ class Commands:
 
     def stop(self, cause: str, *, now: bool = False) -> Facts:
         """Begin a stop, unless one goes on; `now`: end its drain, and the second time kill."""
-        stop = self._fleet.stop or self._hands.begin_stop(cause)
+        stop = self._fleet.stop or self._executor.begin_stop(cause)
         if now:
             stop.hurried += 1
-            self._hands.hurry(kill=stop.hurried >= 2)
-        return {"seconds_left": round(stop.line.end_s - self._house.clock(), 3)}
+            self._executor.hurry(kill=stop.hurried >= 2)
+        return {"seconds_left": round(stop.timeline.end_s - self._context.clock(), 3)}
 
     def _terminate(self, cause: str) -> None:
         """Begin a stop; asked again: end the drain now; a third time: kill now.
@@ -107,13 +107,13 @@ class Commands:
         self._refuse_if_stopping()
         if not self._fleet.quiet:
             self._fleet.quiet = True
-            self._house.log.emit(events.MASTER_QUIETED, by=by)
+            self._context.log.emit(events.MASTER_QUIETED, by=by)
         return {"state": status.state(self._fleet)}
 
     def resume(self, *, by: str) -> Facts:
         if self._fleet.quiet:
             self._fleet.quiet = False
-            self._house.log.emit(events.MASTER_RESUMED, by=by)
+            self._context.log.emit(events.MASTER_RESUMED, by=by)
         return {"state": status.state(self._fleet)}
 
     def _scale(self, request: Facts) -> Facts:
@@ -132,7 +132,7 @@ class Commands:
         if not 1 <= count <= most:
             raise Refused(f"scale: expected 1 to {most} workers, not {count}")
         self._reloader.resize(count)
-        self._house.log.emit(events.MASTER_SCALED, workers=count, by=by)
+        self._context.log.emit(events.MASTER_SCALED, workers=count, by=by)
         return {"wanted": count}
 
     def reload(self, by: str) -> int:
@@ -175,39 +175,39 @@ class Commands:
         probe = probes.get(str(request.get("probe")))
         if probe is None:
             raise Refused(f"probe: expected one of {', '.join(probes)}")
-        answer = probe(self._house)
+        answer = probe(self._context)
         return {"up": answer["ok"], "state": answer["state"], "reasons": answer["reasons"]}
 
     def _top(self) -> Facts:
         """Tell everything; what costs time (queues, memory) as it was at the last such request."""
-        house, fleet = self._house, self._fleet
+        context, fleet = self._context, self._fleet
         if (scheduler := fleet.scheduler.child) is not None:
-            house.lines.tell(scheduler.worker_id, messages.Count())
+            context.connections.tell(scheduler.worker_id, messages.Count())
         by_age = sorted(fleet.children(), key=lambda child: child.pss_at_s)
         for child in by_age[:MEASURED_MAX]:
-            watch.measure(child, house.clock(), process.pss_bytes)
-        costs = {c.worker_id: (process.cpu_s(c.pid), c.pss_bytes) for c in fleet.children()}
-        return status.with_costs(status.everything(house, os.getpid()), costs) | {
-            "depths": None if house.counted_s is None else list(map(asdict, house.depths)),
+            observation.measure(child, context.clock(), syscalls.pss_bytes)
+        costs = {c.worker_id: (syscalls.cpu_s(c.pid), c.pss_bytes) for c in fleet.children()}
+        return status.with_costs(status.everything(context, os.getpid()), costs) | {
+            "depths": None if context.counted_s is None else list(map(asdict, context.depths)),
         }
 
     def dump_stacks(self) -> None:
         """Ask each child's faulthandler for its stacks; the master logs them a moment later."""
-        self._house.stacks.clear()
+        self._context.stacks.clear()
         for child in self._fleet.children():
-            self._hands.ask_stacks(child)
+            self._executor.ask_stacks(child)
 
     def _stacks(self, request: Facts) -> Facts:
         """Ask for stacks; with `read`, return those that have come, by worker, and how many have not."""
         if not request.get("read"):
             self.dump_stacks()
         awaited = sum(child.stacks_at_s is not None for child in self._fleet.children())
-        return {"stacks": dict(self._house.stacks), "awaited": awaited}
+        return {"stacks": dict(self._context.stacks), "awaited": awaited}
 
     def reopen(self) -> None:
         """Open the log file again by its name, here and in every child."""
-        if error := self._house.log.reopen():
-            file = self._house.settings.log.file
-            self._house.log.emit(events.LOG_REOPEN_FAILED, file=file, error=error)
+        if error := self._context.log.reopen():
+            file = self._context.settings.log.file
+            self._context.log.emit(events.LOG_REOPEN_FAILED, file=file, error=error)
         for child in self._fleet.children():
-            self._house.lines.tell(child.worker_id, messages.Reopen())
+            self._context.connections.tell(child.worker_id, messages.Reopen())

@@ -8,18 +8,16 @@ from taskqd.ipc import messages
 from taskqd.ipc.board import SlotView
 from taskqd.ipc.messages import Message, RecoverWorker
 from taskqd.logs import events
-from taskqd.supervisor.context import House
+from taskqd.supervisor.context import MasterContext
 from taskqd.supervisor.policy.memory import RECYCLE_PAUSE_S, STOP_PAUSE_S
-from taskqd.supervisor.state import actions
-from taskqd.supervisor.state import observation as watch
-from taskqd.supervisor.state import timeline as stop
+from taskqd.supervisor.state import actions, observation, timeline
 from taskqd.supervisor.state.actions import AT_ONCE, Action, Ladder
-from taskqd.supervisor.state.fleet import Child, Debt, Stop
-from taskqd.supervisor.state.lifecycle import Event
+from taskqd.supervisor.state.fleet import Child, PendingRecovery, Stop
+from taskqd.supervisor.state.lifecycle import ChildEvent
 from taskqd.supervisor.state.timeline import Timeline, begin, cut, hasten
 
 from .reloader import Reloader
-from .spawner import Births
+from .spawner import Spawner
 
 STACKS_S = 0.3
 """From a request for stacks until they are written."""
@@ -28,36 +26,36 @@ ASK, INSIST = "SIGUSR2", "SIGUSR1"
 answers at once, whatever its threads do: that can crash them."""
 
 
-class Hands:
-    """Carries out actions on the house's fleet."""
+class Executor:
+    """Carries out actions on the context's fleet."""
 
-    def __init__(self, house: House, births: Births, reloader: Reloader) -> None:
-        self._house = house
-        self._fleet = house.fleet
+    def __init__(self, context: MasterContext, spawner: Spawner, reloader: Reloader) -> None:
+        self._context = context
+        self._fleet = context.fleet
         self._reloader = reloader
         self.finished: int | None = None
         """The exit code, once the last action is done."""
         self._acts: dict[type, Callable[..., None]] = {
-            actions.StartZygote: births.start_zygote,
-            actions.RetireZygote: births.retire_zygote,
-            actions.KillZygote: births.kill_zygote,
-            actions.Spawn: births.spawn,
+            actions.StartZygote: spawner.start_zygote,
+            actions.RetireZygote: spawner.retire_zygote,
+            actions.KillZygote: spawner.kill_zygote,
+            actions.SpawnChild: spawner.spawn,
             actions.Tell: self._tell,
-            actions.Drain: self._drain,
-            actions.Interrupt: self._interrupt,
-            actions.Condemn: self._condemn,
-            actions.FreeMemory: self._free_memory,
-            actions.Signal: self._signal,
-            actions.GiveUp: self._give_up,
-            actions.Owe: self._owe,
-            actions.Pay: self._pay,
+            actions.DrainWorker: self._drain,
+            actions.InterruptWorker: self._interrupt,
+            actions.Kill: self._condemn,
+            actions.ShedWorker: self._free_memory,
+            actions.SendSignal: self._signal,
+            actions.DeclareDead: self._give_up,
+            actions.RequestRecovery: self._owe,
+            actions.SendRecovery: self._pay,
             actions.BeginStop: self._begin_stop,
-            actions.Retire: self._retire,
+            actions.RetireScheduler: self._retire,
             actions.Finish: self._finish,
             **reloader.acts,
         }
         self.on_gone: Callable[[Child], None] = lambda _child: None
-        """Called with a child that is given up; the coroner's business."""
+        """Called with a child that is given up; the reaper's business."""
         self.on_stop: Callable[[], None] = lambda: None
         """Called when a stop begins."""
 
@@ -75,26 +73,26 @@ class Hands:
         child = self._child(worker_id)
         child.quiet = isinstance(message, messages.Quiet)
         if isinstance(message, messages.Resume):
-            child.asks_s = self._house.clock()
+            child.asks_s = self._context.clock()
         if isinstance(message, messages.Serve):
             child.queues = message.queues
-        self._house.lines.tell(worker_id, message)
+        self._context.connections.tell(worker_id, message)
 
-    def _drain(self, worker_id: str, line: Timeline, late: tuple[SlotView, ...]) -> None:
+    def _drain(self, worker_id: str, times: Timeline, late: tuple[SlotView, ...]) -> None:
         child = self._child(worker_id)
         child.late = late
-        child.line = line
-        child.feel(Event.DRAIN, self._house.clock())
-        grace_s = max(0.0, line.interrupt_s - self._house.clock())
-        self._house.lines.tell(worker_id, messages.Drain(grace_s=round(grace_s, 3)))
+        child.timeline = times
+        child.apply(ChildEvent.DRAIN, self._context.clock())
+        grace_s = max(0.0, times.interrupt_s - self._context.clock())
+        self._context.connections.tell(worker_id, messages.Drain(grace_s=round(grace_s, 3)))
 
     def _interrupt(self, worker_id: str) -> None:
         child = self._child(worker_id)
         child.interrupted = True
         self.ask_stacks(child)
-        assert child.line is not None
-        patience_s = stop.patience_s(child.line, self._house.clock())
-        self._house.lines.tell(worker_id, messages.Interrupt(round(patience_s, 3)))
+        assert child.timeline is not None
+        patience_s = timeline.patience_s(child.timeline, self._context.clock())
+        self._context.connections.tell(worker_id, messages.Interrupt(round(patience_s, 3)))
 
     def _condemn(
         self,
@@ -106,10 +104,10 @@ class Hands:
         child = self._child(worker_id)
         child.late = late
         child.killed_for, child.ladder, child.rungs = reason, ladder, 0
-        child.feel(Event.CONDEMNED, self._house.clock())
+        child.apply(ChildEvent.CONDEMNED, self._context.clock())
 
     def _free_memory(self, worker_id: str, reason: str, kill: bool) -> None:
-        child, memory, now_s = self._child(worker_id), self._fleet.memory, self._house.clock()
+        child, memory, now_s = self._child(worker_id), self._fleet.memory, self._context.clock()
         # The next looks tell whether it was enough.
         memory.mark = memory.glimpsed = 0
         memory.recycle_at_s, memory.stop_at_s = now_s + RECYCLE_PAUSE_S, now_s + STOP_PAUSE_S
@@ -117,7 +115,7 @@ class Hands:
             self._condemn(worker_id, reason, AT_ONCE)
             return
         child.recycled = True
-        self._house.log.emit(
+        self._context.log.emit(
             events.WORKER_RECYCLED,
             worker=child.number,
             generation=child.generation,
@@ -137,7 +135,7 @@ class Hands:
             return
         if child.stacks_at_s is not None:
             self._report_hung(child)
-        self._house.log.emit(
+        self._context.log.emit(
             events.WORKER_KILLED,
             worker=child.name,
             generation=child.generation,
@@ -145,14 +143,14 @@ class Hands:
             signal=signal,
             reason=child.killed_for,
         )
-        self._house.lines.signal(worker_id, signal)
+        self._context.connections.signal(worker_id, signal)
 
     def _report_hung(self, child: Child) -> None:
         child.stacks_at_s = None
-        held = child.late or watch.running(self._house.board, child.number)
+        held = child.late or observation.running(self._context.board, child.number)
         job = held[0] if held else None
-        child.last_stack = self._house.lines.take_stack(child.worker_id)
-        self._house.log.emit(
+        child.last_stack = self._context.connections.take_stack(child.worker_id)
+        self._context.log.emit(
             events.WORKER_HUNG,
             worker=child.name,
             generation=child.generation,
@@ -160,7 +158,7 @@ class Hands:
             reason=child.killed_for,
             job_id=job.job_id if job else None,
             task=job.task if job else None,
-            ran_s=round(self._house.clock() - job.started_ns / 1e9, 3) if job else None,
+            ran_s=round(self._context.clock() - job.started_ns / 1e9, 3) if job else None,
             stack=child.last_stack,
         )
 
@@ -168,9 +166,9 @@ class Hands:
         """Let it write its stacks, to be read a moment later."""
         # Before it has booted it has no handler yet, and the signal would kill it.
         if child.booted:
-            self._house.lines.signal(child.worker_id, signal)
+            self._context.connections.signal(child.worker_id, signal)
             child.stacks_insisted = signal == INSIST
-            child.stacks_at_s = self._house.clock() + STACKS_S
+            child.stacks_at_s = self._context.clock() + STACKS_S
 
     def insist_on_stacks(self, child: Child) -> None:
         self.ask_stacks(child, INSIST)
@@ -178,11 +176,11 @@ class Hands:
     def _give_up(self, worker_id: str) -> None:
         self.on_gone(self._child(worker_id))
 
-    # -- debts ---------------------------------------------------------------------------------
+    # -- pending_recoveries ---------------------------------------------------------------------------------
 
     def _owe(self, worker_id: str, how: str) -> None:
         child = self._child(worker_id)
-        self.owe(child, watch.running(self._house.board, child.number), how, "")
+        self.owe(child, observation.running(self._context.board, child.number), how, "")
 
     def owe(
         self,
@@ -200,47 +198,47 @@ class Hands:
             verdict=verdict,
             late=late,
         )
-        child.taken_back = True
-        self._fleet.debts[child.worker_id] = Debt(order)
+        child.recovery_requested = True
+        self._fleet.pending_recoveries[child.worker_id] = PendingRecovery(order)
 
     def _pay(self, worker_id: str) -> None:
         scheduler = self._fleet.scheduler_ready()
         assert scheduler is not None
-        debt = self._fleet.debts[worker_id]
+        debt = self._fleet.pending_recoveries[worker_id]
         debt.sent_to = scheduler.worker_id
-        self._house.lines.tell(scheduler.worker_id, debt.order)
+        self._context.connections.tell(scheduler.worker_id, debt.order)
 
     # -- the daemon ----------------------------------------------------------------------------
 
     def _begin_stop(self, cause: str, exit_code: int, now: bool, error: str) -> None:
         if error:
-            self._house.log.emit(events.MASTER_FAILED, error=error, exit_code=exit_code)
+            self._context.log.emit(events.MASTER_FAILED, error=error, exit_code=exit_code)
         self.begin_stop(cause, exit_code)
         if now:
             self.hurry(kill=True)
 
     def begin_stop(self, cause: str, exit_code: int = 0) -> Stop:
-        house, fleet = self._house, self._fleet
-        fleet.stop = Stop(begin(house.clock(), fleet.grace_s), cause, exit_code)
+        context, fleet = self._context, self._fleet
+        fleet.stop = Stop(begin(context.clock(), fleet.grace_s), cause, exit_code)
         if not exit_code:
-            house.log.emit(events.MASTER_DRAINING, signal=cause, grace_s=fleet.grace_s)
+            context.log.emit(events.MASTER_DRAINING, signal=cause, grace_s=fleet.grace_s)
         self._reloader.stop()
         scheduler = fleet.scheduler.child
         if scheduler is not None:
-            house.lines.tell(scheduler.worker_id, messages.Drain(grace_s=fleet.grace_s))
+            context.connections.tell(scheduler.worker_id, messages.Drain(grace_s=fleet.grace_s))
         self.on_stop()
         return fleet.stop
 
     def hurry(self, *, kill: bool) -> None:
         """Move a stop forward: end the drain now, or kill now."""
-        house, fleet = self._house, self._fleet
+        context, fleet = self._context, self._fleet
         assert fleet.stop is not None
-        now_s = house.clock()
+        now_s = context.clock()
         sooner = cut if kill else hasten
-        fleet.stop.line = sooner(fleet.stop.line, now_s)
-        for child in fleet.crew():
-            if child.line is not None:
-                child.line = fleet.stop.line
+        fleet.stop.timeline = sooner(fleet.stop.timeline, now_s)
+        for child in fleet.living_workers():
+            if child.timeline is not None:
+                child.timeline = fleet.stop.timeline
             if kill and child.killed_for:
                 child.ladder, child.rungs = AT_ONCE, 0
 
@@ -249,8 +247,8 @@ class Hands:
         assert fleet.stop is not None
         assert fleet.scheduler.child is not None
         fleet.stop.retired = True
-        fleet.scheduler.child.feel(Event.DRAIN, self._house.clock())
-        self._house.lines.tell(fleet.scheduler.child.worker_id, messages.Retire())
+        fleet.scheduler.child.apply(ChildEvent.DRAIN, self._context.clock())
+        self._context.connections.tell(fleet.scheduler.child.worker_id, messages.Retire())
 
     def _finish(self, exit_code: int) -> None:
         self.finished = exit_code

@@ -7,27 +7,32 @@ from collections.abc import Callable
 from taskqd.ipc import messages
 from taskqd.ipc.messages import Message
 from taskqd.logs import events
-from taskqd.supervisor.context import House, Line
+from taskqd.supervisor.context import Connection, MasterContext
 from taskqd.supervisor.host.syscalls import Death
-from taskqd.supervisor.state import observation as watch
+from taskqd.supervisor.state import observation
 from taskqd.supervisor.state.fleet import Child, Zygote, ZygoteState
-from taskqd.supervisor.state.lifecycle import Event
+from taskqd.supervisor.state.lifecycle import ChildEvent
 
-from .executor import Hands
-from .reaper import Coroner
+from .executor import Executor
+from .reaper import Reaper
 from .reloader import Reloader
-from .spawner import Births
+from .spawner import Spawner
 
 
-class Ears:
+class Inbox:
     def __init__(
-        self, house: House, births: Births, hands: Hands, coroner: Coroner, reloader: Reloader
+        self,
+        context: MasterContext,
+        spawner: Spawner,
+        hands: Executor,
+        reaper: Reaper,
+        reloader: Reloader,
     ) -> None:
-        self._house = house
-        self._fleet = house.fleet
-        self._births = births
-        self._hands = hands
-        self._coroner = coroner
+        self._context = context
+        self._fleet = context.fleet
+        self._spawner = spawner
+        self._executor = hands
+        self._reaper = reaper
         self._reloader = reloader
         self.on_loaded: Callable[[], None] = lambda: None
         """Called when the first zygote has told the app's name."""
@@ -50,7 +55,7 @@ class Ears:
             messages.Counted: self._counted,
         }
         self._zygote_says: dict[type[Message], Callable[..., None]] = {
-            messages.Files: lambda _zygote, said: house.sources.add(said.paths),
+            messages.Files: lambda _zygote, said: context.file_watcher.add(said.paths),
             messages.Loaded: self._loaded,
             messages.LoadFailed: self._load_failed,
             messages.Unsafe: self._unsafe,
@@ -58,19 +63,19 @@ class Ears:
             messages.ForkFailed: self._fork_failed,
         }
 
-    def listen(self, line: Line) -> bool:
+    def listen(self, connection: Connection) -> bool:
         """Take in what has come on one channel; return whether that was something."""
-        heard = line.channel.receive()
+        heard = connection.channel.receive()
         for message in heard.messages:
-            self._hear(line.key, message)
+            self._hear(connection.key, message)
         if heard.garbled:
-            self._garbled(line.key, heard.garbled)
-        if heard.hung_up or heard.garbled or line.channel.broken:
-            self._hung_up(line.key)
+            self._garbled(connection.key, heard.garbled)
+        if heard.hung_up or heard.garbled or connection.channel.broken:
+            self._hung_up(connection.key)
         while self._posthumous:
             child, death = self._posthumous.pop()
             if child.alive:
-                self._coroner.bury(child, death)
+                self._reaper.account_for(child, death)
         return bool(heard.messages)
 
     def hear_out(self, key: str) -> None:
@@ -78,8 +83,10 @@ class Ears:
 
         law: not up to the end of file.  A process that it has forked may hold its end open.
         """
-        line = self._house.lines.get(key)
-        while line is not None and line.channel.fileno() >= 0 and self.listen(line):
+        connection = self._context.connections.get(key)
+        while (
+            connection is not None and connection.channel.fileno() >= 0 and self.listen(connection)
+        ):
             pass
 
     def _hear(self, key: str, message: Message) -> None:
@@ -98,33 +105,33 @@ class Ears:
         child = self._fleet.child(key)
         zygote = self._zygote(key)
         if child is not None:
-            self._hands.condemn_garbled(child, what)
+            self._executor.condemn_garbled(child, what)
         elif zygote is not None:
-            self._births.kill_zygote(zygote.generation, f"it said what is no message: {what}")
+            self._spawner.kill_zygote(zygote.generation, f"it said what is no message: {what}")
 
     def _hung_up(self, key: str) -> None:
-        now_s = self._house.clock()
+        now_s = self._context.clock()
         for one in (self._fleet.child(key), self._zygote(key)):
             if one is not None and one.hung_up_s is None:
                 one.hung_up_s = now_s
-        self._house.lines.hang_up(key)
+        self._context.connections.hang_up(key)
 
     def _counted(self, _child: Child, said: messages.Counted) -> None:
-        self._house.depths, self._house.counted_s = said.queues, self._house.clock()
+        self._context.depths, self._context.counted_s = said.queues, self._context.clock()
 
     # -- zygotes -------------------------------------------------------------------------------
 
     def _loaded(self, zygote: Zygote, said: messages.Loaded) -> None:
-        house = self._house
+        context = self._context
         if zygote.state is not ZygoteState.LOADING:
             return
-        zygote.state, zygote.since_s = ZygoteState.LOADED, house.clock()
+        zygote.state, zygote.since_s = ZygoteState.LOADED, context.clock()
         zygote.queues = zygote.settings.queues.names or said.queues
         if not self._reloader.loaded(zygote, said):
             self._fleet.zygote_failures, self._fleet.app_error = 0, ""
-            house.app_name, house.storage_url = said.app_name, said.storage_url
-            house.queues = zygote.queues
-        house.log.emit(
+            context.app_name, context.storage_url = said.app_name, said.storage_url
+            context.queues = zygote.queues
+        context.log.emit(
             events.ZYGOTE_LOADED,
             generation=zygote.generation,
             tasks=said.tasks,
@@ -134,12 +141,12 @@ class Ears:
             storage=said.storage_url,
         )
         if self._fleet.loaded_s is None:
-            self._fleet.loaded_s = house.clock()
+            self._fleet.loaded_s = context.clock()
             self.on_loaded()
 
     def _load_failed(self, zygote: Zygote, said: messages.LoadFailed) -> None:
         zygote.rejected = True
-        self._house.log.emit(
+        self._context.log.emit(
             events.APP_REJECTED,
             step=said.step,
             error=said.error,
@@ -153,7 +160,7 @@ class Ears:
 
     def _unsafe(self, zygote: Zygote, said: messages.Unsafe) -> None:
         zygote.unsafe += said.offenders
-        self._house.log.emit(
+        self._context.log.emit(
             events.ZYGOTE_UNSAFE,
             generation=zygote.generation,
             offenders=list(said.offenders),
@@ -163,14 +170,14 @@ class Ears:
     def _forked(self, _zygote: Zygote, said: messages.Forked) -> None:
         child = self._fleet.child(said.worker_id)
         if child is not None:
-            child.feel(Event.FORKED, self._house.clock())
+            child.apply(ChildEvent.FORKED, self._context.clock())
             self._register(child, said.pid)
 
     def _fork_failed(self, _zygote: Zygote, said: messages.ForkFailed) -> None:
         child = self._fleet.child(said.worker_id)
         if child is not None:
             child.boot_step, child.boot_error = "fork", said.error
-            self._coroner.bury(child, None)
+            self._reaper.account_for(child, None)
 
     # -- children ------------------------------------------------------------------------------
 
@@ -179,12 +186,12 @@ class Ears:
         if child.pid:
             return
         child.pid = pid
-        if not self._house.lines.adopt(child.worker_id, pid):
-            self._posthumous.append((child, self._coroner.stray(pid)))
+        if not self._context.connections.adopt(child.worker_id, pid):
+            self._posthumous.append((child, self._reaper.stray(pid)))
             return
         if child.role == "worker":
-            self._house.confine(child.number, pid)
-        self._house.log.emit(
+            self._context.confine(child.number, pid)
+        self._context.log.emit(
             events.WORKER_SPAWNED,
             worker=child.name,
             generation=child.generation,
@@ -193,13 +200,13 @@ class Ears:
 
     def _booted(self, child: Child, said: messages.Booted) -> None:
         child.booted = True
-        child.feel(Event.BOOTED, self._house.clock())
+        child.apply(ChildEvent.BOOTED, self._context.clock())
         self._register(child, said.pid)
 
     def _boot_failed(self, child: Child, said: messages.BootFailed) -> None:
         child.boot_step, child.boot_error = said.step, said.error
-        child.feel(Event.BOOT_FAILED, self._house.clock())
-        self._house.log.emit(
+        child.apply(ChildEvent.BOOT_FAILED, self._context.clock())
+        self._context.log.emit(
             events.WORKER_BOOT_FAILED,
             worker=child.name,
             generation=child.generation,
@@ -208,19 +215,19 @@ class Ears:
         )
 
     def _ready(self, child: Child, said: messages.Ready) -> None:
-        now_s = self._house.clock()
+        now_s = self._context.clock()
         child.storage_error = ""
-        if not child.feel(Event.SERVES, now_s):
+        if not child.apply(ChildEvent.SERVES, now_s):
             return
         self.look_for_the_end_of_an_outage()
         post = self._fleet.post_of(child)
         post.boots_failed = 0
         boot_ms = round((now_s - child.spawned_s) * 1000, 1)
         if child.role == "scheduler":
-            self._house.log.emit(events.SCHEDULER_READY, boot_ms=boot_ms)
+            self._context.log.emit(events.SCHEDULER_READY, boot_ms=boot_ms)
             return
         self._fleet.served = True
-        self._house.log.emit(
+        self._context.log.emit(
             events.WORKER_READY,
             worker=child.number,
             generation=child.generation,
@@ -233,10 +240,10 @@ class Ears:
         """One line for an outage, and one more where it turns out that waiting does not help."""
         begins = self._lost_s is None
         if begins:
-            self._lost_s, self._told_refused = self._house.clock(), False
+            self._lost_s, self._told_refused = self._context.clock(), False
         if begins or (said.refused and not self._told_refused):
             self._told_refused = said.refused
-            self._house.log.emit(events.STORAGE_LOST, error=said.error)
+            self._context.log.emit(events.STORAGE_LOST, error=said.error)
         child.storage_error = said.error or "lost"
 
     def _storage_restored(self, child: Child, _said: messages.StorageRestored) -> None:
@@ -251,21 +258,21 @@ class Ears:
         if self._lost_s is None or any(child.storage_error for child in self._fleet.children()):
             return
         if self._fleet.ready():
-            down_s = round(self._house.clock() - self._lost_s, 3)
-            self._house.log.emit(events.STORAGE_RESTORED, down_s=down_s)
+            down_s = round(self._context.clock() - self._lost_s, 3)
+            self._context.log.emit(events.STORAGE_RESTORED, down_s=down_s)
             self._lost_s = None
 
     def _empty(self, child: Child, _said: messages.Empty) -> None:
-        child.empty_at = watch.counters(self._house.board, child.number)
+        child.empty_at = observation.counters(self._context.board, child.number)
 
     def _drained(self, child: Child, said: messages.Drained) -> None:
         child.drained = True
-        child.feel(Event.DRAINED, self._house.clock())
-        tally = self._house.tally
-        tally.handed_back += said.handed_back
-        tally.interrupted += said.interrupted
+        child.apply(ChildEvent.DRAINED, self._context.clock())
+        totals = self._context.totals
+        totals.handed_back += said.handed_back
+        totals.interrupted += said.interrupted
         if child.role == "worker":
-            self._house.log.emit(
+            self._context.log.emit(
                 events.WORKER_DRAINED,
                 worker=child.number,
                 generation=child.generation,
@@ -275,11 +282,11 @@ class Ears:
             )
 
     def _took_back(self, _scheduler: Child, said: messages.WorkerRecovered) -> None:
-        debt = self._fleet.debts.get(said.worker_id)
+        debt = self._fleet.pending_recoveries.get(said.worker_id)
         if debt is None:
             return
-        del self._fleet.debts[said.worker_id]
-        tally = self._house.tally
-        tally.orphaned += said.orphaned
-        tally.interrupted += said.interrupted
-        tally.handed_back += said.released
+        del self._fleet.pending_recoveries[said.worker_id]
+        totals = self._context.totals
+        totals.orphaned += said.orphaned
+        totals.interrupted += said.interrupted
+        totals.handed_back += said.released

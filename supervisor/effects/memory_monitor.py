@@ -6,11 +6,9 @@ import math
 
 from taskqd.logs import events
 from taskqd.settings import MIB
-from taskqd.supervisor.context import House
-from taskqd.supervisor.host import cgroup
-from taskqd.supervisor.host import syscalls as process
-from taskqd.supervisor.state import memory
-from taskqd.supervisor.state import observation as watch
+from taskqd.supervisor.context import MasterContext
+from taskqd.supervisor.host import cgroup, syscalls
+from taskqd.supervisor.state import memory, observation
 
 LOOK_S = 1.0
 NEAR_LOOK_S = 0.2
@@ -20,10 +18,10 @@ NEAR_PERCENT = 5.0
 """So far below the first mark the workers are measured, to know the largest in time."""
 
 
-class MemoryWatch:
-    def __init__(self, house: House) -> None:
-        self._house = house
-        self._groups: list[cgroup.Group] = []
+class MemoryMonitor:
+    def __init__(self, context: MasterContext) -> None:
+        self._context = context
+        self._groups: list[cgroup.MemoryGroup] = []
         self._groups_s = self._look_s = 0.0
         self._near = False
 
@@ -32,13 +30,13 @@ class MemoryWatch:
         return self._look_s if self._near else math.inf
 
     def look(self) -> None:
-        now_s = self._house.clock()
+        now_s = self._context.clock()
         if now_s < self._look_s:
             return
         if now_s >= self._groups_s:
             self._groups_s = now_s + GROUPS_S
             self._groups = [group for group in cgroup.groups() if group.limit() is not None]
-        known, limits = self._house.fleet.memory, self._house.settings.limits
+        known, limits = self._context.fleet.memory, self._context.settings.limits
         held = known.held
         memory.note(known, cgroup.pressure(self._groups), limits)
         if known.held is not held:
@@ -48,16 +46,16 @@ class MemoryWatch:
         self._near = bool(now and first and now.percent >= first - NEAR_PERCENT)
         self._look_s = now_s + (NEAR_LOOK_S if self._near else LOOK_S)
         if self._near:
-            for child in self._house.fleet.crew():
-                watch.measure(child, now_s, process.pss_bytes)
+            for child in self._context.fleet.living_workers():
+                observation.measure(child, now_s, syscalls.pss_bytes)
 
-    def _tell(self, known: memory.Memory) -> None:
+    def _tell(self, known: memory.MemoryState) -> None:
         now = known.pressure
         facts = {
             "percent": round(now.percent, 1) if now else None,
             "limit_mib": round(now.limit_bytes / MIB) if now else None,
         }
         if known.held:
-            self._house.log.emit(events.MEMORY_SHORT, **facts)
+            self._context.log.emit(events.MEMORY_SHORT, **facts)
         else:
-            self._house.log.emit(events.MEMORY_EASED, **facts)
+            self._context.log.emit(events.MEMORY_EASED, **facts)

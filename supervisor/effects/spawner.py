@@ -19,8 +19,8 @@ from taskqd.ipc.messages import (
 from taskqd.logs import events
 from taskqd.settings import Settings
 from taskqd.settings import encode as encode_settings
-from taskqd.supervisor.context import House
-from taskqd.supervisor.host import syscalls as process
+from taskqd.supervisor.context import MasterContext
+from taskqd.supervisor.host import syscalls
 from taskqd.supervisor.host.channel import Channel
 from taskqd.supervisor.host.shared_memory import StackFile
 from taskqd.supervisor.policy.recycling import jitter
@@ -36,72 +36,75 @@ REMEDIES = {
 }
 
 
-class Births:
-    def __init__(self, house: House) -> None:
-        self._house = house
-        self._fleet = house.fleet
+class Spawner:
+    def __init__(self, context: MasterContext) -> None:
+        self._context = context
+        self._fleet = context.fleet
         self._told_s = -MEANS_S
 
     # -- zygotes -------------------------------------------------------------------------------
 
     def start_zygote(self, generation: int, settings: Settings | None = None) -> None:
         """`settings`: those of its children, if they are not the present ones."""
-        house, fleet = self._house, self._fleet
-        settings = settings or house.settings
+        context, fleet = self._context, self._fleet
+        settings = settings or context.settings
         try:
             pid, channel = self._fork_zygote(generation, settings)
         except OSError as error:
             fleet.zygote_at_s = self._out_of_means(error)
             return
-        now_s = house.clock()
+        now_s = context.clock()
         zygote = Zygote(generation, pid, now_s, since_s=now_s, settings=settings)
         fleet.zygotes.append(zygote)
         fleet.generation = generation
-        house.lines.add(zygote.key, channel)
-        house.lines.adopt(zygote.key, pid)
-        house.log.emit(events.ZYGOTE_SPAWNED, generation=generation, child_pid=pid)
+        context.connections.add(zygote.key, channel)
+        context.connections.adopt(zygote.key, pid)
+        context.log.emit(events.ZYGOTE_SPAWNED, generation=generation, child_pid=pid)
 
     def _fork_zygote(self, generation: int, settings: Settings) -> tuple[int, Channel[Message]]:
-        house = self._house
+        context = self._context
         channel: Channel[Message]
         channel, theirs = Channel.pair(decode_from_zygote)
-        environ = {**house.environ, CONTEXT_ENV: self._context(generation, settings, theirs)}
+        environ = {
+            **context.environ,
+            CONTEXT_ENV: self._child_context(generation, settings, theirs),
+        }
         with theirs:
             try:
-                fds = [theirs.fileno(), house.board_fd]
-                return process.spawn(house.zygote_argv, environ, fds), channel
+                fds = [theirs.fileno(), context.board_fd]
+                return syscalls.spawn(context.zygote_argv, environ, fds), channel
             except OSError:
                 channel.close()
                 raise
 
-    def _context(self, generation: int, settings: Settings, channel: socket.socket) -> str:
-        house = self._house
-        context = ChildContext(
+    def _child_context(self, generation: int, settings: Settings, channel: socket.socket) -> str:
+        context = self._context
+        child_context = ChildContext(
             settings=encode_settings(settings),
             generation=generation,
-            node_id=house.node_id,
-            node_name=house.node_name,
+            node_id=context.node_id,
+            node_name=context.node_name,
             master_pid=os.getpid(),
             channel_fd=channel.fileno(),
-            board_fd=house.board_fd,
-            board_rows=house.board.rows,
-            board_slots=house.board.slots,
+            board_fd=context.board_fd,
+            board_rows=context.board.rows,
+            board_slots=context.board.slots,
             scheduler_row=self._fleet.scheduler.number,
         )
-        return encode(context).decode()
+        return encode(child_context).decode()
 
     def retire_zygote(self, generation: int) -> None:
         zygote = self._zygote(generation)
         if zygote.state is ZygoteState.LOADING:
             self.kill_zygote(generation, "not needed any more")
-        zygote.state, zygote.since_s = ZygoteState.LEAVING, self._house.clock()
-        self._house.lines.tell(zygote.key, messages.Exit())
+        zygote.state, zygote.since_s = ZygoteState.LEAVING, self._context.clock()
+        self._context.connections.tell(zygote.key, messages.Exit())
 
     def kill_zygote(self, generation: int, reason: str) -> None:
         zygote = self._zygote(generation)
         zygote.killed_for = reason
-        self._house.log.emit(events.ZYGOTE_KILLED, generation=generation, reason=reason)
-        self._house.lines.signal(zygote.key, "SIGKILL")
+        self._context.log.emit(events.ZYGOTE_KILLED, generation=generation, reason=reason)
+        self._context.connections.signal(zygote.key, "SIGKILL")
 
     def _zygote(self, generation: int) -> Zygote:
         return next(z for z in self._fleet.zygotes if z.generation == generation)
@@ -114,34 +117,34 @@ class Births:
         self.spawn_from(zygote, number)
 
     def spawn_from(self, zygote: Zygote, number: int) -> None:
-        house = self._house
+        context = self._context
         post = self._post(number)
-        worker_id = f"{house.node_id}.{next(house.serials)}"
-        now_s = house.clock()
+        worker_id = f"{context.node_id}.{next(context.serials)}"
+        now_s = context.clock()
         try:
             stacks, channel, fds = _open_line()
         except OSError as error:
             post.spawn_at_s = self._out_of_means(error)
             return
         child = Child(worker_id, post.role, number, zygote.generation, now_s, since_s=now_s)
-        child.jitter, child.queues = jitter(house.chance()), zygote.queues
+        child.jitter, child.queues = jitter(context.chance()), zygote.queues
         post.child = child
-        house.board.row(number).clear()
-        house.lines.add(worker_id, channel, stacks)
+        context.board.row(number).clear()
+        context.connections.add(worker_id, channel, stacks)
         message = messages.Spawn(role=post.role, number=number, worker_id=worker_id)
-        house.lines.tell(zygote.key, message, fds)
-        house.tally.spawned += 1
+        context.connections.tell(zygote.key, message, fds)
+        context.totals.spawned += 1
 
     def _post(self, number: int) -> Post:
         return next(post for post in self._fleet.posts if post.number == number)
 
     def _out_of_means(self, error: OSError) -> float:
         """Report that the system gives no process or descriptor now; returns when to try again."""
-        now_s = self._house.clock()
+        now_s = self._context.clock()
         if now_s >= self._told_s + MEANS_S:
             self._told_s = now_s
             remedy = REMEDIES.get(error.errno or 0, "")
-            self._house.log.emit(events.SPAWN_FAILED, error=f"{error}{remedy and '; '}{remedy}")
+            self._context.log.emit(events.SPAWN_FAILED, error=f"{error}{remedy and '; '}{remedy}")
         return now_s + MEANS_S
 
 

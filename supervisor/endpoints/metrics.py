@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from taskqd.supervisor.context import House
+from taskqd.supervisor.context import MasterContext
 
 from . import status
 
 
-def text(house: House) -> str:
-    return "\n".join([*_lines(house), ""])
+def text(context: MasterContext) -> str:
+    return "\n".join([*_lines(context), ""])
 
 
-def _lines(house: House) -> Iterator[str]:
-    fleet, tally = house.fleet, house.tally
+def _lines(context: MasterContext) -> Iterator[str]:
+    fleet, totals = context.fleet, context.totals
     yield from _gauge("taskqd_workers_wanted", "Workers that shall run.", fleet.wanted())
     yield from _gauge("taskqd_workers_ready", "Workers that serve.", fleet.ready())
     yield from _gauge("taskqd_workers_busy", "Workers that run a job.", status.busy(fleet))
@@ -22,31 +22,31 @@ def _lines(house: House) -> Iterator[str]:
     yield from _gauge(
         "taskqd_uptime_seconds",
         "Age of the master.",
-        house.clock() - house.started_s,
+        context.clock() - context.started_s,
     )
     yield from _gauge(
         "taskqd_storage_up",
         "1 if the storage is reached.",
         not status.storage_error(fleet),
     )
-    yield from _counter("taskqd_jobs_total", "Jobs by outcome.", "outcome", status.jobs(house))
+    yield from _counter("taskqd_jobs_total", "Jobs by outcome.", "outcome", status.jobs(context))
     yield from _counter(
         "taskqd_children_died_total",
         "Deaths of children by cause.",
         "cause",
-        tally.deaths,
+        totals.deaths,
     )
     yield from _counter(
         "taskqd_children_spawned_total",
         "Children spawned.",
         "",
-        {"": tally.spawned},
+        {"": totals.spawned},
     )
     yield from _counter(
         "taskqd_jobs_orphaned_total",
         "Jobs whose worker died.",
         "",
-        {"": tally.orphaned},
+        {"": totals.orphaned},
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from taskqd.logs import events
-from taskqd.supervisor.context import House
+from taskqd.supervisor.context import MasterContext
 
 from . import admin, health, metrics, status
 from .listener import Conversation, Listener
@@ -21,14 +21,14 @@ class Doors:
 
     def __init__(
         self,
-        house: House,
+        context: MasterContext,
         selector: selectors.BaseSelector,
         answer: admin.Handler,
         *,
         may_move: bool,
     ) -> None:
         """`may_move`: nobody chose the address of health, so another one serves as well."""
-        self._house = house
+        self._context = context
         self._selector = selector
         self._answer = answer
         self._may_move = may_move
@@ -36,23 +36,23 @@ class Doors:
 
     def open_health(self) -> None:
         """Raises ConfigError."""
-        house, bind = self._house, self._house.settings.health.bind
+        context, bind = self._context, self._context.settings.health.bind
         if not bind:
             return
         sock = health.listen_near(bind) if self._may_move else health.listen(bind)
-        house.health_address = health.address_of(sock)
-        if house.health_address != bind:
-            house.log.emit(events.HEALTH_MOVED, wanted=bind, address=house.health_address)
+        context.health_address = health.address_of(sock)
+        if context.health_address != bind:
+            context.log.emit(events.HEALTH_MOVED, wanted=bind, address=context.health_address)
         self._serve(sock, self._http())
 
     def open_admin(self) -> None:
         """Open the admin socket, once.  Raises ConfigError."""
-        house = self._house
-        if house.admin_path:
+        context = self._context
+        if context.admin_path:
             return
-        path = admin.choose_path(house.settings.admin.socket, house.instance)
+        path = admin.choose_path(context.settings.admin.socket, context.instance)
         sock = admin.listen(path)
-        house.admin_path = path
+        context.admin_path = path
         self._serve(sock, admin.converse(self._answer))
 
     def look(self) -> None:
@@ -65,17 +65,17 @@ class Doors:
         self.unlink()
 
     def unlink(self) -> None:
-        if self._house.admin_path:
+        if self._context.admin_path:
             with suppress(FileNotFoundError):
-                os.unlink(self._house.admin_path)
+                os.unlink(self._context.admin_path)
 
     def _http(self) -> Callable[[socket.socket], health.Conversation]:
-        house = self._house
+        context = self._context
         pages: health.Pages = {
-            "/livez": lambda: health.probe_page(status.live(house)),
-            "/readyz": lambda: health.probe_page(status.ready(house)),
-            "/startupz": lambda: health.probe_page(status.startup(house)),
-            "/metrics": lambda: health.metrics_page(metrics.text(house)),
+            "/livez": lambda: health.probe_page(status.live(context)),
+            "/readyz": lambda: health.probe_page(status.ready(context)),
+            "/startupz": lambda: health.probe_page(status.startup(context)),
+            "/metrics": lambda: health.metrics_page(metrics.text(context)),
         }
         return lambda _sock: health.Conversation(pages)
 
@@ -84,10 +84,10 @@ class Doors:
         sock: socket.socket,
         begin: Callable[[socket.socket], Conversation | None],
     ) -> None:
-        listener = Listener(self._selector, sock, begin, self._house.clock, self._report)
+        listener = Listener(self._selector, sock, begin, self._context.clock, self._report)
         self._listeners.append(listener)
 
     def _report(self, error: Exception) -> None:
         """A defect of ours in an answer is told, and costs no more than that answer."""
         text = "".join(traceback.format_exception(error))
-        self._house.log.emit(events.MASTER_FAILED, error=repr(error), traceback=text)
+        self._context.log.emit(events.MASTER_FAILED, error=repr(error), traceback=text)

@@ -1,6 +1,6 @@
 """What the daemon says of itself: to `taskqctl`, to probes, to the service manager, in its title.
 
-It only reads: fleet, tally and time -> plain values.
+It only reads: fleet, totals and time -> plain values.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from taskqd.settings import slots_per_worker
-from taskqd.supervisor.context import COUNTERS, House
+from taskqd.supervisor.context import COUNTERS, MasterContext
 from taskqd.supervisor.policy import recycling as recycle
-from taskqd.supervisor.state.fleet import Child, Fleet, Post, Seen
-from taskqd.supervisor.state.lifecycle import State
+from taskqd.supervisor.state.fleet import Child, Fleet, Observation, Post
+from taskqd.supervisor.state.lifecycle import ChildState
 
 GIVEN_UP_S = 150.0
 """So long after its last answer a worker that no longer consumes should have been replaced."""
@@ -60,7 +60,7 @@ def unsafe(fleet: Fleet) -> tuple[str, ...]:
 
 def storage_error(fleet: Fleet) -> str:
     """Return what the children say of the storage, "" if anyone reaches it."""
-    serving = [c for c in fleet.children() if c.state in (State.BOOTING, State.READY)]
+    serving = [c for c in fleet.children() if c.state in (ChildState.BOOTING, ChildState.READY)]
     if not serving or not all(child.storage_error for child in serving):
         return ""
     return serving[0].storage_error
@@ -69,29 +69,33 @@ def storage_error(fleet: Fleet) -> str:
 # -- probes ------------------------------------------------------------------------------------
 
 
-def live(house: House) -> dict[str, Any]:
+def live(context: MasterContext) -> dict[str, Any]:
     """The loop turns (or nobody would answer) and no child is past help; never asks the storage."""
-    now_s = house.clock()
+    now_s = context.clock()
     stuck = [
         f"worker {child.number} (pid {child.pid}) cannot be killed"
-        for child in house.fleet.children()
-        if child.state is State.DYING and child.pid and now_s > child.since_s + UNKILLED_S
+        for child in context.fleet.children()
+        if child.state is ChildState.DYING and child.pid and now_s > child.since_s + UNKILLED_S
     ]
-    crew = house.fleet.crew()
-    deaf = [(child, why) for child in crew if (why := recycle.deaf(house.fleet, child, now_s))]
+    workers = context.fleet.living_workers()
+    deaf = [
+        (child, why)
+        for child in workers
+        if (why := recycle.unresponsive(context.fleet, child, now_s))
+    ]
     reasons = [f"worker {child.number} (pid {child.pid}) {why}" for child, why in deaf]
     # It is being replaced; only where that does not help a new start of everything might.
-    lost = any(_silent_s(house.fleet, child) > GIVEN_UP_S for child, _why in deaf)
-    return {"ok": not stuck and not lost, "state": state(house.fleet), "reasons": stuck + reasons}
+    lost = any(_silent_s(context.fleet, child) > GIVEN_UP_S for child, _why in deaf)
+    return {"ok": not stuck and not lost, "state": state(context.fleet), "reasons": stuck + reasons}
 
 
 def _silent_s(fleet: Fleet, child: Child) -> float:
-    return fleet.seen[child.worker_id].heard_age_s or 0.0
+    return fleet.observations[child.worker_id].heard_age_s or 0.0
 
 
-def ready(house: House) -> dict[str, Any]:
+def ready(context: MasterContext) -> dict[str, Any]:
     """A worker serves, and reaches its storage."""
-    fleet = house.fleet
+    fleet = context.fleet
     reasons = []
     if fleet.stop is not None:
         reasons.append("stopping")
@@ -107,45 +111,45 @@ def ready(house: House) -> dict[str, Any]:
     return {"ok": usable, "state": state(fleet), "reasons": reasons}
 
 
-def startup(house: House) -> dict[str, Any]:
-    served = house.fleet.served
+def startup(context: MasterContext) -> dict[str, Any]:
+    served = context.fleet.served
     reasons = [] if served else ["no worker has been ready yet"]
-    return {"ok": served, "state": state(house.fleet), "reasons": reasons}
+    return {"ok": served, "state": state(context.fleet), "reasons": reasons}
 
 
 # -- everything --------------------------------------------------------------------------------
 
 
-def everything(house: House, pid: int) -> dict[str, Any]:
-    fleet, tally, now_s = house.fleet, house.tally, house.clock()
+def everything(context: MasterContext, pid: int) -> dict[str, Any]:
+    fleet, totals, now_s = context.fleet, context.totals, context.clock()
     return {
         "pid": pid,
-        "instance": house.instance,
-        "app": house.app_name,
-        "node": house.node_id,
+        "instance": context.instance,
+        "app": context.app_name,
+        "node": context.node_id,
         "state": state(fleet),
-        "uptime_s": round(now_s - house.started_s, 3),
+        "uptime_s": round(now_s - context.started_s, 3),
         "generation": generation(fleet),
         "memory": memory(fleet),
         "unsafe": list(unsafe(fleet)),
-        "queues": list(house.queues),
-        "health": house.health_address,
-        "storage": {"url": house.storage_url, "error": storage_error(fleet)},
-        "worker_type": house.settings.workers.type,
-        "slots": slots_per_worker(house.settings.workers),
+        "queues": list(context.queues),
+        "health": context.health_address,
+        "storage": {"url": context.storage_url, "error": storage_error(fleet)},
+        "worker_type": context.settings.workers.type,
+        "slots": slots_per_worker(context.settings.workers),
         "grace_s": fleet.grace_s,
         "wanted": fleet.wanted(),
         "ready": fleet.ready(),
         "busy": busy(fleet),
-        "jobs": jobs(house),
-        "deaths": dict(tally.deaths),
-        "spawned": tally.spawned,
-        "orphaned": tally.orphaned,
-        "debts": len(fleet.debts),
-        "seconds_left": round(fleet.stop.line.end_s - now_s, 3) if fleet.stop else None,
-        "scheduler": _row(house, fleet.scheduler, now_s),
+        "jobs": jobs(context),
+        "deaths": dict(totals.deaths),
+        "spawned": totals.spawned,
+        "orphaned": totals.orphaned,
+        "debts": len(fleet.pending_recoveries),
+        "seconds_left": round(fleet.stop.timeline.end_s - now_s, 3) if fleet.stop else None,
+        "scheduler": _row(context, fleet.scheduler, now_s),
         "workers": [
-            _row(house, post, now_s) for post in fleet.workers if post.active or post.child
+            _row(context, post, now_s) for post in fleet.workers if post.active or post.child
         ],
     }
 
@@ -161,7 +165,9 @@ def with_costs(
 
 
 def busy(fleet: Fleet) -> int:
-    return sum(bool(seen.busy) for key, seen in fleet.seen.items() if _is_worker(fleet, key))
+    return sum(
+        bool(seen.busy) for key, seen in fleet.observations.items() if _is_worker(fleet, key)
+    )
 
 
 def _is_worker(fleet: Fleet, key: str) -> bool:
@@ -169,17 +175,17 @@ def _is_worker(fleet: Fleet, key: str) -> bool:
     return scheduler is None or scheduler.worker_id != key
 
 
-def jobs(house: House) -> dict[str, int]:
+def jobs(context: MasterContext) -> dict[str, int]:
     """Return the counts of jobs since the start, of living and dead workers."""
-    total = {name: house.tally.jobs[name] for name in COUNTERS}
-    for child in house.fleet.crew():
-        seen = house.fleet.seen.get(child.worker_id)
+    total = {name: context.totals.jobs[name] for name in COUNTERS}
+    for child in context.fleet.living_workers():
+        seen = context.fleet.observations.get(child.worker_id)
         for name, count in zip(COUNTERS, seen.counters if seen else (), strict=False):
             total[name] += count
     return total
 
 
-def _row(house: House, post: Post, now_s: float) -> dict[str, Any]:
+def _row(context: MasterContext, post: Post, now_s: float) -> dict[str, Any]:
     child = post.child
     if child is None:
         wait_s = max(0.0, post.spawn_at_s - now_s)
@@ -189,7 +195,7 @@ def _row(house: House, post: Post, now_s: float) -> dict[str, Any]:
             "respawn_in_s": round(wait_s, 3),
             "error": post.last_error,
         }
-    seen = house.fleet.seen.get(child.worker_id)
+    seen = context.fleet.observations.get(child.worker_id)
     return {"worker": post.number, **_of_child(child, now_s), **_of_board(seen, now_s)}
 
 
@@ -204,7 +210,7 @@ def _of_child(child: Child, now_s: float) -> dict[str, Any]:
     }
 
 
-def _of_board(seen: Seen | None, now_s: float) -> dict[str, Any]:
+def _of_board(seen: Observation | None, now_s: float) -> dict[str, Any]:
     if seen is None:
         return {}
     return {
@@ -222,17 +228,17 @@ def _of_board(seen: Seen | None, now_s: float) -> dict[str, Any]:
     }
 
 
-def line(house: House) -> str:
+def line(context: MasterContext) -> str:
     """Return the daemon's state in a few words, for the service manager."""
-    fleet = house.fleet
+    fleet = context.fleet
     text = f"{state(fleet)}: {fleet.ready()} of {fleet.wanted()} workers ready, {busy(fleet)} busy"
     error = storage_error(fleet)
     return f"{text}; storage: {error}" if error else text
 
 
-def title(house: House) -> str:
-    fleet = house.fleet
+def title(context: MasterContext) -> str:
+    fleet = context.fleet
     word = state(fleet)
     note = "" if word == "ready" else f" {word}"
-    crew = f"{len(fleet.crew())} workers, {busy(fleet)} busy"
-    return f"taskqd: master [{house.instance}]{note} {crew}"
+    workers = f"{len(fleet.living_workers())} workers, {busy(fleet)} busy"
+    return f"taskqd: master [{context.instance}]{note} {workers}"

@@ -22,7 +22,7 @@ _DELEGATED = ("user.delegate", "trusted.delegate")
 _OURS = re.compile(r"taskqd-(\d+)-\d+")
 
 
-class Names(NamedTuple):
+class FileNames(NamedTuple):
     """How the files of one version are called."""
 
     limits: tuple[str, ...]
@@ -32,18 +32,18 @@ class Names(NamedTuple):
     kills: str
 
 
-V1 = Names(
+V1 = FileNames(
     ("memory.limit_in_bytes",),
     "memory.usage_in_bytes",
     "total_inactive_file",
     "memory.oom_control",
 )
-V2 = Names(("memory.max", "memory.high"), "memory.current", "inactive_file", "memory.events")
+V2 = FileNames(("memory.max", "memory.high"), "memory.current", "inactive_file", "memory.events")
 
 
-class Group(NamedTuple):
+class MemoryGroup(NamedTuple):
     folder: Path
-    names: Names
+    names: FileNames
 
     def limit(self) -> int | None:
         """Return the bytes that the group may use, None for as many as there are."""
@@ -61,7 +61,7 @@ class Group(NamedTuple):
         return oom_kills(_read(self.folder / self.names.kills))
 
 
-def groups(root: Path = Path("/")) -> list[Group]:
+def groups(root: Path = Path("/")) -> list[MemoryGroup]:
     """Return our own memory group and those above it that can be seen, the own first."""
     text = _read(root / "proc/self/cgroup")
     for version, names, top in ((1, V1, "memory"), (2, V2, "")):
@@ -72,22 +72,22 @@ def groups(root: Path = Path("/")) -> list[Group]:
         # Inside a container the path may be the host's, and the mount is our own group's.
         parts = [part for part in path.split("/") if part not in ("", "..")]
         folders = [mount.joinpath(*parts[:length]) for length in range(len(parts), -1, -1)]
-        found = [Group(one, names) for one in folders if (one / names.used).is_file()]
+        found = [MemoryGroup(one, names) for one in folders if (one / names.used).is_file()]
         if found:
             return found
     return []
 
 
-def pressure(found: list[Group]) -> Pressure | None:
+def pressure(found: list[MemoryGroup]) -> Pressure | None:
     """Return the pressure where it is highest, None where there is no limit."""
     all_of_them = [now for group in found if (now := group.pressure()) is not None]
     return max(all_of_them, key=lambda one: one.percent, default=None)
 
 
-class Cells:
+class WorkerGroups:
     """A control group for each worker, below our own.  Raises OSError while it is built."""
 
-    def __init__(self, base: Group, limit_bytes: int) -> None:
+    def __init__(self, base: MemoryGroup, limit_bytes: int) -> None:
         self._base = base
         self.limit_bytes = limit_bytes
         self._before: dict[int, int] = {}
@@ -97,26 +97,26 @@ class Cells:
         self._sweep()
 
     def enter(self, number: int, pid: int) -> None:
-        """Put a process into the cell of worker `number`."""
-        cell = self._cell(number)
-        cell.folder.mkdir(exist_ok=True)
-        (cell.folder / cell.names.limits[0]).write_text(f"{self.limit_bytes}\n")
-        self._before[number] = cell.kills()
-        (cell.folder / "cgroup.procs").write_text(f"{pid}\n")
+        """Put a process into the group of worker `number`."""
+        group = self._group(number)
+        group.folder.mkdir(exist_ok=True)
+        (group.folder / group.names.limits[0]).write_text(f"{self.limit_bytes}\n")
+        self._before[number] = group.kills()
+        (group.folder / "cgroup.procs").write_text(f"{pid}\n")
 
     def kills(self, number: int) -> int:
-        """Return how often the kernel killed in the cell since the present worker came."""
+        """Return how often the kernel killed in the group since the present worker came."""
         before = self._before.get(number)
-        return 0 if before is None else max(0, self._cell(number).kills() - before)
+        return 0 if before is None else max(0, self._group(number).kills() - before)
 
     def close(self) -> None:
         for number in self._before:
-            # A process that no signal ends keeps its cell.
+            # A process that no signal ends keeps its group.
             with suppress(OSError):
-                self._cell(number).folder.rmdir()
+                self._group(number).folder.rmdir()
 
-    def _cell(self, number: int) -> Group:
-        return Group(self._base.folder / f"taskqd-{os.getpid()}-{number}", self._base.names)
+    def _group(self, number: int) -> MemoryGroup:
+        return MemoryGroup(self._base.folder / f"taskqd-{os.getpid()}-{number}", self._base.names)
 
     def _make_room(self) -> None:
         """A group with groups below it that share out memory may hold no process itself."""
@@ -128,7 +128,7 @@ class Cells:
         (self._base.folder / "cgroup.subtree_control").write_text("+memory")
 
     def _sweep(self) -> None:
-        """Remove the cells of daemons that are gone."""
+        """Remove the groups of daemons that are gone."""
         for folder in self._base.folder.iterdir():
             match = _OURS.fullmatch(folder.name)
             if match and not os.path.exists(f"/proc/{match[1]}"):
@@ -136,18 +136,18 @@ class Cells:
                     folder.rmdir()
 
 
-def cells(limit_bytes: int, found: list[Group]) -> Cells | str:
-    """Return cells below our own group, or why there can be none."""
+def worker_groups(limit_bytes: int, found: list[MemoryGroup]) -> WorkerGroups | str:
+    """Return groups of workers below our own group, or why there can be none."""
     base = _base(found)
     if isinstance(base, str):
         return base
     try:
-        return Cells(base, limit_bytes)
+        return WorkerGroups(base, limit_bytes)
     except OSError as error:
         return f"{base.folder}: {error.strerror}"
 
 
-def _base(found: list[Group]) -> Group | str:
+def _base(found: list[MemoryGroup]) -> MemoryGroup | str:
     """Return the group below which we may make others, or why there is none."""
     if not found:
         return "no memory control group is in sight"

@@ -31,7 +31,7 @@ def mark_of(path: str) -> Mark | None:
     return Mark(info.st_ino, info.st_size, info.st_mtime_ns)
 
 
-class Sources:
+class FileWatcher:
     def __init__(self, look: Callable[[str], Mark | None] = mark_of) -> None:
         self._look_at = look
         self._known: dict[str, Mark | None] = {}

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from taskqd.settings import MIB
-from taskqd.supervisor.state.actions import Action, FreeMemory
+from taskqd.supervisor.state.actions import Action, ShedWorker
 from taskqd.supervisor.state.fleet import Child, Fleet
-from taskqd.supervisor.state.lifecycle import State
+from taskqd.supervisor.state.lifecycle import ChildState
 from taskqd.supervisor.state.memory import STOP, Pressure
 
 SERVED_S = 10.0
@@ -21,7 +21,7 @@ STOP_PAUSE_S = 2.0
 """Until the next measure is taken: the last one has to show."""
 
 
-def rests(fleet: Fleet, child: Child) -> bool:
+def must_rest(fleet: Fleet, child: Child) -> bool:
     """Return whether a worker shall lease nothing.
 
     When memory is short jobs are still run, one after the other, by one worker: what fills it may
@@ -29,26 +29,30 @@ def rests(fleet: Fleet, child: Child) -> bool:
     """
     if fleet.quiet or not fleet.memory.held:
         return fleet.quiet
-    ready = [one for one in fleet.crew() if one.state is State.READY]
+    ready = [one for one in fleet.living_workers() if one.state is ChildState.READY]
     return child is not ready[0] if ready and not _any_busy(fleet, ready) else True
 
 
-def _any_busy(fleet: Fleet, crew: Sequence[Child]) -> bool:
-    return any(_busy(fleet, child) for child in crew)
+def _any_busy(fleet: Fleet, workers: Sequence[Child]) -> bool:
+    return any(_busy(fleet, child) for child in workers)
 
 
 def _busy(fleet: Fleet, child: Child) -> bool:
-    seen = fleet.seen.get(child.worker_id)
+    seen = fleet.observations.get(child.worker_id)
     return seen is None or bool(seen.busy)
 
 
-def relieve(fleet: Fleet, now_s: float) -> Iterator[Action]:
+def shed(fleet: Fleet, now_s: float) -> Iterator[Action]:
     """Return what frees memory now."""
     memory = fleet.memory
     if not memory.mark or memory.pressure is None or fleet.stop is not None:
         return
     if memory.mark >= STOP and now_s >= memory.stop_at_s:
-        alive = [child for child in fleet.crew() if child.pid and child.state is not State.DYING]
+        alive = [
+            child
+            for child in fleet.living_workers()
+            if child.pid and child.state is not ChildState.DYING
+        ]
         yield from _free(alive, memory.pressure, kill=True)
     elif memory.mark < STOP and now_s >= memory.recycle_at_s:
         yield from _free(_worth_recycling(fleet, now_s), memory.pressure, kill=False)
@@ -56,18 +60,18 @@ def relieve(fleet: Fleet, now_s: float) -> Iterator[Action]:
 
 def _worth_recycling(fleet: Fleet, now_s: float) -> list[Child]:
     """Return idle workers that have done something, and so may have grown; one leaves at a time."""
-    crew = fleet.crew()
-    if any(child.recycled for child in crew) or fleet.reload is not None:
+    workers = fleet.living_workers()
+    if any(child.recycled for child in workers) or fleet.reload is not None:
         return []
     return [
         child
-        for child in crew
-        if child.state is State.READY
-        and child.line is None
+        for child in workers
+        if child.state is ChildState.READY
+        and child.timeline is None
         and child.ready_s is not None
         and now_s >= child.ready_s + SERVED_S
         and not _busy(fleet, child)
-        and sum(fleet.seen[child.worker_id].counters) > 0
+        and sum(fleet.observations[child.worker_id].counters) > 0
     ]
 
 
@@ -78,4 +82,4 @@ def _free(children: Sequence[Child], pressure: Pressure, *, kill: bool) -> Itera
             f"memory: {pressure.percent:.0f} % of {pressure.limit_bytes / MIB:.0f} MiB used, "
             f"{largest.pss_bytes / MIB:.0f} MiB by this worker"
         )
-        yield FreeMemory(largest.worker_id, text, kill)
+        yield ShedWorker(largest.worker_id, text, kill)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from taskqd.settings import MIB
 from taskqd.supervisor.state import observation
-from taskqd.supervisor.state.fleet import Child, Fleet, Seen
-from taskqd.supervisor.state.lifecycle import State
-from taskqd.supervisor.state.limits import Limits
+from taskqd.supervisor.state.fleet import Child, Fleet, Observation
+from taskqd.supervisor.state.lifecycle import ChildState
+from taskqd.supervisor.state.limits import WorkerLimits
 
-DEAF = "deaf"
+UNRESPONSIVE = "deaf"
 BEATS_S = 10.0
 JITTER = 0.1
 """A share: workers that have started together shall not leave together."""
@@ -16,9 +16,9 @@ FAT_AFTER_S = 10.0
 """An app that is over its limit from the start must not have its workers replaced all the time."""
 
 
-def overdue(child: Child, seen: Seen | None, limits: Limits, now_s: float) -> str:
+def overdue(child: Child, seen: Observation | None, limits: WorkerLimits, now_s: float) -> str:
     """Return why a worker shall be recycled, "" if it shall not."""
-    if child.state is not State.READY or child.ready_s is None or seen is None:
+    if child.state is not ChildState.READY or child.ready_s is None or seen is None:
         return ""
     jobs, age_s = sum(seen.counters), now_s - child.ready_s
     if limits.jobs is not None and jobs >= max(1.0, limits.jobs * child.jitter):
@@ -31,22 +31,22 @@ def overdue(child: Child, seen: Seen | None, limits: Limits, now_s: float) -> st
     return ""
 
 
-def deaf(fleet: Fleet, child: Child, now_s: float) -> str:
+def unresponsive(fleet: Fleet, child: Child, now_s: float) -> str:
     """Return what is wrong with a worker that lives and no longer consumes, "" if nothing is.
 
     While nobody else has an answer from the storage either, it is the storage that is away.
     """
-    seen = fleet.seen.get(child.worker_id)
-    if child.state is not State.READY or child.role != "worker" or child.quiet or seen is None:
+    seen = fleet.observations.get(child.worker_id)
+    if child.state is not ChildState.READY or child.role != "worker" or child.quiet or seen is None:
         return ""
     # One that computes without letting its other threads run cannot ask: that is judged by its beat.
     if seen.heard_age_s is None or seen.beat_age_s is None or seen.beat_age_s >= BEATS_S:
         return ""
     silent_s = min(seen.heard_age_s, now_s - child.asks_s)
-    if silent_s < observation.DEAF_S or not _storage_answers(fleet, child):
+    if silent_s < observation.UNRESPONSIVE_S or not _storage_answers(fleet, child):
         return ""
     error = f" ({child.storage_error})" if child.storage_error else ""
-    return f"{DEAF}: no answer from the storage for {silent_s:.0f} s, while others have one{error}"
+    return f"{UNRESPONSIVE}: no answer from the storage for {silent_s:.0f} s, while others have one{error}"
 
 
 def _storage_answers(fleet: Fleet, child: Child) -> bool:
@@ -54,16 +54,22 @@ def _storage_answers(fleet: Fleet, child: Child) -> bool:
 
     Just after an outage some are answered again before others.
     """
-    others = [one for one in fleet.crew() if one is not child and one.state is State.READY]
+    others = [
+        one for one in fleet.living_workers() if one is not child and one.state is ChildState.READY
+    ]
     witnesses = others or [one for one in (fleet.scheduler_ready(),) if one is not None]
-    seen = [fleet.seen[one.worker_id] for one in witnesses if one.worker_id in fleet.seen]
+    seen = [
+        fleet.observations[one.worker_id]
+        for one in witnesses
+        if one.worker_id in fleet.observations
+    ]
     return any(_hears(one) for one in seen)
 
 
-def _hears(seen: Seen) -> bool:
+def _hears(seen: Observation) -> bool:
     if seen.heard_age_s is None or seen.heard_age_s >= observation.gap_s():
         return False
-    return seen.steady_s + seen.heard_age_s >= observation.DEAF_S
+    return seen.steady_s + seen.heard_age_s >= observation.UNRESPONSIVE_S
 
 
 def jitter(chance: float) -> float:

@@ -13,18 +13,18 @@ from taskqd.supervisor.state.actions import (
     BeginReload,
     EndReload,
     Promote,
-    Relieve,
     Replace,
+    ReplaceScheduler,
     RetireZygote,
     RollBack,
-    Supersede,
-    Try,
+    SpawnCanary,
+    TakeOver,
 )
 from taskqd.supervisor.state.fleet import Child, Fleet, Post, Zygote, ZygoteState
-from taskqd.supervisor.state.lifecycle import State
-from taskqd.supervisor.state.reload import Reload, Step
+from taskqd.supervisor.state.lifecycle import ChildState
+from taskqd.supervisor.state.reload import Reload, ReloadStep
 
-from .recycling import deaf, overdue
+from .recycling import overdue, unresponsive
 
 IMPORT_S = 60.0
 """An import that takes longer hangs."""
@@ -52,22 +52,22 @@ def renew(fleet: Fleet, now_s: float) -> Iterator[Action]:
 def _successions(fleet: Fleet) -> Iterator[Action]:
     """A successor that serves takes over; the canary only when its trial is over."""
     for post in fleet.successors():
-        serves = post.child is not None and post.child.state is State.READY
+        serves = post.child is not None and post.child.state is ChildState.READY
         if serves and not fleet.on_trial(post):
-            yield Supersede(post.number)
+            yield TakeOver(post.number)
 
 
 # -- reload ------------------------------------------------------------------------------------
 
 
 def _reload(fleet: Fleet, reload: Reload, now_s: float) -> Iterator[Action]:
-    if reload.step is Step.BACK:
+    if reload.step is ReloadStep.BACK:
         yield from _roll(fleet, reload)
-    elif reload.step is Step.ROLL:
+    elif reload.step is ReloadStep.ROLL:
         yield from _turn_back(fleet, reload) or _roll(fleet, reload)
     elif reload.failed_at:
         yield AbortReload(reload.failed_at, reload.error)
-    elif reload.step is Step.IMPORT:
+    elif reload.step is ReloadStep.IMPORT:
         yield from _import(fleet, reload, now_s)
     else:
         yield from _trial(fleet, reload, now_s)
@@ -78,7 +78,7 @@ def _import(fleet: Fleet, reload: Reload, now_s: float) -> Iterator[Action]:
     if zygote is None:
         yield AbortReload("import", "no process could be started to import the app")
     elif zygote.state is ZygoteState.LOADED:
-        yield from (Try(post.number) for post in _vacant(fleet))
+        yield from (SpawnCanary(post.number) for post in _vacant(fleet))
     elif now_s >= reload.since_s + IMPORT_S:
         yield AbortReload("import", f"the app was not imported within {IMPORT_S:g} s")
 
@@ -88,7 +88,7 @@ def _trial(fleet: Fleet, reload: Reload, now_s: float) -> Iterator[Action]:
     child = fleet.workers[reload.canary].child
     if child is None:
         yield AbortReload("boot", "the canary could not be spawned")
-    elif child.state is State.READY and child.ready_s is not None:
+    elif child.state is ChildState.READY and child.ready_s is not None:
         if now_s >= child.ready_s + TRIAL_S:
             yield _verdict(fleet, reload)
     elif child.ready_s is None and now_s >= reload.since_s + CANARY_BOOT_S:
@@ -130,8 +130,8 @@ def _roll(fleet: Fleet, reload: Reload) -> Iterator[Action]:
         return
     scheduler = fleet.scheduler.child
     if scheduler is not None and _is_old(scheduler, reload):
-        if not scheduler.relieved:
-            yield Relieve()
+        if not scheduler.being_replaced:
+            yield ReplaceScheduler()
     elif fleet.scheduler_ready():
         left_behind = [z.generation for z in _loaded(fleet) if z.generation in reload.old]
         yield from map(RetireZygote, left_behind)
@@ -153,13 +153,13 @@ def _vacant(fleet: Fleet) -> Iterator[Post]:
 
 
 def _recycle(fleet: Fleet, now_s: float) -> Iterator[Action]:
-    leaving = sum(child.recycled for child in fleet.crew())
+    leaving = sum(child.recycled for child in fleet.living_workers())
     if len(list(fleet.successors())) + leaving >= max(1, fleet.wanted() // SHARE):
         return
     for post in fleet.workers:
         if post.active and post.replaces is None and post.child is not None:
-            seen = fleet.seen.get(post.child.worker_id)
-            reason = deaf(fleet, post.child, now_s)
+            seen = fleet.observations.get(post.child.worker_id)
+            reason = unresponsive(fleet, post.child, now_s)
             reason = reason or overdue(post.child, seen, fleet.limits, now_s)
             if reason:
                 yield from (Replace(post.number, free.number, reason) for free in _vacant(fleet))

@@ -1,11 +1,23 @@
-"""Decides whether the daemon goes on at all, and in which order it ends.  Pure."""
+"""Decides whether the daemon goes on at all, in which order it ends, and how a worker drains.  Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from taskqd.supervisor.state.actions import Action, BeginStop, Finish, Retire, RetireZygote
+from taskqd.supervisor.state import timeline
+from taskqd.supervisor.state.actions import (
+    HUNG,
+    Action,
+    BeginStop,
+    Finish,
+    InterruptWorker,
+    Kill,
+    RequestRecovery,
+    RetireScheduler,
+    RetireZygote,
+)
 from taskqd.supervisor.state.fleet import Child, Fleet, ZygoteState
+from taskqd.supervisor.state.lifecycle import ChildState
 
 BOOTS_MAX = 3
 """So many failed boots of every post, and none that ever served: give up."""
@@ -51,24 +63,28 @@ def _unreachable(fleet: Fleet, now_s: float) -> str:
 
 
 def _nothing_left(fleet: Fleet) -> bool:
-    crew = fleet.crew()
-    return bool(crew) and len(crew) >= fleet.wanted() and all(_is_empty(fleet, c) for c in crew)
+    workers = fleet.living_workers()
+    return (
+        bool(workers)
+        and len(workers) >= fleet.wanted()
+        and all(_is_empty(fleet, c) for c in workers)
+    )
 
 
 def _is_empty(fleet: Fleet, child: Child) -> bool:
     """It said so, and has neither run nor finished anything since."""
-    seen = fleet.seen.get(child.worker_id)
+    seen = fleet.observations.get(child.worker_id)
     return seen is not None and not seen.busy and child.empty_at == seen.counters
 
 
 def last_steps(fleet: Fleet, now_s: float) -> list[Action]:
     """Return the last steps of a stop, [] as long as it is not time for them."""
     assert fleet.stop is not None
-    line = fleet.stop.line
-    if now_s >= line.end_s:
+    times = fleet.stop.timeline
+    if now_s >= times.end_s:
         return [Finish(fleet.stop.exit_code)]
-    waits = bool(fleet.crew()) or bool(fleet.debts)
-    if waits and now_s < line.retire_s:
+    waits = bool(fleet.living_workers()) or bool(fleet.pending_recoveries)
+    if waits and now_s < times.retire_s:
         return []
     if fleet.scheduler.child is not None:
         return _retire(fleet)
@@ -81,4 +97,27 @@ def last_steps(fleet: Fleet, now_s: float) -> list[Action]:
 
 def _retire(fleet: Fleet) -> list[Action]:
     assert fleet.stop is not None
-    return [] if fleet.stop.retired else [Retire()]
+    return [] if fleet.stop.retired else [RetireScheduler()]
+
+
+def draining(
+    fleet: Fleet, child: Child, times: timeline.Timeline, now_s: float
+) -> Iterator[Action]:
+    """Yield what is due for a worker that drains, in a stop of its own or of the daemon."""
+    if child.state is not ChildState.DRAINING:
+        return
+    seen = fleet.observations.get(child.worker_id)
+    if child.late and seen is not None and seen.over and not child.interrupted:
+        alone = len(seen.over) == len(seen.busy)
+        if alone or seen.blocked or now_s >= times.interrupt_s:
+            # Its siblings are done, or cannot be, or have had their time.
+            reason = f"timeout of {seen.over[0].task}"
+            yield Kill(child.worker_id, reason, HUNG, seen.over)
+            return
+    if now_s >= times.interrupt_s and not child.interrupted:
+        yield InterruptWorker(child.worker_id)
+    if now_s >= times.recover_s and not child.recovery_requested:
+        yield RequestRecovery(child.worker_id, "interrupted")
+    if now_s >= times.term_s:
+        steps = ((0.0, "SIGTERM"), (max(times.kill_s - now_s, 0.0), "SIGKILL"))
+        yield Kill(child.worker_id, "stop: its grace is over", steps)

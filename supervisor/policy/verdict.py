@@ -89,7 +89,7 @@ def with_stack(text: str, stack: str) -> str:
     return "\n".join([text, "\n\n".join(told)[:STACK_CHARS_MAX]]).strip()
 
 
-class Owed(NamedTuple):
+class RecoveryTerms(NamedTuple):
     """How the jobs of a dead child are given back."""
 
     how: str
@@ -99,23 +99,23 @@ class Owed(NamedTuple):
     """Tokens of those that had their time; `verdict` is about these if there are any."""
 
 
-def owed(
+def recovery_of(
     verdict: Verdict, held: list[SlotView], late: tuple[SlotView, ...], *, interrupted: bool
-) -> Owed:
+) -> RecoveryTerms:
     """Return how the jobs that a dead child held are given back.
 
     `late`: the jobs for whose timeout it was killed.  Those beside them are not to blame for
     anything; nor is the next one, where all of them had ended in the meantime.
     """
     if not late or not held:
-        return Owed("interrupted" if interrupted else "orphaned", on_jobs(verdict, held))
+        return RecoveryTerms("interrupted" if interrupted else "orphaned", on_jobs(verdict, held))
     tokens = {view.token for view in late}
     over = [view for view in held if view.token in tokens]
     if not over:
-        return Owed("interrupted", on_jobs(verdict, held))
+        return RecoveryTerms("interrupted", on_jobs(verdict, held))
     limits_s = {(view.deadline_ns - view.started_ns) / 1e9 for view in over}
     limit = f"{limits_s.pop():g} s" if len(limits_s) == 1 else "its timeout"
     text = f"TaskTimeout: ran longer than {limit}"
     if len(over) == len(held):
-        return Owed("timeout", text)
-    return Owed("interrupted", text, tuple(view.token for view in over))
+        return RecoveryTerms("timeout", text)
+    return RecoveryTerms("interrupted", text, tuple(view.token for view in over))

@@ -12,6 +12,10 @@ from .timeline import Timeline
 Ladder = tuple[tuple[float, str], ...]
 """(seconds from now, signal): the steps by which a process is killed."""
 AT_ONCE: Ladder = ((0.0, "SIGKILL"),)
+HUNG: Ladder = ((0.0, "SIGUSR1"), (0.3, "SIGTERM"), (1.3, "SIGKILL"))
+"""For a worker: its stacks first, then a moment in which it may still settle what it can."""
+STUCK: Ladder = ((0.0, "SIGUSR1"), (0.2, "SIGKILL"))
+"""For a child that has nothing to settle: its stacks, then the end."""
 
 
 class StartZygote(NamedTuple):
@@ -29,7 +33,7 @@ class KillZygote(NamedTuple):
     reason: str
 
 
-class Spawn(NamedTuple):
+class SpawnChild(NamedTuple):
     """Fill the post of this number."""
 
     number: int
@@ -40,20 +44,20 @@ class Tell(NamedTuple):
     message: Message
 
 
-class Drain(NamedTuple):
+class DrainWorker(NamedTuple):
     worker_id: str
-    line: Timeline
+    timeline: Timeline
     late: tuple[SlotView, ...] = ()
     """The job past its deadline for which the others have to go, if that is the reason."""
 
 
-class Interrupt(NamedTuple):
+class InterruptWorker(NamedTuple):
     """Dump its stacks, then tell it to requeue what it runs."""
 
     worker_id: str
 
 
-class Condemn(NamedTuple):
+class Kill(NamedTuple):
     """Kill it by these steps."""
 
     worker_id: str
@@ -63,27 +67,27 @@ class Condemn(NamedTuple):
     """The jobs past their deadlines that are the reason."""
 
 
-class Signal(NamedTuple):
+class SendSignal(NamedTuple):
     """Take the next step of the ladder."""
 
     worker_id: str
     signal: str
 
 
-class GiveUp(NamedTuple):
+class DeclareDead(NamedTuple):
     """Count as dead a child that nobody ever saw."""
 
     worker_id: str
 
 
-class Owe(NamedTuple):
+class RequestRecovery(NamedTuple):
     """What this worker holds must be given back."""
 
     worker_id: str
     how: str
 
 
-class Pay(NamedTuple):
+class SendRecovery(NamedTuple):
     """Send one debt to the scheduler."""
 
     worker_id: str
@@ -98,7 +102,7 @@ class BeginStop(NamedTuple):
     error: str = ""
 
 
-class Retire(NamedTuple):
+class RetireScheduler(NamedTuple):
     """Tell the scheduler to go."""
 
 
@@ -110,8 +114,8 @@ class BeginReload(NamedTuple):
     """Read the configuration again and start the next generation's zygote."""
 
 
-class Try(NamedTuple):
-    """Spawn the canary into the post of this number."""
+class SpawnCanary(NamedTuple):
+    """SpawnChild the canary into the post of this number."""
 
     number: int
 
@@ -141,13 +145,13 @@ class Replace(NamedTuple):
     reason: str
 
 
-class Supersede(NamedTuple):
+class TakeOver(NamedTuple):
     """The successor at the post of this number serves: it takes over."""
 
     number: int
 
 
-class FreeMemory(NamedTuple):
+class ShedWorker(NamedTuple):
     """Let one worker go, or kill it, because memory is short."""
 
     worker_id: str
@@ -155,7 +159,7 @@ class FreeMemory(NamedTuple):
     kill: bool
 
 
-class Relieve(NamedTuple):
+class ReplaceScheduler(NamedTuple):
     """Ask the scheduler to end, for another to take its place."""
 
 
@@ -163,26 +167,26 @@ Action = (
     StartZygote
     | RetireZygote
     | KillZygote
-    | Spawn
+    | SpawnChild
     | Tell
-    | Drain
-    | Interrupt
-    | Condemn
-    | Signal
-    | GiveUp
-    | Owe
-    | Pay
+    | DrainWorker
+    | InterruptWorker
+    | Kill
+    | SendSignal
+    | DeclareDead
+    | RequestRecovery
+    | SendRecovery
     | BeginStop
-    | Retire
+    | RetireScheduler
     | Finish
     | BeginReload
-    | Try
+    | SpawnCanary
     | Promote
     | AbortReload
     | RollBack
     | EndReload
     | Replace
-    | Supersede
-    | FreeMemory
-    | Relieve
+    | TakeOver
+    | ShedWorker
+    | ReplaceScheduler
 )

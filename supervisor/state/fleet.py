@@ -11,9 +11,9 @@ from taskqd.ipc.messages import RecoverWorker, Role
 from taskqd.settings import Settings
 
 from .actions import Ladder
-from .lifecycle import Event, State, next_state
-from .limits import UNLIMITED, Limits
-from .memory import Memory
+from .lifecycle import ChildEvent, ChildState, next_state
+from .limits import UNLIMITED, WorkerLimits
+from .memory import MemoryState
 from .reload import Reload
 from .timeline import Timeline
 
@@ -29,7 +29,7 @@ class Child:
     number: int
     generation: int
     spawned_s: float
-    state: State = State.SPAWNING
+    state: ChildState = ChildState.SPAWNING
     since_s: float = 0.0
     """When it came into its state."""
     pid: int = 0
@@ -48,16 +48,16 @@ class Child:
     cpu_s: float | None = None
     """Its processor time when its beat was first found late."""
     cpu_at_s: float = 0.0
-    hogs: bool = False
+    computes: bool = False
     """Its beat is late, and it computes: a job holds the interpreter, and is not hung."""
     quiet: bool = False
     asks_s: float = 0.0
     """Since when it shall ask for jobs."""
-    line: Timeline | None = None
+    timeline: Timeline | None = None
     """Its stop, once it drains."""
     interrupted: bool = False
-    taken_back: bool = False
-    relieved: bool = False
+    recovery_requested: bool = False
+    being_replaced: bool = False
     """A scheduler that was asked to end, for another to take its place."""
     recycled: bool = False
     """A worker that goes because it has served long enough."""
@@ -81,13 +81,13 @@ class Child:
     last_stack: str = ""
     """What it was doing when it was condemned."""
 
-    def feel(self, event: Event, now_s: float) -> bool:
+    def apply(self, event: ChildEvent, now_s: float) -> bool:
         """Change the state as the law says; False if the event changes nothing."""
         after = next_state(self.state, event)
         if after is self.state:
             return False
         self.state, self.since_s = after, now_s
-        if after is State.READY:
+        if after is ChildState.READY:
             self.ready_s = self.asks_s = now_s
         return True
 
@@ -98,7 +98,7 @@ class Child:
 
     @property
     def alive(self) -> bool:
-        return self.state is not State.DEAD
+        return self.state is not ChildState.DEAD
 
 
 @dataclass(slots=True, eq=False)
@@ -156,7 +156,7 @@ def zygote_key(generation: int) -> str:
 
 
 @dataclass(slots=True)
-class Seen:
+class Observation:
     """What the board says of one child."""
 
     beat_age_s: float | None
@@ -185,7 +185,7 @@ class Seen:
 
 
 @dataclass(slots=True)
-class Debt:
+class PendingRecovery:
     """Jobs of a dead or silent worker that the scheduler must give back."""
 
     order: RecoverWorker
@@ -197,7 +197,7 @@ class Debt:
 class Stop:
     """The stop of the whole daemon."""
 
-    line: Timeline
+    timeline: Timeline
     signal: str
     exit_code: int = 0
     signalled: bool = False
@@ -229,13 +229,13 @@ class Fleet:
     served: bool = False
     """A worker was ready once."""
     quiet: bool = False
-    seen: dict[str, Seen] = field(default_factory=dict)
+    observations: dict[str, Observation] = field(default_factory=dict)
     """By worker id; empty in a round that must not judge."""
-    debts: dict[str, Debt] = field(default_factory=dict)
+    pending_recoveries: dict[str, PendingRecovery] = field(default_factory=dict)
     """By worker id."""
     stop: Stop | None = None
-    limits: Limits = UNLIMITED
-    memory: Memory = field(default_factory=Memory)
+    limits: WorkerLimits = UNLIMITED
+    memory: MemoryState = field(default_factory=MemoryState)
     reload: Reload | None = None
     """The one that is under way."""
     reload_asked: list[str] = field(default_factory=list)
@@ -250,7 +250,7 @@ class Fleet:
             if post.child is not None:
                 yield post.child
 
-    def crew(self) -> list[Child]:
+    def living_workers(self) -> list[Child]:
         """Return the living workers."""
         return [post.child for post in self.workers if post.child is not None]
 
@@ -289,8 +289,8 @@ class Fleet:
         return len(self.regular())
 
     def ready(self) -> int:
-        return sum(c.state is State.READY for c in self.crew())
+        return sum(c.state is ChildState.READY for c in self.living_workers())
 
     def scheduler_ready(self) -> Child | None:
         child = self.scheduler.child
-        return child if child is not None and child.state is State.READY else None
+        return child if child is not None and child.state is ChildState.READY else None

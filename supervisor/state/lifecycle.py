@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 
-class State(StrEnum):
+class ChildState(StrEnum):
     SPAWNING = "spawning"
     """Asked of the zygote, no sign of life yet."""
     BOOTING = "booting"
@@ -18,7 +18,7 @@ class State(StrEnum):
     DEAD = "dead"
 
 
-class Event(StrEnum):
+class ChildEvent(StrEnum):
     FORKED = "forked"
     FORK_FAILED = "fork failed"
     BOOTED = "booted"
@@ -30,11 +30,11 @@ class Event(StrEnum):
     DIED = "died"
 
 
-_S, _E = State, Event
+_S, _E = ChildState, ChildEvent
 
 # law: a child's state changes by this table and by nothing else.  A row names what changes it;
 # any other event leaves it as it is, which `next_state` says for each pair.
-LIVES: dict[State, dict[Event, State]] = {
+TRANSITIONS: dict[ChildState, dict[ChildEvent, ChildState]] = {
     _S.SPAWNING: {
         _E.FORK_FAILED: _S.DEAD,
         _E.BOOTED: _S.BOOTING,
@@ -73,5 +73,5 @@ LIVES: dict[State, dict[Event, State]] = {
 }
 
 
-def next_state(state: State, event: Event) -> State:
-    return LIVES[state].get(event, state)
+def next_state(state: ChildState, event: ChildEvent) -> ChildState:
+    return TRANSITIONS[state].get(event, state)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from taskqd.settings import Settings
 
 
-class Limits(NamedTuple):
+class WorkerLimits(NamedTuple):
     """How long a worker serves; None: for ever."""
 
     jobs: int | None = None
@@ -15,9 +15,9 @@ class Limits(NamedTuple):
     memory_bytes: int | None = None
 
 
-UNLIMITED = Limits()
+UNLIMITED = WorkerLimits()
 
 
-def limits_of(settings: Settings) -> Limits:
+def limits_of(settings: Settings) -> WorkerLimits:
     workers = settings.workers
-    return Limits(workers.max_jobs, workers.max_age_s, workers.max_memory_bytes)
+    return WorkerLimits(workers.max_jobs, workers.max_age_s, workers.max_memory_bytes)

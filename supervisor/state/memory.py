@@ -25,7 +25,7 @@ class Pressure(NamedTuple):
 
 
 @dataclass(slots=True)
-class Memory:
+class MemoryState:
     """What is known of the control group's memory; without a limit nothing ever is."""
 
     pressure: Pressure | None = None
@@ -50,7 +50,7 @@ def passed(percent: float, limits: LimitSettings) -> int:
     return next((mark for mark, at in marks if at is not None and percent >= at), 0)
 
 
-def note(memory: Memory, pressure: Pressure | None, limits: LimitSettings) -> None:
+def note(memory: MemoryState, pressure: Pressure | None, limits: LimitSettings) -> None:
     """Take in one look."""
     memory.pressure = pressure
     now = passed(pressure.percent, limits) if pressure is not None else 0

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from taskqd.ipc import board
 from taskqd.ipc.board import Board, SlotView
 
-from .fleet import Child, Fleet, Seen
+from .fleet import Child, Fleet, Observation
 
 OVERDUE_S = 0.5
 """A job past its deadline is its worker's own business for so long."""
@@ -15,28 +15,29 @@ BLOCKED_S = 3.0
 """A worker that has not beaten, or let another job run, for so long is held up by one job."""
 LATE_S = 3.0
 """A beat that old makes the master look at the processor time."""
-HOG_SHARE = 0.02
+COMPUTING_SHARE = 0.02
 """What is stuck uses nothing; what computes on a crowded machine may get little."""
 WEIGH_S = 2.0
-DEAF_S = 30.0
+UNRESPONSIVE_S = 30.0
 """A worker that runs a job asks its storage every second, an idle one at least every 10 s."""
 PSS_S = 5.0
 """To add up its pages costs the kernel a few milliseconds a worker."""
 _S = 1_000_000_000
 
 
-def look(fleet: Fleet, rows: Board, now_ns: int) -> dict[str, Seen]:
+def look(fleet: Fleet, rows: Board, now_ns: int) -> dict[str, Observation]:
     """Return what is seen of each child, by worker id.
 
     A job counts as overdue when two looks in a row say so: a slot is not written in one go, so one
     look may see a new job with the deadline of the one before.
     """
     return {
-        c.worker_id: _see(c, rows, now_ns, fleet.seen.get(c.worker_id)) for c in fleet.children()
+        c.worker_id: _see(c, rows, now_ns, fleet.observations.get(c.worker_id))
+        for c in fleet.children()
     }
 
 
-def _see(child: Child, rows: Board, now_ns: int, before: Seen | None) -> Seen:
+def _see(child: Child, rows: Board, now_ns: int, before: Observation | None) -> Observation:
     row = rows.row(child.number)
     busy = row.busy()
     over = [v for v in busy if v.deadline_ns and now_ns > v.deadline_ns + OVERDUE_S * _S]
@@ -48,7 +49,7 @@ def _see(child: Child, rows: Board, now_ns: int, before: Seen | None) -> Seen:
     known = before is not None and before.revoked is not None and before.revoked.token == asked
     heard_ns = row.get(board.HEARD)
     from_ns = _heard_from_ns(heard_ns, before)
-    return Seen(
+    return Observation(
         beat_age_s=_age_s(now_ns, beat_ns),
         heard_age_s=_age_s(now_ns, heard_ns),
         heard_from_ns=from_ns,
@@ -66,14 +67,14 @@ def _see(child: Child, rows: Board, now_ns: int, before: Seen | None) -> Seen:
 
 def gap_s() -> float:
     """Return for how long even an idle worker that is well may go without an answer."""
-    return DEAF_S / 2
+    return UNRESPONSIVE_S / 2
 
 
 def _age_s(now_ns: int, then_ns: int) -> float | None:
     return max(0, now_ns - then_ns) / _S if then_ns else None
 
 
-def _heard_from_ns(heard_ns: int, before: Seen | None) -> int:
+def _heard_from_ns(heard_ns: int, before: Observation | None) -> int:
     """Return since when the answers have come without a gap."""
     if before is None or before.heard_age_s is None:
         return heard_ns
@@ -102,17 +103,19 @@ def blamed(rows: Board, number: int) -> list[SlotView]:
     return running(rows, number) or rows.row(number).ended()
 
 
-def weigh(child: Child, seen: Seen, now_s: float, cpu_s: Callable[[int], float | None]) -> None:
+def weigh(
+    child: Child, seen: Observation, now_s: float, cpu_s: Callable[[int], float | None]
+) -> None:
     """Judge from its processor time whether a worker with a late beat computes or is stuck."""
     if seen.beat_age_s is None or seen.beat_age_s < LATE_S or child.role != "worker":
-        child.cpu_s, child.hogs = None, False
+        child.cpu_s, child.computes = None, False
         return
     if child.cpu_s is not None and now_s < child.cpu_at_s + WEIGH_S:
         return
     before_s, before_at_s = child.cpu_s, child.cpu_at_s
     child.cpu_s, child.cpu_at_s = cpu_s(child.pid), now_s
     if before_s is not None and child.cpu_s is not None:
-        child.hogs = child.cpu_s - before_s > HOG_SHARE * (now_s - before_at_s)
+        child.computes = child.cpu_s - before_s > COMPUTING_SHARE * (now_s - before_at_s)
 
 
 def measure(child: Child, now_s: float, pss_bytes: Callable[[int], int | None]) -> None:
@@ -123,7 +126,7 @@ def measure(child: Child, now_s: float, pss_bytes: Callable[[int], int | None]) 
 
 def excuse(fleet: Fleet) -> None:
     """Judge nobody by what was seen: the clock went on while nobody ran."""
-    for seen in fleet.seen.values():
+    for seen in fleet.observations.values():
         seen.beat_age_s = seen.late = seen.overdue = seen.revoked = None
         seen.over, seen.blocked = (), False
         seen.heard_age_s = None

@@ -25,7 +25,7 @@ EARLY_DEATHS_MAX = 3
 """Workers that die soon after they serve, before they have finished a job."""
 
 
-class Step(StrEnum):
+class ReloadStep(StrEnum):
     IMPORT = "import"
     TRIAL = "trial"
     ROLL = "roll"
@@ -38,7 +38,7 @@ class Reload:
     by: str
     generation: int
     begun_s: float
-    step: Step = Step.IMPORT
+    step: ReloadStep = ReloadStep.IMPORT
     since_s: float = 0.0
     """When it came to its step."""
     canary: int | None = None
@@ -61,14 +61,14 @@ class Reload:
     @property
     def candidate(self) -> int:
         """The generation that is on trial, 0 once it is the present one."""
-        return self.generation if self.step in (Step.IMPORT, Step.TRIAL) else 0
+        return self.generation if self.step in (ReloadStep.IMPORT, ReloadStep.TRIAL) else 0
 
     def died(self, step: str, text: str) -> None:
         """Note the death of a worker of the new generation that has not proven itself.
 
         `step`: "boot" if it never served, else "roll".
         """
-        if self.step is not Step.ROLL:
+        if self.step is not ReloadStep.ROLL:
             return
         if step == "boot":
             self.boot_deaths += 1
@@ -79,7 +79,7 @@ class Reload:
 
 
 @dataclass(slots=True)
-class Outcome:
+class ReloadOutcome:
     """How a reload ended."""
 
     ok: bool

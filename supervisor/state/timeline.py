@@ -27,7 +27,7 @@ class Timeline(NamedTuple):
 
     begin_s: float
     interrupt_s: float
-    take_back_s: float
+    recover_s: float
     term_s: float
     kill_s: float
     retire_s: float
@@ -44,30 +44,30 @@ def begin(now_s: float, grace_s: float) -> Timeline:
     return _tail(now_s, interrupt_s, max(now_s + grace_s - interrupt_s, LEAST_TAIL_S))
 
 
-def hasten(line: Timeline, now_s: float) -> Timeline:
+def hasten(times: Timeline, now_s: float) -> Timeline:
     """Return the timeline whose drain ends now; unchanged if it is over already."""
-    if line.interrupt_s <= now_s:
-        return line
-    return _tail(line.begin_s, now_s, (line.end_s - line.interrupt_s) / _END)
+    if times.interrupt_s <= now_s:
+        return times
+    return _tail(times.begin_s, now_s, (times.end_s - times.interrupt_s) / _END)
 
 
-def cut(line: Timeline, now_s: float) -> Timeline:
+def cut(times: Timeline, now_s: float) -> Timeline:
     """Return the timeline that kills now; what is held is still given back."""
-    tail_s = min(line.end_s - line.interrupt_s, TAIL_S)
+    tail_s = min(times.end_s - times.interrupt_s, TAIL_S)
     return Timeline(
-        line.begin_s,
-        min(line.interrupt_s, now_s),
-        min(line.take_back_s, now_s),
-        min(line.term_s, now_s + 0.1 * tail_s),
-        min(line.kill_s, now_s + 0.1 * tail_s),
-        min(line.retire_s, now_s + 0.4 * tail_s),
-        min(line.end_s, now_s + 0.6 * tail_s),
+        times.begin_s,
+        min(times.interrupt_s, now_s),
+        min(times.recover_s, now_s),
+        min(times.term_s, now_s + 0.1 * tail_s),
+        min(times.kill_s, now_s + 0.1 * tail_s),
+        min(times.retire_s, now_s + 0.4 * tail_s),
+        min(times.end_s, now_s + 0.6 * tail_s),
     )
 
 
-def patience_s(line: Timeline, now_s: float) -> float:
+def patience_s(times: Timeline, now_s: float) -> float:
     """Return how long interrupted jobs may take to end by themselves; the worker needs a rest."""
-    return max(0.0, (line.take_back_s - now_s) * _PATIENCE)
+    return max(0.0, (times.recover_s - now_s) * _PATIENCE)
 
 
 def _tail(begin_s: float, interrupt_s: float, tail_s: float) -> Timeline:

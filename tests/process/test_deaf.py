@@ -20,7 +20,7 @@ Link.__init__.__kwdefaults__["timeout_s"] = 1.0
 """
 """An idle worker asks its storage twice a second and waits a second for its answer, so that silence is
 noticed early."""
-DEAF_S = 3.0
+UNRESPONSIVE_S = 3.0
 STUCK = """
 from taskqd.storage.sqlite import bell
 bell.POLL_S = 0.5
@@ -56,9 +56,9 @@ def daemon_of(app: Changing) -> Daemon:
     daemon = app.daemon(shutdown={"grace_s": 2})
     run = RUN.replace(
         "roll.IMPORT_S = 5.0",
-        f"from taskqd.supervisor.policy import plan\n"
-        f"from taskqd.supervisor.state import observation; observation.DEAF_S = {DEAF_S}\n"
-        "plan.WORKER_BEAT_S = 3.0",
+        f"from taskqd.supervisor.policy import faults\n"
+        f"from taskqd.supervisor.state import observation; observation.UNRESPONSIVE_S = {UNRESPONSIVE_S}\n"
+        "faults.WORKER_BEAT_S = 3.0",
     )
     daemon._argv = [daemon._argv[0], "-c", run]
     return daemon
@@ -85,7 +85,9 @@ def test_a_worker_whose_connections_lead_nowhere_is_replaced_and_its_job_runs_ag
 
         before = set(daemon.worker_pids())
         between.swallow = lambda _pid: True
-        wait_until(lambda: all(age > 1.5 * DEAF_S for age in silences(daemon)), what="silence")
+        wait_until(
+            lambda: all(age > 1.5 * UNRESPONSIVE_S for age in silences(daemon)), what="silence"
+        )
         between.swallow = lambda _pid: False
         assert app.runs() == 1
         assert set(daemon.worker_pids()) == before

@@ -10,7 +10,7 @@ import pytest
 
 from taskqd.errors import JobDead
 from taskqd.settings import MIB
-from taskqd.supervisor.host.cgroup import Group
+from taskqd.supervisor.host.cgroup import MemoryGroup
 from tests.support.apps.changing import RUN, Changing
 from tests.support.machines.cgroups import inside, memory_group, subgroups
 from tests.support.rigs.daemon import Daemon, wait_until
@@ -39,7 +39,7 @@ def app(tmp_path: Path) -> Iterator[Changing]:
         changing.close()
 
 
-def daemon_in(app: Changing, group: Group, **changes: Any) -> Daemon:
+def daemon_in(app: Changing, group: MemoryGroup, **changes: Any) -> Daemon:
     daemon = app.daemon(**changes)
     run = RUN.replace(
         "roll.IMPORT_S = 5.0", "from taskqd.supervisor.policy import memory; memory.SERVED_S = 0.5"
@@ -84,8 +84,8 @@ def test_a_worker_over_the_limit_of_its_own_group_is_killed_alone(app: Changing)
     with memory_group(LIMIT_BYTES) as group:
         with daemon_in(app, group, workers={"memory_limit_bytes": 64 * MIB}) as daemon:
             daemon.wait("master.ready")
-            if daemon.events("cells.missing"):
-                pytest.skip(daemon.events("cells.missing")[0]["reason"])
+            if daemon.events("worker_groups.missing"):
+                pytest.skip(daemon.events("worker_groups.missing")[0]["reason"])
             before = daemon.worker_pids()
             greedy = grow(app, 200, 1.0)
             crashed = daemon.wait("worker.crashed")

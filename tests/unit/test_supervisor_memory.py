@@ -14,9 +14,9 @@ from taskqd.supervisor.host import cgroup
 from taskqd.supervisor.policy import memory as relief
 from taskqd.supervisor.policy.plan import plan
 from taskqd.supervisor.state import actions, memory
-from taskqd.supervisor.state.fleet import Child, Fleet, Post, Seen
-from taskqd.supervisor.state.lifecycle import State
-from taskqd.supervisor.state.memory import HOLD, RECYCLE, STOP, Memory, Pressure
+from taskqd.supervisor.state.fleet import Child, Fleet, Observation, Post
+from taskqd.supervisor.state.lifecycle import ChildState
+from taskqd.supervisor.state.memory import HOLD, RECYCLE, STOP, MemoryState, Pressure
 from tests.support.files import write_tree
 from tests.unit.test_supervisor_plan import NOW, fleet_of
 
@@ -28,8 +28,8 @@ def at(percent: float) -> Pressure:
     return Pressure(round(percent * 10), 1000)
 
 
-def noted(*percents: float, limits: LimitSettings = LIMITS) -> Memory:
-    known = Memory()
+def noted(*percents: float, limits: LimitSettings = LIMITS) -> MemoryState:
+    known = MemoryState()
     for percent in percents:
         memory.note(known, at(percent), limits)
     return known
@@ -37,10 +37,10 @@ def noted(*percents: float, limits: LimitSettings = LIMITS) -> Memory:
 
 def short(mark: int, *, held: bool = False, workers: int = 3) -> Fleet:
     fleet = fleet_of(workers, 6)
-    fleet.memory = Memory(at(92), mark, mark, held)
-    for number, child in enumerate(fleet.crew()):
+    fleet.memory = MemoryState(at(92), mark, mark, held)
+    for number, child in enumerate(fleet.living_workers()):
         child.pss_bytes = (number + 1) * MIB
-        fleet.seen[child.worker_id] = Seen(0.5, [], (9, 0, 0, 0))
+        fleet.observations[child.worker_id] = Observation(0.5, [], (9, 0, 0, 0))
     return fleet
 
 
@@ -51,8 +51,8 @@ def worker(fleet: Fleet, number: int) -> Child:
 
 
 def freed(fleet: Fleet) -> list[tuple[str, bool]]:
-    found = list(relief.relieve(fleet, NOW))
-    return [(act.worker_id, act.kill) for act in found if isinstance(act, actions.FreeMemory)]
+    found = list(relief.shed(fleet, NOW))
+    return [(act.worker_id, act.kill) for act in found if isinstance(act, actions.ShedWorker)]
 
 
 @pytest.mark.parametrize(
@@ -86,9 +86,9 @@ def test_without_a_limit_nothing_is_held_and_nothing_freed(percents: list[float]
 def test_at_the_first_mark_the_largest_idle_worker_goes() -> None:
     fleet = short(RECYCLE)
     assert freed(fleet) == [("n.2", False)]
-    fleet.seen["n.2"] = Seen(0.5, RUNNING, (9, 0, 0, 0))
+    fleet.observations["n.2"] = Observation(0.5, RUNNING, (9, 0, 0, 0))
     assert freed(fleet) == [("n.1", False)]
-    fleet.seen["n.1"] = Seen(0.5, [], (0, 0, 0, 0))
+    fleet.observations["n.1"] = Observation(0.5, [], (0, 0, 0, 0))
     assert freed(fleet) == [("n.0", False)]
     worker(fleet, 0).ready_s = NOW - relief.SERVED_S + 0.1
     assert freed(fleet) == []
@@ -105,30 +105,34 @@ def test_only_one_goes_at_a_time_and_the_next_after_a_pause() -> None:
 
 def test_at_the_last_mark_the_largest_worker_is_killed_whatever_it_does() -> None:
     fleet = short(STOP)
-    worker(fleet, 2).state = State.DRAINING
-    fleet.seen["n.2"] = Seen(0.5, RUNNING, (9, 0, 0, 0))
+    worker(fleet, 2).state = ChildState.DRAINING
+    fleet.observations["n.2"] = Observation(0.5, RUNNING, (9, 0, 0, 0))
     assert freed(fleet) == [("n.2", True)]
-    worker(fleet, 2).state = State.DYING
+    worker(fleet, 2).state = ChildState.DYING
     assert freed(fleet) == [("n.1", True)]
-    (kill,) = relief.relieve(fleet, NOW)
-    assert isinstance(kill, actions.FreeMemory)
+    (kill,) = relief.shed(fleet, NOW)
+    assert isinstance(kill, actions.ShedWorker)
     assert kill.reason.startswith("memory: 92 % of ")
 
 
 def test_while_leasing_is_held_one_worker_goes_on_one_job_at_a_time() -> None:
     fleet = short(HOLD, held=True)
-    assert [relief.rests(fleet, child) for child in fleet.crew()] == [False, True, True]
-    fleet.seen["n.1"] = Seen(0.5, RUNNING, (9, 0, 0, 0))
-    assert all(relief.rests(fleet, child) for child in fleet.crew())
+    assert [relief.must_rest(fleet, child) for child in fleet.living_workers()] == [
+        False,
+        True,
+        True,
+    ]
+    fleet.observations["n.1"] = Observation(0.5, RUNNING, (9, 0, 0, 0))
+    assert all(relief.must_rest(fleet, child) for child in fleet.living_workers())
     fleet.quiet = True
-    assert all(relief.rests(fleet, child) for child in fleet.crew())
+    assert all(relief.must_rest(fleet, child) for child in fleet.living_workers())
 
 
 def test_a_hold_is_told_to_workers_and_taken_back() -> None:
     fleet = short(0, held=True)
     told = [act.message for act in plan(fleet, NOW) if isinstance(act, actions.Tell)]
     assert len(told) == 2
-    for child in fleet.crew():
+    for child in fleet.living_workers():
         child.quiet = True
     fleet.memory.held = False
     told = [act.message for act in plan(fleet, NOW) if isinstance(act, actions.Tell)]
@@ -137,7 +141,7 @@ def test_a_hold_is_told_to_workers_and_taken_back() -> None:
 
 def test_a_fleet_without_workers_has_nothing_to_free() -> None:
     fleet = Fleet([Post(0, "worker")], Post(1, "scheduler"), 25.0, 30.0, True)
-    fleet.memory = Memory(at(99), STOP, STOP)
+    fleet.memory = MemoryState(at(99), STOP, STOP)
     assert freed(fleet) == []
 
 
@@ -188,7 +192,7 @@ def test_a_group_that_systemd_has_not_given_away_is_left_alone(tmp_path: Path) -
         "sys/fs/cgroup/taskqd.service/memory.current": "1\n",
         "sys/fs/cgroup/taskqd.service/cgroup.procs": "",
     }
-    reason = cgroup.cells(64 * MIB, cgroup.groups(write_tree(tmp_path, files)))
+    reason = cgroup.worker_groups(64 * MIB, cgroup.groups(write_tree(tmp_path, files)))
     assert isinstance(reason, str)
     assert "Delegate=yes" in reason
 
@@ -201,15 +205,15 @@ def test_a_delegated_group_is_shared_out_and_its_processes_move_aside(tmp_path: 
         "sys/fs/cgroup/app/worker/cgroup.subtree_control": "",
     }
     found = cgroup.groups(write_tree(tmp_path, files))
-    made = cgroup.cells(64 * MIB, found)
-    assert isinstance(made, cgroup.Cells)
+    made = cgroup.worker_groups(64 * MIB, found)
+    assert isinstance(made, cgroup.WorkerGroups)
     own = found[0].folder
     assert (own / "cgroup.subtree_control").read_text() == "+memory"
     assert (own / "taskqd").is_dir()
     made.enter(3, 4711)
-    (cell,) = own.glob("taskqd-*-3")
-    assert (cell / "memory.max").read_text() == f"{64 * MIB}\n"
-    assert (cell / "cgroup.procs").read_text() == "4711\n"
-    (cell / "memory.events").write_text("oom 1\noom_kill 1\n")
+    (group,) = own.glob("taskqd-*-3")
+    assert (group / "memory.max").read_text() == f"{64 * MIB}\n"
+    assert (group / "cgroup.procs").read_text() == "4711\n"
+    (group / "memory.events").write_text("oom 1\noom_kill 1\n")
     assert made.kills(3) == 1
     assert made.kills(2) == 0

@@ -11,10 +11,16 @@ from hypothesis import strategies as st
 from taskqd.ipc.board import SlotView
 from taskqd.ipc.messages import Quiet, RecoverWorker, Resume
 from taskqd.supervisor.policy.plan import BUSY_TICK_S, TICK_S, plan, wake_in_s
-from taskqd.supervisor.state import actions
-from taskqd.supervisor.state import timeline as stop
-from taskqd.supervisor.state.fleet import Child, Debt, Fleet, Seen, Stop, ZygoteState
-from taskqd.supervisor.state.lifecycle import LIVES, Event, State, next_state
+from taskqd.supervisor.state import actions, timeline
+from taskqd.supervisor.state.fleet import (
+    Child,
+    Fleet,
+    Observation,
+    PendingRecovery,
+    Stop,
+    ZygoteState,
+)
+from taskqd.supervisor.state.lifecycle import TRANSITIONS, ChildEvent, ChildState, next_state
 from tests.support.rigs.fleets import NOW, child_of, fleet_of, seen_of
 
 
@@ -31,45 +37,47 @@ def worker(fleet: Fleet, number: int = 0) -> Child:
 
 
 def stopping(fleet: Fleet, begun_s: float = NOW, **changes: Any) -> Fleet:
-    fleet.stop = Stop(stop.begin(begun_s, fleet.grace_s), "SIGTERM", **changes)
+    fleet.stop = Stop(timeline.begin(begun_s, fleet.grace_s), "SIGTERM", **changes)
     return fleet
 
 
-def drained_by(fleet: Fleet, line: stop.Timeline) -> Fleet:
-    for child in fleet.crew():
-        child.state, child.line = State.DRAINING, line
+def drained_by(fleet: Fleet, line: timeline.Timeline) -> Fleet:
+    for child in fleet.living_workers():
+        child.state, child.timeline = ChildState.DRAINING, line
     return fleet
 
 
 # -- the law of lives ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("state", State)
-@pytest.mark.parametrize("event", Event)
-def test_every_pair_of_state_and_event_has_a_next_state(state: State, event: Event) -> None:
-    assert isinstance(next_state(state, event), State)
+@pytest.mark.parametrize("state", ChildState)
+@pytest.mark.parametrize("event", ChildEvent)
+def test_every_pair_of_state_and_event_has_a_next_state(
+    state: ChildState, event: ChildEvent
+) -> None:
+    assert isinstance(next_state(state, event), ChildState)
 
 
 def test_the_law_names_every_state_and_only_changes() -> None:
-    assert set(LIVES) == set(State)
-    for state, row in LIVES.items():
+    assert set(TRANSITIONS) == set(ChildState)
+    for state, row in TRANSITIONS.items():
         assert all(after is not state for after in row.values()), state
 
 
 def test_death_comes_from_everywhere_and_nothing_comes_after_it() -> None:
-    for state in State:
-        assert next_state(state, Event.DIED) is State.DEAD
-    for event in Event:
-        assert next_state(State.DEAD, event) is State.DEAD
+    for state in ChildState:
+        assert next_state(state, ChildEvent.DIED) is ChildState.DEAD
+    for event in ChildEvent:
+        assert next_state(ChildState.DEAD, event) is ChildState.DEAD
 
 
-ORDER = list(State)
+ORDER = list(ChildState)
 
 
-@given(st.lists(st.sampled_from(Event)))
-def test_a_life_never_goes_back(events: list[Event]) -> None:
+@given(st.lists(st.sampled_from(ChildEvent)))
+def test_a_life_never_goes_back(events: list[ChildEvent]) -> None:
     """Whatever comes in whatever order, doubled or late, no child becomes younger."""
-    state = State.SPAWNING
+    state = ChildState.SPAWNING
     for event in events:
         after = next_state(state, event)
         assert ORDER.index(after) >= ORDER.index(state)
@@ -77,8 +85,8 @@ def test_a_life_never_goes_back(events: list[Event]) -> None:
 
 
 def test_a_condemned_child_stays_condemned_until_it_is_dead() -> None:
-    for event in set(Event) - {Event.DIED, Event.FORK_FAILED}:
-        assert next_state(State.DYING, event) is State.DYING
+    for event in set(ChildEvent) - {ChildEvent.DIED, ChildEvent.FORK_FAILED}:
+        assert next_state(ChildState.DYING, event) is ChildState.DYING
 
 
 # -- calm ------------------------------------------------------------------------------------------
@@ -115,29 +123,29 @@ def test_a_zygote_waits_for_its_back_off() -> None:
 def test_before_anything_has_served_workers_wait_for_the_scheduler() -> None:
     fleet = fleet_of(workers=2, served=False)
     fleet.scheduler.child = fleet.workers[0].child = fleet.workers[1].child = None
-    assert plan(fleet, NOW) == [actions.Spawn(fleet.scheduler.number)]
+    assert plan(fleet, NOW) == [actions.SpawnChild(fleet.scheduler.number)]
     fleet.scheduler.child = child_of(fleet.scheduler)
-    assert plan(fleet, NOW) == [actions.Spawn(0), actions.Spawn(1)]
+    assert plan(fleet, NOW) == [actions.SpawnChild(0), actions.SpawnChild(1)]
 
 
 def test_later_a_worker_does_not_wait_for_the_scheduler() -> None:
     fleet = fleet_of()
     fleet.scheduler.child = fleet.workers[0].child = None
-    assert plan(fleet, NOW) == [actions.Spawn(fleet.scheduler.number), actions.Spawn(0)]
+    assert plan(fleet, NOW) == [actions.SpawnChild(fleet.scheduler.number), actions.SpawnChild(0)]
 
 
 def test_a_vacant_post_waits_for_its_back_off() -> None:
     fleet = fleet_of()
     fleet.workers[0].child, fleet.workers[0].spawn_at_s = None, NOW + 0.1
     assert plan(fleet, NOW) == []
-    assert plan(fleet, NOW + 0.1) == [actions.Spawn(0)]
+    assert plan(fleet, NOW + 0.1) == [actions.SpawnChild(0)]
 
 
 def test_a_zygote_that_forks_nothing_is_killed() -> None:
     fleet = fleet_of()
     fleet.workers[0].child = child_of(
         fleet.workers[0],
-        State.SPAWNING,
+        ChildState.SPAWNING,
         pid=0,
         spawned_s=NOW - 15,
         since_s=NOW - 15,
@@ -156,22 +164,22 @@ def test_a_post_that_is_not_wanted_any_more_drains() -> None:
     fleet = fleet_of()
     fleet.workers[1].active = False
     (drain,) = plan(fleet, NOW)
-    assert isinstance(drain, actions.Drain)
-    assert (drain.worker_id, drain.line.interrupt_s) == ("n.1", NOW + 20)
+    assert isinstance(drain, actions.DrainWorker)
+    assert (drain.worker_id, drain.timeline.interrupt_s) == ("n.1", NOW + 20)
 
 
 # -- faults ----------------------------------------------------------------------------------------
 
 
-def condemned(fleet: Fleet, now_s: float = NOW) -> actions.Condemn:
+def condemned(fleet: Fleet, now_s: float = NOW) -> actions.Kill:
     (action,) = plan(fleet, now_s)
-    assert isinstance(action, actions.Condemn)
+    assert isinstance(action, actions.Kill)
     return action
 
 
 def test_a_worker_without_a_beat_is_hung() -> None:
     fleet = fleet_of()
-    fleet.seen["n.0"] = seen_of(beat_age_s=10.1)
+    fleet.observations["n.0"] = seen_of(beat_age_s=10.1)
     action = condemned(fleet)
     assert action.worker_id == "n.0"
     assert [signal for _, signal in action.ladder] == ["SIGUSR1", "SIGTERM", "SIGKILL"]
@@ -179,7 +187,7 @@ def test_a_worker_without_a_beat_is_hung() -> None:
 
 def test_a_scheduler_without_a_beat_is_replaced_within_three_seconds() -> None:
     fleet = fleet_of()
-    fleet.seen[scheduler_id(fleet)] = seen_of(beat_age_s=2.6)
+    fleet.observations[scheduler_id(fleet)] = seen_of(beat_age_s=2.6)
     action = condemned(fleet)
     assert action.worker_id == scheduler_id(fleet)
     assert 2.6 + action.ladder[-1][0] < 3.0
@@ -188,29 +196,29 @@ def test_a_scheduler_without_a_beat_is_replaced_within_three_seconds() -> None:
 def test_a_child_that_has_lost_its_storage_may_be_slower() -> None:
     fleet = fleet_of()
     worker(fleet).storage_error = "connection refused"
-    fleet.seen["n.0"] = seen_of(beat_age_s=20.0)
+    fleet.observations["n.0"] = seen_of(beat_age_s=20.0)
     assert plan(fleet, NOW) == []
 
 
 def test_a_worker_that_computes_is_not_hung_for_long() -> None:
     fleet = fleet_of()
-    worker(fleet).hogs = True
-    fleet.seen["n.0"] = seen_of(beat_age_s=60.0)
+    worker(fleet).computes = True
+    fleet.observations["n.0"] = seen_of(beat_age_s=60.0)
     assert plan(fleet, NOW) == []
-    fleet.seen["n.0"] = seen_of(beat_age_s=121.0)
+    fleet.observations["n.0"] = seen_of(beat_age_s=121.0)
     assert condemned(fleet).reason.startswith("hung")
 
 
 def test_a_child_without_any_beat_yet_is_not_judged() -> None:
     fleet = fleet_of()
-    fleet.seen["n.0"] = seen_of(beat_age_s=None)
+    fleet.observations["n.0"] = seen_of(beat_age_s=None)
     assert plan(fleet, NOW) == []
 
 
 def test_a_job_past_its_deadline_costs_a_worker_of_one_slot_only() -> None:
     overdue = SlotView(0, 7, 0, 1, "job-7", "shop.slow")
     fleet = fleet_of()
-    fleet.seen["n.0"] = seen_of(overdue=overdue)
+    fleet.observations["n.0"] = seen_of(overdue=overdue)
     assert condemned(fleet).reason == "timeout of shop.slow"
     assert condemned(fleet).late == (overdue,)
 
@@ -219,25 +227,25 @@ def test_a_worker_of_several_slots_lets_the_siblings_of_a_late_job_finish_first(
     late = SlotView(0, 7, 0, 1, "job-7", "shop.slow")
     sibling = SlotView(1, 8, 0, 0, "job-8", "shop.fair")
     fleet = fleet_of(kills_overdue=False)
-    seen = Seen(0.5, [late, sibling], (0, 0, 0, 0), overdue=late, over=(late,))
-    fleet.seen["n.0"] = seen
+    seen = Observation(0.5, [late, sibling], (0, 0, 0, 0), overdue=late, over=(late,))
+    fleet.observations["n.0"] = seen
     (drain,) = plan(fleet, NOW)
-    assert isinstance(drain, actions.Drain)
+    assert isinstance(drain, actions.DrainWorker)
     assert drain.late == (late,)
     child = worker(fleet)
-    child.state, child.line, child.late = State.DRAINING, drain.line, drain.late
+    child.state, child.timeline, child.late = ChildState.DRAINING, drain.timeline, drain.late
     assert plan(fleet, NOW + 1) == []
-    assert child.line is not None
-    assert condemned(fleet, child.line.interrupt_s).late == (late,)
+    assert child.timeline is not None
+    assert condemned(fleet, child.timeline.interrupt_s).late == (late,)
     seen.blocked = True
     assert condemned(fleet, NOW + 1).late == (late,)
-    fleet.seen["n.0"] = Seen(0.5, [late], (0, 0, 0, 0), overdue=late, over=(late,))
+    fleet.observations["n.0"] = Observation(0.5, [late], (0, 0, 0, 0), overdue=late, over=(late,))
     assert condemned(fleet, NOW + 1).late == (late,)
 
 
 def test_a_child_that_never_gets_ready_is_killed_unless_it_waits_for_its_storage() -> None:
     fleet = fleet_of()
-    fleet.workers[0].child = child_of(fleet.workers[0], State.BOOTING, since_s=NOW - 60)
+    fleet.workers[0].child = child_of(fleet.workers[0], ChildState.BOOTING, since_s=NOW - 60)
     assert "not ready" in condemned(fleet).reason
     worker(fleet).storage_error = "connection refused"
     assert plan(fleet, NOW) == []
@@ -245,7 +253,7 @@ def test_a_child_that_never_gets_ready_is_killed_unless_it_waits_for_its_storage
 
 def test_a_child_that_does_not_exit_after_its_last_word_is_killed() -> None:
     fleet = fleet_of()
-    worker(fleet).state, worker(fleet).since_s = State.LEAVING, NOW
+    worker(fleet).state, worker(fleet).since_s = ChildState.LEAVING, NOW
     assert plan(fleet, NOW + 4.9) == []
     assert "last word" in condemned(fleet, NOW + 5).reason
 
@@ -254,45 +262,45 @@ def test_a_child_that_nobody_ever_saw_is_given_up() -> None:
     fleet = fleet_of()
     fleet.workers[0].child = child_of(
         fleet.workers[0],
-        State.SPAWNING,
+        ChildState.SPAWNING,
         pid=0,
         spawned_s=NOW,
         hung_up_s=NOW,
     )
-    assert plan(fleet, NOW + 1) == [actions.GiveUp("n.0")]
+    assert plan(fleet, NOW + 1) == [actions.DeclareDead("n.0")]
 
 
 def test_a_ladder_is_climbed_one_step_at_a_time() -> None:
     fleet = fleet_of()
     child = worker(fleet)
-    child.state, child.since_s = State.DYING, NOW
+    child.state, child.since_s = ChildState.DYING, NOW
     child.ladder = ((0.0, "SIGUSR1"), (0.3, "SIGTERM"), (1.3, "SIGKILL"))
-    assert plan(fleet, NOW) == [actions.Signal("n.0", "SIGUSR1")]
+    assert plan(fleet, NOW) == [actions.SendSignal("n.0", "SIGUSR1")]
     child.rungs = 1
     assert plan(fleet, NOW + 0.2) == []
-    assert plan(fleet, NOW + 0.3) == [actions.Signal("n.0", "SIGTERM")]
+    assert plan(fleet, NOW + 0.3) == [actions.SendSignal("n.0", "SIGTERM")]
     child.rungs = 3
     assert plan(fleet, NOW + 60) == []
 
 
-# -- debts -----------------------------------------------------------------------------------------
+# -- pending_recoveries -----------------------------------------------------------------------------------------
 
 
 def test_a_debt_is_presented_to_each_scheduler_once() -> None:
     fleet = fleet_of()
-    fleet.debts["n.9"] = Debt(RecoverWorker("n.9", (7,), "orphaned"))
-    assert plan(fleet, NOW) == [actions.Pay("n.9")]
-    fleet.debts["n.9"].sent_to = scheduler_id(fleet)
+    fleet.pending_recoveries["n.9"] = PendingRecovery(RecoverWorker("n.9", (7,), "orphaned"))
+    assert plan(fleet, NOW) == [actions.SendRecovery("n.9")]
+    fleet.pending_recoveries["n.9"].sent_to = scheduler_id(fleet)
     assert plan(fleet, NOW) == []
     assert fleet.scheduler.child is not None
     fleet.scheduler.child.worker_id = "n.77"
-    assert actions.Pay("n.9") in plan(fleet, NOW)
+    assert actions.SendRecovery("n.9") in plan(fleet, NOW)
 
 
 def test_a_debt_waits_for_a_scheduler_that_is_ready() -> None:
     fleet = fleet_of()
-    fleet.debts["n.9"] = Debt(RecoverWorker("n.9", (), "orphaned"))
-    fleet.scheduler.child = child_of(fleet.scheduler, State.BOOTING, since_s=NOW)
+    fleet.pending_recoveries["n.9"] = PendingRecovery(RecoverWorker("n.9", (), "orphaned"))
+    fleet.scheduler.child = child_of(fleet.scheduler, ChildState.BOOTING, since_s=NOW)
     assert plan(fleet, NOW) == []
 
 
@@ -314,29 +322,32 @@ def test_quiet_and_resume_are_told_to_those_who_do_not_know() -> None:
 
 def test_a_stop_drains_every_worker_and_not_the_scheduler() -> None:
     fleet = stopping(fleet_of())
-    assert [a.worker_id for a in plan(fleet, NOW) if isinstance(a, actions.Drain)] == ["n.0", "n.1"]
+    assert [a.worker_id for a in plan(fleet, NOW) if isinstance(a, actions.DrainWorker)] == [
+        "n.0",
+        "n.1",
+    ]
 
 
 def test_a_drain_goes_through_its_steps_in_their_order() -> None:
     fleet = stopping(fleet_of(workers=1))
     assert fleet.stop is not None
-    line = fleet.stop.line
+    line = fleet.stop.timeline
     drained_by(fleet, line)
     child = worker(fleet)
     assert plan(fleet, line.interrupt_s - 0.1) == []
-    assert plan(fleet, line.interrupt_s) == [actions.Interrupt("n.0")]
+    assert plan(fleet, line.interrupt_s) == [actions.InterruptWorker("n.0")]
     child.interrupted = True
-    assert plan(fleet, line.take_back_s) == [actions.Owe("n.0", "interrupted")]
-    child.taken_back = True
+    assert plan(fleet, line.recover_s) == [actions.RequestRecovery("n.0", "interrupted")]
+    child.recovery_requested = True
     (condemn,) = plan(fleet, line.term_s)
-    assert isinstance(condemn, actions.Condemn)
+    assert isinstance(condemn, actions.Kill)
     assert [signal for _, signal in condemn.ladder] == ["SIGTERM", "SIGKILL"]
 
 
 def test_the_end_is_scheduler_then_zygote_then_exit() -> None:
     fleet = stopping(fleet_of(workers=0))
     assert fleet.stop is not None
-    assert plan(fleet, NOW) == [actions.Retire()]
+    assert plan(fleet, NOW) == [actions.RetireScheduler()]
     fleet.stop.retired = True
     assert plan(fleet, NOW) == []
     fleet.scheduler.child = None
@@ -349,18 +360,20 @@ def test_the_end_is_scheduler_then_zygote_then_exit() -> None:
 
 def test_the_scheduler_stays_as_long_as_jobs_are_owed() -> None:
     fleet = stopping(fleet_of(workers=0))
-    fleet.debts["n.9"] = Debt(RecoverWorker("n.9", (), "interrupted"), sent_to=scheduler_id(fleet))
+    fleet.pending_recoveries["n.9"] = PendingRecovery(
+        RecoverWorker("n.9", (), "interrupted"), sent_to=scheduler_id(fleet)
+    )
     assert plan(fleet, NOW) == []
     assert fleet.stop is not None
-    assert plan(fleet, fleet.stop.line.retire_s) == [actions.Retire()]
+    assert plan(fleet, fleet.stop.timeline.retire_s) == [actions.RetireScheduler()]
 
 
 def test_a_dead_scheduler_is_replaced_while_workers_drain_and_not_after() -> None:
     fleet = stopping(fleet_of())
     assert fleet.stop is not None
-    drained_by(fleet, fleet.stop.line)
+    drained_by(fleet, fleet.stop.timeline)
     fleet.scheduler.child = None
-    assert plan(fleet, NOW) == [actions.Spawn(fleet.scheduler.number)]
+    assert plan(fleet, NOW) == [actions.SpawnChild(fleet.scheduler.number)]
     fleet.zygotes = []
     assert plan(fleet, NOW) == [actions.StartZygote(2)]
     for post in fleet.workers:
@@ -371,37 +384,39 @@ def test_a_dead_scheduler_is_replaced_while_workers_drain_and_not_after() -> Non
 def test_nobody_is_started_for_debts_once_their_time_is_over() -> None:
     fleet = stopping(fleet_of(workers=0))
     fleet.scheduler.child = None
-    fleet.debts = {"n.9": Debt(RecoverWorker(worker_id="n.9", running=(7,), how="orphaned"))}
+    fleet.pending_recoveries = {
+        "n.9": PendingRecovery(RecoverWorker(worker_id="n.9", running=(7,), how="orphaned"))
+    }
     fleet.zygotes[0].state = ZygoteState.LEAVING
     assert fleet.stop is not None
     assert actions.StartZygote(2) in plan(fleet, NOW + 1)
-    assert actions.StartZygote(2) not in plan(fleet, fleet.stop.line.retire_s)
+    assert actions.StartZygote(2) not in plan(fleet, fleet.stop.timeline.retire_s)
 
 
 def test_no_worker_is_spawned_during_a_stop() -> None:
     fleet = stopping(fleet_of())
     fleet.workers[0].child = None
-    assert not [a for a in plan(fleet, NOW) if isinstance(a, actions.Spawn)]
+    assert not [a for a in plan(fleet, NOW) if isinstance(a, actions.SpawnChild)]
 
 
-@given(st.floats(0, 200), st.sampled_from(list(State)), st.booleans(), st.booleans())
+@given(st.floats(0, 200), st.sampled_from(list(ChildState)), st.booleans(), st.booleans())
 def test_whatever_hangs_the_stop_ends_in_time(
     after_s: float,
-    state: State,
-    debts: bool,
+    state: ChildState,
+    pending_recoveries: bool,
     zygote: bool,
 ) -> None:
     fleet = stopping(fleet_of())
     assert fleet.stop is not None
     for child in fleet.children():
         child.state = state
-    if debts:
-        fleet.debts["n.9"] = Debt(RecoverWorker("n.9", (), "orphaned"))
+    if pending_recoveries:
+        fleet.pending_recoveries["n.9"] = PendingRecovery(RecoverWorker("n.9", (), "orphaned"))
     if not zygote:
         fleet.zygotes = []
-    at_s = fleet.stop.line.end_s + after_s
+    at_s = fleet.stop.timeline.end_s + after_s
     assert plan(fleet, at_s) == [actions.Finish(0)]
-    assert fleet.stop.line.end_s < NOW + fleet.grace_s
+    assert fleet.stop.timeline.end_s < NOW + fleet.grace_s
 
 
 # -- never served ----------------------------------------------------------------------------------
@@ -455,7 +470,7 @@ def test_a_daemon_that_has_served_once_never_gives_up() -> None:
 def test_a_storage_that_nobody_reaches_ends_with_69_after_the_wait() -> None:
     fleet = fleet_of(workers=1, served=False, loaded_s=NOW - 29.0)
     for child in fleet.children():
-        child.state, child.storage_error = State.BOOTING, "connection refused"
+        child.state, child.storage_error = ChildState.BOOTING, "connection refused"
     assert begun(fleet) is None
     end = begun(fleet, NOW + 1.0)
     assert end is not None
@@ -470,10 +485,10 @@ def test_a_storage_that_nobody_reaches_ends_with_69_after_the_wait() -> None:
 def test_burst_ends_when_all_have_said_empty_and_done_nothing_since() -> None:
     fleet = fleet_of(burst=True)
     assert begun(fleet) is None
-    for child in fleet.crew():
+    for child in fleet.living_workers():
         child.empty_at = (0, 0, 0, 0)
     assert begun(fleet) is not None
-    fleet.seen["n.0"] = seen_of(busy=True)
+    fleet.observations["n.0"] = seen_of(busy=True)
     assert begun(fleet) is None
-    fleet.seen["n.0"] = Seen(0.1, [], (1, 0, 0, 0))
+    fleet.observations["n.0"] = Observation(0.1, [], (1, 0, 0, 0))
     assert begun(fleet) is None

@@ -15,21 +15,20 @@ from taskqd.supervisor.policy import recycling as recycle
 from taskqd.supervisor.policy import reload as roll
 from taskqd.supervisor.policy.plan import plan
 from taskqd.supervisor.policy.recycling import overdue
-from taskqd.supervisor.state import actions, observation
-from taskqd.supervisor.state import timeline as stop
-from taskqd.supervisor.state.fleet import Fleet, Post, Seen, Stop, Zygote, ZygoteState
-from taskqd.supervisor.state.lifecycle import State
-from taskqd.supervisor.state.limits import Limits
-from taskqd.supervisor.state.reload import Reload, Step, fixed_changes
+from taskqd.supervisor.state import actions, observation, timeline
+from taskqd.supervisor.state.fleet import Fleet, Observation, Post, Stop, Zygote, ZygoteState
+from taskqd.supervisor.state.lifecycle import ChildState
+from taskqd.supervisor.state.limits import WorkerLimits
+from taskqd.supervisor.state.reload import Reload, ReloadStep, fixed_changes
 from tests.support.rigs.fleets import NOW, child_of, fleet_of
 
 
-def reloading(step: Step = Step.IMPORT, **changes: Any) -> Fleet:
+def reloading(step: ReloadStep = ReloadStep.IMPORT, **changes: Any) -> Fleet:
     """Return a fleet whose reload has come to `step`; from the trial on, with a canary at post 2."""
     fleet = fleet_of(generation=2)
     fleet.zygotes.append(Zygote(2, 101, NOW, ZygoteState.LOADED))
     fleet.reload = Reload(1, "SIGHUP", 2, NOW, step, since_s=NOW)
-    if step is not Step.IMPORT:
+    if step is not ReloadStep.IMPORT:
         post = fleet.workers[2]
         post.active, post.replaces, post.reason = True, 0, "reload"
         post.child = child_of(post, generation=2)
@@ -42,7 +41,7 @@ def reloading(step: Step = Step.IMPORT, **changes: Any) -> Fleet:
 
 def rolling() -> Fleet:
     """Return a fleet in which the canary has been promoted and has taken over."""
-    fleet = reloading(Step.ROLL, canary=None, old=frozenset({1}), before=Settings())
+    fleet = reloading(ReloadStep.ROLL, canary=None, old=frozenset({1}), before=Settings())
     old, new = fleet.workers[0], fleet.workers[2]
     old.active, old.child, new.replaces = False, None, None
     return fleet
@@ -58,22 +57,22 @@ def test_a_reload_waits_until_the_daemon_has_served() -> None:
 
 
 def test_during_a_trial_workers_are_still_forked_from_the_old_generation() -> None:
-    fleet = reloading(Step.TRIAL)
+    fleet = reloading(ReloadStep.TRIAL)
     zygote = fleet.zygote()
     assert zygote is not None
     assert zygote.generation == 1
     fleet.workers[1].child = None
-    assert actions.Spawn(1) in plan(fleet, NOW)
+    assert actions.SpawnChild(1) in plan(fleet, NOW)
 
 
 def test_an_old_zygote_that_dies_during_a_trial_is_replaced() -> None:
-    fleet = reloading(Step.TRIAL)
+    fleet = reloading(ReloadStep.TRIAL)
     fleet.zygotes.pop(0)
     assert actions.StartZygote(3) in plan(fleet, NOW)
 
 
 def test_a_loaded_generation_sends_one_canary() -> None:
-    assert plan(reloading(), NOW) == [actions.Try(2)]
+    assert plan(reloading(), NOW) == [actions.SpawnCanary(2)]
 
 
 def test_an_import_that_hangs_is_given_up_in_time() -> None:
@@ -85,8 +84,8 @@ def test_an_import_that_hangs_is_given_up_in_time() -> None:
     assert abort.step == "import"
 
 
-@pytest.mark.parametrize("step", [Step.IMPORT, Step.TRIAL])
-def test_a_reload_that_has_failed_is_aborted_with_its_first_reason(step: Step) -> None:
+@pytest.mark.parametrize("step", [ReloadStep.IMPORT, ReloadStep.TRIAL])
+def test_a_reload_that_has_failed_is_aborted_with_its_first_reason(step: ReloadStep) -> None:
     fleet = reloading(step)
     assert fleet.reload is not None
     fleet.reload.fail("boot", "first")
@@ -95,29 +94,29 @@ def test_a_reload_that_has_failed_is_aborted_with_its_first_reason(step: Step) -
 
 
 def test_a_canary_is_not_replaced_when_it_dies() -> None:
-    fleet = reloading(Step.TRIAL)
+    fleet = reloading(ReloadStep.TRIAL)
     fleet.workers[2].child = None
     assert plan(fleet, NOW) == [actions.AbortReload("boot", "the canary could not be spawned")]
 
 
 def test_a_canary_takes_over_only_after_its_trial() -> None:
-    fleet = reloading(Step.TRIAL)
+    fleet = reloading(ReloadStep.TRIAL)
     assert plan(fleet, NOW + roll.TRIAL_S - 0.1) == []
     assert plan(fleet, NOW + roll.TRIAL_S) == [actions.Promote()]
 
 
 def test_a_generation_whose_zygote_has_gone_is_not_promoted() -> None:
-    fleet = reloading(Step.TRIAL)
+    fleet = reloading(ReloadStep.TRIAL)
     fleet.zygotes.pop()
     (abort,) = plan(fleet, NOW + roll.TRIAL_S)
     assert isinstance(abort, actions.AbortReload)
 
 
 def test_a_canary_that_never_serves_is_given_up() -> None:
-    fleet = reloading(Step.TRIAL)
+    fleet = reloading(ReloadStep.TRIAL)
     canary = fleet.workers[2].child
     assert canary is not None
-    canary.state, canary.ready_s, canary.storage_error = State.BOOTING, None, "refused"
+    canary.state, canary.ready_s, canary.storage_error = ChildState.BOOTING, None, "refused"
     found = [a for a in plan(fleet, NOW + 75) if isinstance(a, actions.AbortReload)]
     assert [(a.step, "refused" in a.error) for a in found] == [("boot", True)]
 
@@ -127,11 +126,11 @@ def test_workers_roll_one_by_one_and_the_scheduler_is_last() -> None:
     assert plan(fleet, NOW) == [actions.Replace(1, 0, "reload")]
     successor = fleet.workers[0]
     successor.active, successor.replaces = True, 1
-    assert plan(fleet, NOW) == [actions.Spawn(0)]
+    assert plan(fleet, NOW) == [actions.SpawnChild(0)]
     successor.child = child_of(successor, generation=2)
-    assert plan(fleet, NOW) == [actions.Supersede(0)]
+    assert plan(fleet, NOW) == [actions.TakeOver(0)]
     successor.replaces, fleet.workers[1].active, fleet.workers[1].child = None, False, None
-    assert plan(fleet, NOW) == [actions.Relieve()]
+    assert plan(fleet, NOW) == [actions.ReplaceScheduler()]
     fleet.scheduler.child = child_of(fleet.scheduler, generation=2)
     assert plan(fleet, NOW) == [actions.RetireZygote(1)]
     fleet.zygotes.pop(0)
@@ -141,7 +140,7 @@ def test_workers_roll_one_by_one_and_the_scheduler_is_last() -> None:
 def test_workers_of_a_zygote_that_came_later_are_not_rolled_again() -> None:
     fleet = rolling()
     fleet.workers[1].child = child_of(fleet.workers[1], generation=3)
-    assert plan(fleet, NOW) == [actions.Relieve()]
+    assert plan(fleet, NOW) == [actions.ReplaceScheduler()]
 
 
 def broken_roll(step: str = "boot", deaths: int = 2) -> Fleet:
@@ -175,7 +174,7 @@ def test_without_the_old_zygote_the_new_generation_stays_and_the_reason_is_told(
 def test_on_the_way_back_workers_come_from_the_old_zygote_and_the_new_ones_go() -> None:
     fleet = broken_roll()
     assert fleet.reload is not None
-    fleet.reload.step, fleet.reload.old = Step.BACK, frozenset({2})
+    fleet.reload.step, fleet.reload.old = ReloadStep.BACK, frozenset({2})
     fleet.zygotes[1].state, fleet.zygotes[1].since_s = ZygoteState.LEAVING, NOW
     assert plan(fleet, NOW) == [actions.Replace(2, 0, "reload")]
     zygote = fleet.zygote()
@@ -187,7 +186,7 @@ def test_on_the_way_back_workers_come_from_the_old_zygote_and_the_new_ones_go() 
 
 
 def test_a_death_during_the_trial_is_the_canarys_business() -> None:
-    fleet = reloading(Step.TRIAL)
+    fleet = reloading(ReloadStep.TRIAL)
     assert fleet.reload is not None
     for _ in range(9):
         fleet.reload.died("boot", "x")
@@ -198,20 +197,20 @@ def test_a_roll_waits_for_a_free_row() -> None:
     fleet = rolling()
     for post in fleet.workers:
         if post.child is None:
-            post.child = child_of(post, State.LEAVING)
+            post.child = child_of(post, ChildState.LEAVING)
             post.child.since_s = NOW
     assert plan(fleet, NOW) == []
 
 
-@pytest.mark.parametrize("step", list(Step))
-def test_a_stop_ends_every_step(step: Step) -> None:
+@pytest.mark.parametrize("step", list(ReloadStep))
+def test_a_stop_ends_every_step(step: ReloadStep) -> None:
     fleet = reloading(step)
-    fleet.stop = Stop(stop.begin(NOW, 25.0), "SIGTERM")
+    fleet.stop = Stop(timeline.begin(NOW, 25.0), "SIGTERM")
     assert list(roll.renew(fleet, NOW + 100)) == []
 
 
 def test_the_scheduler_serves_the_queues_of_both_generations() -> None:
-    fleet = reloading(Step.TRIAL)
+    fleet = reloading(ReloadStep.TRIAL)
     canary = fleet.workers[2].child
     assert canary is not None
     canary.queues = ("default", "fresh")
@@ -233,26 +232,26 @@ def test_what_only_a_restart_can_change_is_named() -> None:
 # -- recycling -------------------------------------------------------------------------------------
 
 
-def served(jobs: int) -> Seen:
-    return Seen(0.5, [], (jobs, 0, 0, 0))
+def served(jobs: int) -> Observation:
+    return Observation(0.5, [], (jobs, 0, 0, 0))
 
 
 def test_a_worker_is_recycled_at_each_of_its_limits() -> None:
     child = child_of(Post(0, "worker"))
     child.pss_bytes = 2000
-    assert overdue(child, served(9), Limits(jobs=10), NOW) == ""
-    assert overdue(child, served(10), Limits(jobs=10), NOW) == "max_jobs: 10 jobs"
-    assert overdue(child, served(0), Limits(age_s=41.0), NOW) == ""
-    assert overdue(child, served(0), Limits(age_s=40.0), NOW) == "max_age_s: 40 s"
-    assert overdue(child, served(0), Limits(memory_bytes=2001), NOW) == ""
-    assert overdue(child, served(0), Limits(memory_bytes=2000), NOW).startswith("max_memory")
+    assert overdue(child, served(9), WorkerLimits(jobs=10), NOW) == ""
+    assert overdue(child, served(10), WorkerLimits(jobs=10), NOW) == "max_jobs: 10 jobs"
+    assert overdue(child, served(0), WorkerLimits(age_s=41.0), NOW) == ""
+    assert overdue(child, served(0), WorkerLimits(age_s=40.0), NOW) == "max_age_s: 40 s"
+    assert overdue(child, served(0), WorkerLimits(memory_bytes=2001), NOW) == ""
+    assert overdue(child, served(0), WorkerLimits(memory_bytes=2000), NOW).startswith("max_memory")
 
 
 def test_a_worker_over_its_memory_from_the_start_is_given_some_time() -> None:
     child = child_of(Post(0, "worker"))
     child.pss_bytes, child.ready_s = 2000, NOW
-    assert overdue(child, served(0), Limits(memory_bytes=1), NOW + 9) == ""
-    assert overdue(child, served(0), Limits(memory_bytes=1), NOW + 10)
+    assert overdue(child, served(0), WorkerLimits(memory_bytes=1), NOW + 9) == ""
+    assert overdue(child, served(0), WorkerLimits(memory_bytes=1), NOW + 10)
 
 
 @given(st.floats(0.0, 1.0))
@@ -262,7 +261,7 @@ def test_the_jitter_is_a_tenth_to_either_side(chance: float) -> None:
 
 @pytest.mark.parametrize(("workers", "at_once"), [(1, 1), (9, 1), (20, 2)])
 def test_no_more_than_one_in_ten_is_recycled_at_once(workers: int, at_once: int) -> None:
-    fleet = fleet_of(workers, limits=Limits(age_s=1.0))
+    fleet = fleet_of(workers, limits=WorkerLimits(age_s=1.0))
     for _ in range(at_once):
         (replace,) = plan(fleet, NOW)
         assert isinstance(replace, actions.Replace)
@@ -273,8 +272,8 @@ def test_no_more_than_one_in_ten_is_recycled_at_once(workers: int, at_once: int)
 
 
 def test_nobody_is_recycled_during_a_reload() -> None:
-    fleet = reloading(Step.TRIAL)
-    fleet.limits = Limits(age_s=1.0)
+    fleet = reloading(ReloadStep.TRIAL)
+    fleet.limits = WorkerLimits(age_s=1.0)
     assert plan(fleet, NOW) == []
 
 
@@ -284,13 +283,13 @@ def test_nobody_is_recycled_during_a_reload() -> None:
 def hearing(*ages_s: float | None, scheduler_s: float | None = None) -> Fleet:
     """Return a fleet whose workers heard from the storage so long ago."""
     fleet = fleet_of(len(ages_s))
-    for child, age_s in zip(fleet.crew(), ages_s, strict=True):
-        fleet.seen[child.worker_id].heard_age_s = age_s
-        fleet.seen[child.worker_id].steady_s = 500.0
+    for child, age_s in zip(fleet.living_workers(), ages_s, strict=True):
+        fleet.observations[child.worker_id].heard_age_s = age_s
+        fleet.observations[child.worker_id].steady_s = 500.0
     scheduler = fleet.scheduler.child
     assert scheduler is not None
-    fleet.seen[scheduler.worker_id].heard_age_s = scheduler_s
-    fleet.seen[scheduler.worker_id].steady_s = 500.0
+    fleet.observations[scheduler.worker_id].heard_age_s = scheduler_s
+    fleet.observations[scheduler.worker_id].steady_s = 500.0
     return fleet
 
 
@@ -302,7 +301,8 @@ def test_a_worker_that_hears_nothing_while_another_does_is_replaced() -> None:
 
 
 @pytest.mark.parametrize(
-    "ages_s", [(31.0, 31.0), (31.0, 31.0, 500.0), (31.0, None), (31.0, observation.DEAF_S / 2)]
+    "ages_s",
+    [(31.0, 31.0), (31.0, 31.0, 500.0), (31.0, None), (31.0, observation.UNRESPONSIVE_S / 2)],
 )
 def test_a_storage_that_answers_nobody_costs_no_worker(ages_s: tuple[float | None, ...]) -> None:
     assert plan(hearing(*ages_s, scheduler_s=1.0), NOW) == []
@@ -310,9 +310,9 @@ def test_a_storage_that_answers_nobody_costs_no_worker(ages_s: tuple[float | Non
 
 def test_after_an_outage_the_last_to_be_answered_was_taken_for_deaf() -> None:
     fleet = hearing(31.0, 1.0)
-    fleet.seen[fleet.crew()[1].worker_id].steady_s = 28.9
+    fleet.observations[fleet.living_workers()[1].worker_id].steady_s = 28.9
     assert plan(fleet, NOW) == []
-    fleet.seen[fleet.crew()[1].worker_id].steady_s = 29.0
+    fleet.observations[fleet.living_workers()[1].worker_id].steady_s = 29.0
     assert plan(fleet, NOW)
 
 
@@ -323,17 +323,17 @@ def test_for_a_worker_alone_the_scheduler_is_the_witness() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"quiet": True}, {"asks_s": NOW - 29}, {"state": State.DRAINING}]
+    "change", [{"quiet": True}, {"asks_s": NOW - 29}, {"state": ChildState.DRAINING}]
 )
 def test_a_worker_that_need_not_ask_is_not_deaf(change: dict[str, Any]) -> None:
     fleet = hearing(500.0, 1.0)
-    child = fleet.crew()[0]
+    child = fleet.living_workers()[0]
     for name, value in change.items():
         setattr(child, name, value)
-    assert recycle.deaf(fleet, child, NOW) == ""
+    assert recycle.unresponsive(fleet, child, NOW) == ""
 
 
 def test_a_worker_without_a_beat_is_judged_by_that_alone() -> None:
     fleet = hearing(31.0, 1.0)
-    fleet.seen[fleet.crew()[0].worker_id].beat_age_s = recycle.BEATS_S
-    assert recycle.deaf(fleet, fleet.crew()[0], NOW) == ""
+    fleet.observations[fleet.living_workers()[0].worker_id].beat_age_s = recycle.BEATS_S
+    assert recycle.unresponsive(fleet, fleet.living_workers()[0], NOW) == ""

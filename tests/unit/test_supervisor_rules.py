@@ -13,8 +13,8 @@ from taskqd.ipc.board import Board, SlotView
 from taskqd.supervisor.host.oom import OomCounter
 from taskqd.supervisor.policy import respawn, verdict
 from taskqd.supervisor.state import observation as watch
-from taskqd.supervisor.state import timeline as stop
-from taskqd.supervisor.state.fleet import Child, Fleet, Post, Seen
+from taskqd.supervisor.state import timeline
+from taskqd.supervisor.state.fleet import Child, Fleet, Observation, Post
 
 NOW = 500.0
 GRACES = st.floats(0.0, 100_000.0)
@@ -32,22 +32,22 @@ KILLED = verdict.judge(-9, killed_for="timeout of shop.slow")
 
 def test_the_job_that_was_late_counts_a_timeout_and_one_that_came_after_it_does_not() -> None:
     late = (view(7),)
-    assert verdict.owed(KILLED, [*late], late, interrupted=False) == (
+    assert verdict.recovery_of(KILLED, [*late], late, interrupted=False) == (
         "timeout",
         "TaskTimeout: ran longer than 2.5 s",
         (),
     )
-    assert verdict.owed(KILLED, [view(6), *late], late, interrupted=False) == (
+    assert verdict.recovery_of(KILLED, [view(6), *late], late, interrupted=False) == (
         "interrupted",
         "TaskTimeout: ran longer than 2.5 s",
         (7,),
     )
-    assert verdict.owed(KILLED, [view(8)], late, interrupted=False)[0] == "interrupted"
+    assert verdict.recovery_of(KILLED, [view(8)], late, interrupted=False)[0] == "interrupted"
 
 
 def test_jobs_of_a_worker_that_died_by_itself_are_orphaned() -> None:
-    assert verdict.owed(KILLED, [view(7)], (), interrupted=False)[0] == "orphaned"
-    assert verdict.owed(KILLED, [view(7)], (), interrupted=True)[0] == "interrupted"
+    assert verdict.recovery_of(KILLED, [view(7)], (), interrupted=False)[0] == "orphaned"
+    assert verdict.recovery_of(KILLED, [view(7)], (), interrupted=True)[0] == "interrupted"
 
 
 # -- the timeline of a stop ------------------------------------------------------------------------
@@ -61,38 +61,38 @@ def test_jobs_are_left_alone_until_five_seconds_before_the_end_or_half_of_a_shor
     grace_s: float,
     drain_s: float,
 ) -> None:
-    assert stop.drain_s(grace_s) == drain_s
+    assert timeline.drain_s(grace_s) == drain_s
 
 
 @given(GRACES)
 def test_the_steps_of_a_stop_follow_each_other_within_the_grace(grace_s: float) -> None:
-    line = stop.begin(NOW, grace_s)
+    line = timeline.begin(NOW, grace_s)
     assert list(line) == sorted(line)
-    assert line.end_s <= NOW + max(grace_s, stop.LEAST_TAIL_S)
+    assert line.end_s <= NOW + max(grace_s, timeline.LEAST_TAIL_S)
 
 
 @given(GRACES, st.floats(0.0, 200_000.0))
 def test_hurrying_never_makes_a_stop_longer(grace_s: float, after_s: float) -> None:
-    line = stop.begin(NOW, grace_s)
+    line = timeline.begin(NOW, grace_s)
     now_s = NOW + after_s
     for sooner in (
-        stop.hasten(line, now_s),
-        stop.cut(line, now_s),
-        stop.cut(stop.hasten(line, now_s), now_s),
+        timeline.hasten(line, now_s),
+        timeline.cut(line, now_s),
+        timeline.cut(timeline.hasten(line, now_s), now_s),
     ):
         assert all(new <= old + 1e-6 for new, old in zip(sooner, line, strict=True))
         assert list(sooner) == sorted(sooner)
 
 
 def test_a_hastened_stop_keeps_its_tail() -> None:
-    line = stop.hasten(stop.begin(NOW, 600), NOW + 10)
+    line = timeline.hasten(timeline.begin(NOW, 600), NOW + 10)
     assert line.interrupt_s == NOW + 10
     assert line.end_s == pytest.approx(NOW + 10 + 0.92 * 5)
 
 
 def test_a_cut_takes_back_before_it_kills() -> None:
-    line = stop.cut(stop.begin(NOW, 600), NOW + 10)
-    assert line.take_back_s == NOW + 10 < line.kill_s < line.retire_s < line.end_s <= NOW + 13
+    line = timeline.cut(timeline.begin(NOW, 600), NOW + 10)
+    assert line.recover_s == NOW + 10 < line.kill_s < line.retire_s < line.end_s <= NOW + 13
 
 
 # -- back-off --------------------------------------------------------------------------------------
@@ -238,8 +238,8 @@ def test_a_job_is_overdue_when_it_is_seen_late_twice() -> None:
     rows, fleet, _ = board_and_fleet()
     rows.row(0).begin(0, 7, 1 * S, 5 * S, "job-7", "shop.slow")
     for _ in range(2):
-        fleet.seen = watch.look(fleet, rows, 10 * S)
-    late = fleet.seen["n.1"].overdue
+        fleet.observations = watch.look(fleet, rows, 10 * S)
+    late = fleet.observations["n.1"].overdue
     assert late is not None
     assert late.job_id == "job-7"
 
@@ -247,10 +247,10 @@ def test_a_job_is_overdue_when_it_is_seen_late_twice() -> None:
 def test_another_job_in_the_same_slot_is_not_blamed_for_the_one_before() -> None:
     rows, fleet, _ = board_and_fleet()
     rows.row(0).begin(0, 7, 1 * S, 5 * S, "job-7", "shop.slow")
-    fleet.seen = watch.look(fleet, rows, 10 * S)
+    fleet.observations = watch.look(fleet, rows, 10 * S)
     rows.row(0).begin(0, 8, 1 * S, 5 * S, "job-8", "shop.slow")
-    fleet.seen = watch.look(fleet, rows, 10 * S)
-    assert fleet.seen["n.1"].overdue is None
+    fleet.observations = watch.look(fleet, rows, 10 * S)
+    assert fleet.observations["n.1"].overdue is None
 
 
 def test_a_job_without_a_deadline_is_never_late() -> None:
@@ -260,9 +260,9 @@ def test_a_job_without_a_deadline_is_never_late() -> None:
 
 
 def weighed(child: Child, late_s: float, at_s: float, cpu_s: float) -> bool:
-    seen = Seen(late_s, [], (0, 0, 0, 0))
+    seen = Observation(late_s, [], (0, 0, 0, 0))
     watch.weigh(child, seen, at_s, lambda _pid: cpu_s)
-    return child.hogs
+    return child.computes
 
 
 def test_a_worker_that_computes_is_told_from_one_that_is_stuck() -> None:
@@ -288,8 +288,8 @@ def steady_s(*heard_s: float) -> float:
     for now_s in range(1, 101):
         times = [time for time in heard_s if time <= now_s]
         rows.row(0).set(board.HEARD, round(max(times, default=0) * 1e9))
-        fleet.seen = watch.look(fleet, rows, now_s * 10**9)
-    return fleet.seen["n.0"].steady_s
+        fleet.observations = watch.look(fleet, rows, now_s * 10**9)
+    return fleet.observations["n.0"].steady_s
 
 
 def test_answers_count_as_steady_until_there_is_a_gap() -> None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from taskqd.supervisor.host.file_watcher import GONE_S, SETTLE_S, Mark, Sources
+from taskqd.supervisor.host.file_watcher import GONE_S, SETTLE_S, FileWatcher, Mark
 
 OLD, NEW = Mark(1, 10, 100), Mark(2, 10, 100)
 
 
-def watched(**marks: Mark | None) -> tuple[Sources, dict[str, Mark | None]]:
+def watched(**marks: Mark | None) -> tuple[FileWatcher, dict[str, Mark | None]]:
     files = dict(marks)
-    sources = Sources(files.get)
+    sources = FileWatcher(files.get)
     sources.add(files)
     return sources, files
 
 
-def told(sources: Sources, until_s: float, from_s: float = 0.0) -> list[tuple[float, list[str]]]:
+def told(
+    sources: FileWatcher, until_s: float, from_s: float = 0.0
+) -> list[tuple[float, list[str]]]:
     """Look ten times a second; return what was told, and when."""
     times = [from_s + tick / 10 for tick in range(round((until_s - from_s) * 10))]
     answers = [(time, sources.changed(time)) for time in times]

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from taskqd.supervisor.host import cgroup
-from taskqd.supervisor.host.cgroup import V2, Group
+from taskqd.supervisor.host.cgroup import V2, MemoryGroup
 
 
 @contextmanager
-def memory_group(limit_bytes: int) -> Iterator[Group]:
+def memory_group(limit_bytes: int) -> Iterator[MemoryGroup]:
     """Make a group with a limit; skips the test, with the reason, where there can be none."""
     group = _make(limit_bytes)
     try:
@@ -30,13 +30,13 @@ def memory_group(limit_bytes: int) -> Iterator[Group]:
                 time.sleep(0.05)
 
 
-def _make(limit_bytes: int) -> Group:
+def _make(limit_bytes: int) -> MemoryGroup:
     found = cgroup.groups()
     if os.geteuid() != 0 or not found:
         pytest.skip("only root can make a memory control group")
     # Of version 2 only groups without processes can be shared out: the topmost one is.
     above = found[-1] if found[0].names is V2 else found[0]
-    group = Group(above.folder / f"taskqd-test-{os.getpid()}", above.names)
+    group = MemoryGroup(above.folder / f"taskqd-test-{os.getpid()}", above.names)
     try:
         group.folder.mkdir()
         (group.folder / group.names.limits[0]).write_text(str(limit_bytes))
@@ -47,11 +47,11 @@ def _make(limit_bytes: int) -> Group:
     return group
 
 
-def inside(group: Group, argv: Sequence[str]) -> list[str]:
+def inside(group: MemoryGroup, argv: Sequence[str]) -> list[str]:
     """Return the command that runs `argv` in the group."""
     script = f'echo $$ > "{group.folder}/cgroup.procs" && exec "$@"'
     return ["sh", "-c", script, "sh", *argv]
 
 
-def subgroups(group: Group) -> list[Path]:
+def subgroups(group: MemoryGroup) -> list[Path]:
     return [path for path in group.folder.iterdir() if path.is_dir()]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from taskqd.ipc.board import SlotView
-from taskqd.supervisor.state.fleet import Child, Fleet, Post, Seen, Zygote, ZygoteState
-from taskqd.supervisor.state.lifecycle import State
+from taskqd.supervisor.state.fleet import Child, Fleet, Observation, Post, Zygote, ZygoteState
+from taskqd.supervisor.state.lifecycle import ChildState
 
 NOW = 1000.0
 SPARE_ROWS = 2
@@ -30,19 +30,21 @@ def fleet_of(workers: int = 2, rows: int | None = None, **changes: Any) -> Fleet
         post.child = child_of(post)
     for name, value in changes.items():
         setattr(fleet, name, value)
-    fleet.seen = {child.worker_id: seen_of() for child in fleet.children()}
+    fleet.observations = {child.worker_id: seen_of() for child in fleet.children()}
     return fleet
 
 
-def child_of(post: Post, state: State = State.READY, generation: int = 1, **changes: Any) -> Child:
+def child_of(
+    post: Post, state: ChildState = ChildState.READY, generation: int = 1, **changes: Any
+) -> Child:
     child = Child(f"n.{post.number}", post.role, post.number, generation, NOW - 50, state, NOW - 40)
     child.pid = 200 + post.number
-    child.ready_s = NOW - 40 if state is State.READY else None
+    child.ready_s = NOW - 40 if state is ChildState.READY else None
     for name, value in changes.items():
         setattr(child, name, value)
     return child
 
 
-def seen_of(beat_age_s: float | None = 0.5, busy: bool = False, **changes: Any) -> Seen:
+def seen_of(beat_age_s: float | None = 0.5, busy: bool = False, **changes: Any) -> Observation:
     view = [SlotView(0, 7, 0, 0, "job-7", "shop.slow")] if busy else []
-    return Seen(beat_age_s, view, (0, 0, 0, 0), **changes)
+    return Observation(beat_age_s, view, (0, 0, 0, 0), **changes)
