@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.support.apps.changing import RUN, Changing
-from tests.support.rigs.daemon import Daemon, wait_until
+from tests.support.rigs.daemon import Daemon
 from tests.support.servers.storages import open_backend
+from tests.support.waiting import wait_until
 
 BACKLOG = 100
 """So many jobs wait at any time, so that a pause is never for want of work."""

@@ -8,8 +8,9 @@ import time
 import pytest
 
 from taskqd.jobs.job import Outcome
-from tests.support.rigs.rig import DEADLINE_S, Rig, ack, done, outcome
+from tests.support.rigs.rig import Rig, ack, done, outcome
 from tests.support.servers.storages import Backend
+from tests.support.waiting import HANG_S
 
 
 def test_a_job_that_has_not_ended_has_no_answer(rig: Rig) -> None:
@@ -58,15 +59,15 @@ def test_a_large_answer_comes_back_whole(rig: Rig) -> None:
 def test_waiting_for_what_has_ended_returns_at_once(rig: Rig) -> None:
     rig.end("a")
     started = time.monotonic()
-    rig.storage.wait([("a", "q")], DEADLINE_S)
-    assert time.monotonic() - started < DEADLINE_S / 2
+    rig.storage.wait([("a", "q")], HANG_S)
+    assert time.monotonic() - started < HANG_S / 2
 
 
 def test_waiting_ends_at_its_timeout(rig: Rig) -> None:
     rig.put("a")
     started = time.monotonic()
     rig.storage.wait([("a", "q")], 0.1)
-    assert time.monotonic() - started < DEADLINE_S / 2
+    assert time.monotonic() - started < HANG_S / 2
 
 
 @pytest.mark.parametrize("kind", ["ack", "bury", "cancel"])
@@ -139,7 +140,7 @@ def _waiting(backend: Backend, rig: Rig, jobs, look):
     def run() -> None:
         nonlocal calls
         handle = backend.open(rig.storage.namespace)
-        deadline = time.monotonic() + DEADLINE_S
+        deadline = time.monotonic() + HANG_S
         while not (answer := look(handle)) and time.monotonic() < deadline:
             calls += 1
             handle.wait(jobs, deadline - time.monotonic())
@@ -150,7 +151,7 @@ def _waiting(backend: Backend, rig: Rig, jobs, look):
     thread.start()
 
     def joined():
-        thread.join(DEADLINE_S * 2)
+        thread.join(HANG_S * 2)
         assert calls < 20
         return found[0]
 

@@ -1,4 +1,4 @@
-"""Waking without polling: an idle worker sleeps in a real `select` until there is work."""
+"""Waking without polling: an idle worker sleeps in a real `select` wait_until there is work."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import pytest
 from taskqd.clock import now_ms
 from taskqd.jobs.job import Lease
 from taskqd.storage.base import Bell, Storage
-from tests.support.rigs.rig import DEADLINE_S, Rig, ack, entry, ids, outcome, until
+from tests.support.rigs.rig import Rig, ack, entry, ids, outcome
 from tests.support.servers.storages import Backend
+from tests.support.waiting import HANG_S, wait_until
 
 
 class Sleeper:
@@ -33,7 +34,7 @@ class Sleeper:
     def _run(self) -> None:
         storage = self._backend.open(self._rig.storage.namespace)
         bell = storage.bell(self._worker, self._rig.queues)
-        deadline = time.monotonic() + DEADLINE_S
+        deadline = time.monotonic() + HANG_S
         while not self.got and not self._stop.is_set() and time.monotonic() < deadline:
             self.got += self._ask(storage)
             if not self.got:
@@ -48,7 +49,7 @@ class Sleeper:
 
     def _sleep(self, bell: Bell) -> list[Lease]:
         assert bell.fileno() >= 0
-        deadline = time.monotonic() + DEADLINE_S
+        deadline = time.monotonic() + HANG_S
         while not self._stop.is_set() and time.monotonic() < deadline:
             if select.select([bell.fileno()], [], [], 0.1)[0]:
                 return bell.answer()
@@ -61,20 +62,20 @@ class Sleeper:
         return turn.leases
 
     def woken(self) -> list[str]:
-        until(lambda: self.got, "wake-up")
-        self._thread.join(DEADLINE_S)
+        wait_until(lambda: self.got, "wake-up")
+        self._thread.join(HANG_S)
         return ids(self.got)
 
     def stop(self) -> None:
         self._stop.set()
-        self._thread.join(DEADLINE_S)
+        self._thread.join(HANG_S)
         assert not self._thread.is_alive()
 
 
 @pytest.fixture
 def sleeper(backend: Backend, rig2: Rig) -> Iterator[Sleeper]:
     one = Sleeper(backend, rig2, "n.7")
-    assert one.asleep.wait(DEADLINE_S)
+    assert one.asleep.wait(HANG_S)
     yield one
     one.stop()
 
@@ -92,7 +93,7 @@ def test_each_of_its_queues_wakes_it(rig2: Rig, sleeper: Sleeper) -> None:
 def test_a_promoted_job_wakes_it(rig2: Rig, sleeper: Sleeper) -> None:
     rig2.put("a", run_at_ms=now_ms() + 20)
     # A storage that takes it in late queues it at once.
-    until(lambda: rig2.storage.promote(["q"]).promoted or sleeper.got, "promotion")
+    wait_until(lambda: rig2.storage.promote(["q"]).promoted or sleeper.got, "promotion")
     assert sleeper.woken() == ["a"]
 
 
@@ -106,7 +107,7 @@ def test_a_revived_job_wakes_it(backend: Backend, rig2: Rig) -> None:
     [lease] = rig2.lease()
     rig2.settle(outcome(lease, "bury", reason="failed"))
     sleeper = Sleeper(backend, rig2, "n.7")
-    assert sleeper.asleep.wait(DEADLINE_S)
+    assert sleeper.asleep.wait(HANG_S)
     rig2.storage.revive(["a"])
     assert sleeper.woken() == ["a"]
 
@@ -118,7 +119,7 @@ def test_a_job_given_back_wakes_it(backend: Backend, rig2: Rig, how: str) -> Non
     leases = rig2.lease(2, worker="other.1")
     tokens = [lease.token for lease in leases]
     sleeper = Sleeper(backend, rig2, "n.7")
-    assert sleeper.asleep.wait(DEADLINE_S)
+    assert sleeper.asleep.wait(HANG_S)
     storage = rig2.storage
     if how == "release":
         storage.release("other.1", [(job.id, job.queue, job.token) for job in leases])
@@ -137,7 +138,7 @@ def test_a_resumed_queue_wakes_it(backend: Backend, rig2: Rig) -> None:
     rig2.storage.pause("q")
     rig2.put("a")
     sleeper = Sleeper(backend, rig2, "n.7")
-    assert sleeper.asleep.wait(DEADLINE_S)
+    assert sleeper.asleep.wait(HANG_S)
     rig2.storage.resume("q")
     assert sleeper.woken() == ["a"]
 
@@ -151,7 +152,7 @@ def test_a_job_rescheduled_to_now_wakes_it(rig2: Rig, sleeper: Sleeper) -> None:
 def test_as_many_jobs_wake_as_many_workers(backend: Backend, rig2: Rig) -> None:
     sleepers = [Sleeper(backend, rig2, f"n.{number}") for number in range(11, 15)]
     for sleeper in sleepers:
-        assert sleeper.asleep.wait(DEADLINE_S)
+        assert sleeper.asleep.wait(HANG_S)
     rig2.put("a", "b", "c", "d")
     got = sorted(name for sleeper in sleepers for name in sleeper.woken())
     assert got == ["a", "b", "c", "d"]
@@ -160,7 +161,7 @@ def test_as_many_jobs_wake_as_many_workers(backend: Backend, rig2: Rig) -> None:
 def test_jobs_one_by_one_wake_worker_after_worker(backend: Backend, rig2: Rig) -> None:
     sleepers = [Sleeper(backend, rig2, f"n.{number}") for number in range(11, 14)]
     for sleeper in sleepers:
-        assert sleeper.asleep.wait(DEADLINE_S)
+        assert sleeper.asleep.wait(HANG_S)
     for name in ("a", "b", "c"):
         rig2.put(name)
     got = sorted(name for sleeper in sleepers for name in sleeper.woken())
@@ -201,7 +202,7 @@ def test_a_job_that_an_idle_worker_got_when_it_died_is_recovered(rig2: Rig) -> N
 
 
 def test_an_idle_worker_whose_node_was_taken_for_dead_is_woken_by_the_next_job(rig2: Rig) -> None:
-    """A daemon that was frozen is back: its idle workers were deaf until their next poll."""
+    """A daemon that was frozen is back: its idle workers were deaf wait_until their next poll."""
     bell = rig2.storage.bell("n.1", rig2.queues)
     bell.arm()
     assert rig2.lease(idle=True) == []
@@ -231,7 +232,7 @@ def test_an_earlier_delayed_job_wakes_a_scheduler(rig2: Rig) -> None:
     assert first.next_in_s is not None
     assert first.next_in_s > 80
     rig2.put("early", run_at_ms=now_ms() + 50_000)
-    assert select.select([bell.fileno()], [], [], DEADLINE_S)[0]
+    assert select.select([bell.fileno()], [], [], HANG_S)[0]
     assert bell.answer() == []
     bell.arm()
     second = rig2.storage.promote(rig2.queues)
@@ -253,7 +254,7 @@ def test_a_changed_schedule_wakes_a_scheduler(backend: Backend, rig2: Rig, how: 
         rig2.storage.schedule_put("new", b"2")
     else:
         rig2.storage.schedule_drop("old")
-    assert select.select([bell.fileno()], [], [], DEADLINE_S)[0]
+    assert select.select([bell.fileno()], [], [], HANG_S)[0]
     bell.answer()
     bell.close()
     other.close()
@@ -271,7 +272,7 @@ def test_whatever_delays_a_job_wakes_a_scheduler(backend: Backend, rig2: Rig, ho
         rig2.settle(outcome(lease, "retry", delay_ms=50_000))
     else:
         rig2.storage.reschedule("a", "q", now_ms() + 50_000)
-    assert select.select([bell.fileno()], [], [], DEADLINE_S)[0]
+    assert select.select([bell.fileno()], [], [], HANG_S)[0]
     bell.answer()
     assert other.promote(rig2.queues).next_in_s is not None
     bell.close()

@@ -12,8 +12,9 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.apps.drainer import drain
-from tests.support.rigs.rig import DEADLINE_S, Rig, ack
+from tests.support.rigs.rig import Rig, ack
 from tests.support.servers.storages import Backend
+from tests.support.waiting import HANG_S
 
 JOBS = [f"j{number:04}" for number in range(2000)]
 
@@ -32,7 +33,7 @@ def _at_once(count: int, work: Callable[[int], None]) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(DEADLINE_S * 3)
+        thread.join(HANG_S * 3)
     if errors:
         raise errors[0]
 
@@ -63,7 +64,7 @@ def test_processes_drain_each_job_once(backend: Backend, rig: Rig) -> None:
     children = [
         subprocess.Popen([*arguments, f"n.{number}"], stdout=subprocess.PIPE) for number in range(3)
     ]
-    outputs = [child.communicate(timeout=DEADLINE_S * 3)[0] for child in children]
+    outputs = [child.communicate(timeout=HANG_S * 3)[0] for child in children]
     assert [child.returncode for child in children] == [0, 0, 0]
     assert Counter(name for output in outputs for name in json.loads(output)) == Counter(JOBS)
     assert rig.states() == {}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from taskqd.storage.features import Features
-from tests.support.rigs.rig import Rig, ack, done, entry, ids, until
+from tests.support.rigs.rig import Rig, ack, done, entry, ids
+from tests.support.waiting import wait_until
 
 
 def test_the_last_answer_enqueues_the_callback_once(features: Features, rig: Rig) -> None:
@@ -44,7 +45,7 @@ def test_an_unknown_group_is_said_to_be_unknown(features: Features, rig: Rig) ->
 
 def test_a_group_past_its_lifetime_is_gone(features: Features, rig: Rig) -> None:
     features.group_open("old", "q", 1, entry("y"), 1)
-    until(lambda: features.group_left("old", "q") == -1)
+    wait_until(lambda: features.group_left("old", "q") == -1)
     assert features.group_put("old", "q", 0, done(1)) == -1
     rig.storage.purge(["q"], dead_ttl_s=60, dead_max=10)
     assert list(rig.storage.leftovers()) == []
@@ -58,7 +59,7 @@ def test_a_group_whose_callback_is_done_may_end_earlier_and_no_later(
     assert features.group_put("g", "q", 0, done(1)) == 0
     features.group_shorten("g", "q", 1)
     assert features.group_answers("g", "q") != []
-    until(lambda: features.group_left("g", "q") == -1)
+    wait_until(lambda: features.group_left("g", "q") == -1)
     features.group_shorten("g", "q", 600)
     assert features.group_left("g", "q") == -1
     rig.storage.purge(["q"], dead_ttl_s=60, dead_max=10)

@@ -7,7 +7,8 @@ from itertools import pairwise
 from taskqd.clock import monotonic_s
 from taskqd.jobs.job import Marks
 from taskqd.storage.features import Features
-from tests.support.rigs.rig import Rig, ack, entry, ids, outcome, until
+from tests.support.rigs.rig import Rig, ack, entry, ids, outcome
+from tests.support.waiting import wait_until
 
 
 def test_a_rate_counts_up_to_its_limit_and_says_when_to_ask_again(
@@ -35,13 +36,13 @@ def test_no_window_ever_sees_more_than_the_limit(features: Features, rig: Rig) -
 def test_a_rate_leaves_nothing_behind(features: Features, rig: Rig) -> None:
     features.take("k", 1, 10, "a")
     features.take("k", 1, 10, "b")
-    until(lambda: features.take("k", 1, 10, "b") == 0)
+    wait_until(lambda: features.take("k", 1, 10, "b") == 0)
 
     def clean() -> bool:
         rig.storage.purge(["q"], dead_ttl_s=60, dead_max=10)
         return list(rig.storage.leftovers()) == []
 
-    until(clean)
+    wait_until(clean)
 
 
 def test_one_job_of_a_key_at_a_time(features: Features, rig: Rig) -> None:

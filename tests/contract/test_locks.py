@@ -7,7 +7,8 @@ import pytest
 from taskqd.errors import ConfigError
 from taskqd.jobs.job import State
 from taskqd.storage.features import Features
-from tests.support.rigs.rig import Rig, ids, outcome, until
+from tests.support.rigs.rig import Rig, ids, outcome
+from tests.support.waiting import wait_until
 
 
 def test_a_lock_has_one_owner_at_a_time_and_tokens_that_grow(features: Features, rig: Rig) -> None:
@@ -61,7 +62,7 @@ def test_locks_of_an_expired_node_are_freed_with_it(features: Features, rig: Rig
         rig.storage.recover(["q"])
         return features.locks() == []
 
-    until(expired)
+    wait_until(expired)
 
 
 def test_a_lock_outside_workers_needs_a_lifetime_and_ends_with_it(
@@ -71,7 +72,7 @@ def test_a_lock_outside_workers_needs_a_lifetime_and_ends_with_it(
         features.lock("a", "client:1")
     assert features.lock("a", "client:1", ttl_s=0.2) is not None
     assert features.lock("a", "client:2", ttl_s=60) is None
-    assert until(lambda: features.lock("a", "client:2", ttl_s=60))
+    assert wait_until(lambda: features.lock("a", "client:2", ttl_s=60))
     assert not features.renew_lock("a", "client:1", 60)
     assert features.renew_lock("a", "client:2", 60)
     [row] = features.locks()
@@ -167,6 +168,6 @@ def test_no_lock_is_left_behind(features: Features, rig: Rig) -> None:
     features.lock("a", "n.2#2", waiter=("q", "nobody"))
     features.unlock("a", "n.1#1")
     features.lock("b", "client:1", ttl_s=0.01)
-    until(lambda: features.locks() == [])
+    wait_until(lambda: features.locks() == [])
     rig.storage.purge(["q"], dead_ttl_s=60, dead_max=10)
     assert list(rig.storage.leftovers()) == []

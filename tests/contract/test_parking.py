@@ -8,7 +8,8 @@ import pytest
 
 from taskqd.jobs.job import Marks, join_record
 from taskqd.storage.features import Features
-from tests.support.rigs.rig import DEADLINE_S, Rig, ack, done, ids, outcome, payload
+from tests.support.rigs.rig import Rig, ack, done, ids, outcome, payload
+from tests.support.waiting import HANG_S
 
 MARKS = Marks(attempts=2, failures=1, error="no task named 'later'")
 
@@ -86,9 +87,7 @@ def test_the_worker_that_parked_a_job_last_was_given_it_again_and_again(
         assert rig.storage.turn(worker, (), ["q"], 1, idle=True).leases == []
     assert features.unpark("q", "later", 10) == ["a"]
     longest = bells[0]
-    assert select.select([longest.fileno()], [], [], DEADLINE_S)[0], (
-        "idle for longer than the other"
-    )
+    assert select.select([longest.fileno()], [], [], HANG_S)[0], "idle for longer than the other"
     assert ids(longest.answer() or rig.lease(worker="n.1")) == ["a"]
     for bell in bells:
         bell.close()

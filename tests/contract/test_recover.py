@@ -7,7 +7,8 @@ import pytest
 from taskqd.errors import NodeExpired
 from taskqd.jobs.job import Marks, State, join_record, split_record
 from taskqd.storage.base import Node, Recovered
-from tests.support.rigs.rig import Rig, ack, ids, outcome, payload, until
+from tests.support.rigs.rig import Rig, ack, ids, outcome, payload
+from tests.support.waiting import wait_until
 
 
 def _recover_worker(
@@ -129,7 +130,7 @@ def test_an_expired_node_is_recovered_and_refused(rig: Rig) -> None:
     rig.put("a", "b", "c")
     leases = rig.lease(2, worker="gone.1")
     [single] = rig.lease(1, worker="gone.2")
-    rows = {row.id: row for row in until(lambda: rig.storage.recover(["q"]), "recovery")}
+    rows = {row.id: row for row in wait_until(lambda: rig.storage.recover(["q"]), "recovery")}
     assert {job_id: row.suspect for job_id, row in rows.items()} == {
         "a": True,
         "b": True,
@@ -164,7 +165,7 @@ def test_heartbeats_keep_a_node_alive(rig: Rig) -> None:
     rig.put("a", "b")
     rig.lease(worker="beating.1")
     rig.lease(worker="silent.1")
-    rows = until(lambda: rig.storage.recover(["q"]), "recovery of the silent node")
+    rows = wait_until(lambda: rig.storage.recover(["q"]), "recovery of the silent node")
     assert [row.worker for row in rows] == ["silent.1"]
     assert rig.storage.heartbeat("beating", ["q"], 600) is True
 
@@ -236,7 +237,7 @@ def test_recovery_of_one_queue_leaves_the_other(rig2: Rig) -> None:
     rig2.put("a")
     rig2.put("b", queue="r")
     assert len(rig2.lease(2, worker="gone.1")) == 2
-    rows = until(lambda: rig2.storage.recover(["q"]), "recovery")
+    rows = wait_until(lambda: rig2.storage.recover(["q"]), "recovery")
     assert [row.id for row in rows] == ["a"]
     assert rig2.states() == {"a": "queued", "b": "running"}
     assert [row.id for row in rig2.storage.recover(["r"])] == ["b"]

@@ -7,7 +7,8 @@ import select
 
 from taskqd.jobs.job import Lease, Marks, State
 from taskqd.storage.features import Features, Revocation
-from tests.support.rigs.rig import DEADLINE_S, Rig, ack, done, ids, outcome, until
+from tests.support.rigs.rig import Rig, ack, done, ids, outcome
+from tests.support.waiting import HANG_S, wait_until
 
 
 def test_a_running_job_is_asked_to_stop_through_its_worker(rig: Rig, features: Features) -> None:
@@ -106,7 +107,7 @@ def test_an_idle_worker_hears_of_an_order_before_it_gets_a_job(
     assert rig.storage.turn("n.1", (), ["q"], 1, idle=True).leases == []
     features.revoke("task:x", Revocation(), 300)
     rig.put("a")
-    assert select.select([bell.fileno()], [], [], DEADLINE_S)[0]
+    assert select.select([bell.fileno()], [], [], HANG_S)[0]
     assert bell.answer() == [], "what comes with the ring comes without the orders"
     turn = rig.storage.turn("n.1", (), ["q"], 1)
     assert (ids(turn), turn.revocations > 0) == (["a"], True)
@@ -136,7 +137,7 @@ def test_an_idle_worker_hears_of_another_order_before_it_gets_a_job(
     first = rig.storage.turn("n.1", (), ["q"], 1, idle=True).revocations
     features.revoke("task:b", Revocation(), 300)
     rig.put("a")
-    assert select.select([bell.fileno()], [], [], DEADLINE_S)[0]
+    assert select.select([bell.fileno()], [], [], HANG_S)[0]
     assert bell.answer() == []
     assert rig.storage.turn("n.1", (), ["q"], 1).revocations > first
     bell.close()
@@ -145,7 +146,7 @@ def test_an_idle_worker_hears_of_another_order_before_it_gets_a_job(
 def test_an_order_past_its_lifetime_goes_though_others_stand(rig: Rig, features: Features) -> None:
     features.revoke("id:short", Revocation(), 1)
     features.revoke("task:long", Revocation(), 300)
-    until(lambda: list(features.revocations()) == ["task:long"])
+    wait_until(lambda: list(features.revocations()) == ["task:long"])
     rig.storage.purge(["q"], dead_ttl_s=60, dead_max=10)
     assert list(rig.storage.leftovers()) == []
     assert features.restore("task:long")
@@ -160,7 +161,7 @@ def test_a_queue_that_is_used_later_sees_a_standing_order_too(rig: Rig, features
 
 def test_a_standing_order_ends_with_its_lifetime(rig: Rig, features: Features) -> None:
     features.revoke("task:x", Revocation(), 1)
-    until(lambda: features.revocations() == {})
+    wait_until(lambda: features.revocations() == {})
     assert not rig.storage.turn("n.1", (), ["q"], 1).revocations
     assert not features.restore("task:x")
     rig.storage.purge(["q"], dead_ttl_s=60, dead_max=10)
@@ -213,7 +214,7 @@ def test_no_mix_of_revocations_and_ends_leaves_a_token(rig: Rig, features: Featu
         for lease in rig.lease(60, worker="n.last", alone=True):
             rig.settle(ack(lease), worker="n.last")
     rig.storage.purge_dead()
-    until(lambda: features.revocations() == {})
+    wait_until(lambda: features.revocations() == {})
     rig.storage.purge(["q"], dead_ttl_s=60, dead_max=10)
     assert rig.states() == {}
     assert list(rig.storage.leftovers()) == []

@@ -23,9 +23,10 @@ from taskqd.worker.scheduler import ticker as timetable
 from taskqd.worker.scheduler.chores import Chores, Duty
 from taskqd.worker.scheduler.outbox import Reports
 from taskqd.worker.scheduler.ticker import Timetable
-from tests.support.rigs.rig import Rig, ack, until
+from tests.support.rigs.rig import Rig, ack
 from tests.support.rigs.timetable_rig import MINUTE, NOON, Daemon, fired
 from tests.support.servers.storages import Backend
+from tests.support.waiting import wait_until
 
 
 class Clock:
@@ -366,12 +367,12 @@ def test_a_running_scheduler_hears_of_changes_by_the_bell_alone(
     try:
         rig.put("later", run_at_ms=now_ms() + 60_000)
         app.periodic.add("greet", note, every(seconds=0.1), ["hello"])
-        until(lambda: said(b"hello"), "the added one ticks")
+        wait_until(lambda: said(b"hello"), "the added one ticks")
         app.periodic.change("greet", args=["bye"])
-        until(lambda: said(b"bye"), "the changed one ticks")
+        wait_until(lambda: said(b"bye"), "the changed one ticks")
         app.periodic.remove("greet")
         app.periodic.add("other", note, every(seconds=0.1), ["again"])
-        until(lambda: said(b"again"), "another one ticks")
+        wait_until(lambda: said(b"again"), "another one ticks")
     finally:
         chores.retire()
         thread.join(20)

@@ -7,8 +7,9 @@ import threading
 from taskqd.clock import now_ms
 from taskqd.jobs.job import State
 from taskqd.storage.base import Fired
-from tests.support.rigs.rig import Rig, ack, done, entry, ids, outcome, until
+from tests.support.rigs.rig import Rig, ack, done, entry, ids, outcome
 from tests.support.servers.storages import Backend
+from tests.support.waiting import wait_until
 
 LONG = {"dead_ttl_s": 86400, "dead_max": 1000}
 
@@ -44,7 +45,7 @@ def test_due_jobs_are_queued_in_the_order_of_their_time(rig: Rig) -> None:
         promoted += rig.storage.promote(["q"]).promoted
         return promoted == 4
 
-    until(all_promoted, "promotion")
+    wait_until(all_promoted, "promotion")
     assert rig.order() == ["now", "a", "b", "c", "d"]
     assert rig.counts() == (5, 0, 0, 0)
     assert rig.storage.promote(["q"]).next_in_s is None
@@ -53,7 +54,7 @@ def test_due_jobs_are_queued_in_the_order_of_their_time(rig: Rig) -> None:
 def test_jobs_of_one_time_keep_their_order(rig: Rig) -> None:
     at = now_ms() + 50
     rig.put("a", "b", "c", "d", run_at_ms=at)
-    until(lambda: rig.storage.promote(["q"]).promoted, "promotion")
+    wait_until(lambda: rig.storage.promote(["q"]).promoted, "promotion")
     assert rig.order() == ["a", "b", "c", "d"]
 
 
@@ -61,7 +62,7 @@ def test_what_is_enqueued_after_a_promotion_comes_after_it(rig: Rig) -> None:
     rig.put("a", "b", "c", run_at_ms=now_ms() + 20)
     promoted = 0
     while promoted < 3:
-        promoted += until(lambda: rig.storage.promote(["q"]).promoted, "promotion")
+        promoted += wait_until(lambda: rig.storage.promote(["q"]).promoted, "promotion")
     rig.put("d", "e")
     assert rig.order() == ["a", "b", "c", "d", "e"]
 
@@ -69,14 +70,14 @@ def test_what_is_enqueued_after_a_promotion_comes_after_it(rig: Rig) -> None:
 def test_a_due_job_keeps_its_priority(rig: Rig) -> None:
     rig.put("plain")
     rig.put("urgent", priority=9, run_at_ms=now_ms() + 20)
-    until(lambda: rig.storage.promote(["q"]).promoted, "promotion")
+    wait_until(lambda: rig.storage.promote(["q"]).promoted, "promotion")
     assert rig.order() == ["urgent", "plain"]
 
 
 def test_promotion_is_bounded_and_says_that_more_are_due(rig: Rig) -> None:
     at = now_ms() + 30
     rig.put("a", "b", "c", run_at_ms=at)
-    until(lambda: now_ms() > at + 20)
+    wait_until(lambda: now_ms() > at + 20)
     first = rig.storage.promote(["q"], 2)
     assert (first.promoted, first.next_in_s) == (2, 0)
     assert rig.storage.promote(["q"], 2).promoted == 1
@@ -87,7 +88,7 @@ def test_a_retried_job_comes_back_after_its_delay(rig: Rig) -> None:
     rig.put("a")
     [lease] = rig.lease()
     rig.settle(outcome(lease, "retry", delay_ms=30))
-    until(lambda: rig.storage.promote(["q"]).promoted, "promotion")
+    wait_until(lambda: rig.storage.promote(["q"]).promoted, "promotion")
     assert ids(rig.lease()) == ["a"]
 
 
@@ -181,7 +182,7 @@ def test_what_is_past_its_lifetime_is_purged(rig: Rig) -> None:
             and rig.storage.last_tick("sweep") is None
         )
 
-    until(gone, "end of all lifetimes")
+    wait_until(gone, "end of all lifetimes")
     # The last of them may have ended after the purge that the last look began with.
     rig.storage.purge(["q"], dead_ttl_s=1, dead_max=100)
     assert list(rig.storage.leftovers()) == []
@@ -207,6 +208,6 @@ def test_only_the_newest_dead_letters_over_the_bound_stay(rig: Rig) -> None:
     for lease in rig.lease(6):
         rig.settle(outcome(lease, "bury", reason="failed"))
         at = now_ms()
-        until(lambda at=at: now_ms() > at + 1)
+        wait_until(lambda at=at: now_ms() > at + 1)
     assert rig.storage.purge(["q"], dead_ttl_s=86400, dead_max=2) == 4
     assert rig.states() == {"d4": "dead", "d5": "dead"}

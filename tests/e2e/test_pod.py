@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from tests.support.apps.run_log import SHOP, RunLog, wait_until
+from tests.support.apps.run_log import SHOP, RunLog
 from tests.support.machines.namespaces import ROOT, build_image, cgroup2_root, why_not
 from tests.support.machines.pod import Pod, get
 from tests.support.servers.redis_server import RedisServer
+from tests.support.waiting import wait_until
 
 from .conftest import Shop
 

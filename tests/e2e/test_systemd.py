@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from tests.support.apps.run_log import wait_until
 from tests.support.machines.machine import Machine
+from tests.support.waiting import wait_until
 
 from .conftest import Shop
 

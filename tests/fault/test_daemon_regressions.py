@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from taskqd import App
-from tests.support.rigs.daemon import ROOT, WAIT_S, Daemon, wait_until
+from tests.support.rigs.daemon import ROOT, Daemon
 from tests.support.servers.redis_server import RedisServer
+from tests.support.waiting import HANG_S, wait_until
 
 APP = """
 import os
@@ -100,7 +101,7 @@ def test_a_signal_while_the_interpreter_ended_turned_exit_0_into_a_death_by_sign
     with daemon_of(tmp_path, "--workers", "1") as daemon:
         daemon.wait("master.ready")
         daemon.send("SIGTERM")
-        until_s = time.monotonic() + WAIT_S
+        until_s = time.monotonic() + HANG_S
         while daemon.process and daemon.process.poll() is None and time.monotonic() < until_s:
             with contextlib.suppress(ProcessLookupError):
                 daemon.send("SIGTERM")

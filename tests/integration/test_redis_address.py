@@ -11,7 +11,7 @@ import pytest
 from taskqd.errors import ConfigError, NodeExpired, StorageUnavailable
 from taskqd.storage.redis import RedisStorage
 from taskqd.storage.redis.address import address
-from tests.support.rigs.rig import DEADLINE_S, Rig, ack, entry, ids, until
+from tests.support.rigs.rig import Rig, ack, entry, ids
 from tests.support.servers.redis_server import (
     RedisServer,
     SentinelServer,
@@ -19,6 +19,7 @@ from tests.support.servers.redis_server import (
     free_port,
 )
 from tests.support.servers.tls import tls_server
+from tests.support.waiting import HANG_S, wait_until
 
 KINDS = sorted(available_servers())
 
@@ -87,8 +88,8 @@ def test_work_goes_on_at_the_new_master_after_a_failover(kind: str) -> None:
     with master, replica, SentinelServer(binary, "main", master.port) as sentinel:
         client: Any = replica.client()
         client.replicaof("127.0.0.1", master.port)
-        until(lambda: client.info("replication")["master_link_status"] == "up", "replication")
-        until(lambda: sentinel.replicas("main") == 1, "the Sentinel's view")
+        wait_until(lambda: client.info("replication")["master_link_status"] == "up", "replication")
+        wait_until(lambda: sentinel.replicas("main") == 1, "the Sentinel's view")
         url = f"redis+sentinel://127.0.0.1:{free_port()},127.0.0.1:{sentinel.port}/main/0"
         storage = RedisStorage(url, "shop", durability="replica")
         rig = Rig(storage)
@@ -97,7 +98,7 @@ def test_work_goes_on_at_the_new_master_after_a_failover(kind: str) -> None:
         epoch = storage.epoch()
         master.kill()
         after = RedisStorage(url, "shop")
-        until(lambda: _serves(after), "failover")
+        wait_until(lambda: _serves(after), "failover")
         assert after.epoch() == epoch
         try:
             assert after.settle("n.1", [ack(lease)]) == [True]
@@ -130,7 +131,7 @@ def test_tls_is_spoken_and_certificates_are_checked(tmp_path: Path) -> None:
         assert rig.storage.turn("n.1", (), ["q"], 1, idle=True).leases == []
         assert select.select([bell.fileno()], [], [], 0)[0] == []
         rig.put("b")
-        assert select.select([bell.fileno()], [], [], DEADLINE_S)[0]
+        assert select.select([bell.fileno()], [], [], HANG_S)[0]
         assert ids(bell.answer()) == ["b"]
         rig.storage.close()
         with pytest.raises(StorageUnavailable, match="(?i)certificate"):

@@ -12,8 +12,9 @@ import pytest
 from taskqd.jobs.job import Lease, Outcome, State
 from taskqd.storage.redis import RedisStorage
 from taskqd.storage.redis.bell import RedisBell
-from tests.support.rigs.rig import DEADLINE_S, Rig, ack, done, entry, ids, outcome, until
+from tests.support.rigs.rig import Rig, ack, done, entry, ids, outcome
 from tests.support.servers.redis_server import RedisServer, servers
+from tests.support.waiting import HANG_S, wait_until
 
 QUEUES = ("q", "r")
 
@@ -45,7 +46,7 @@ class Worker:
         return bool(select.select([self.bell.fileno()], [], [], 0)[0])
 
     def answer(self) -> list[str]:
-        assert select.select([self.bell.fileno()], [], [], DEADLINE_S)[0]
+        assert select.select([self.bell.fileno()], [], [], HANG_S)[0]
         return ids(self.bell.answer())
 
 
@@ -190,7 +191,7 @@ def test_idle_workers_of_an_expired_node_are_handed_nothing(rig: Rig, server: Re
     rig.register("gone", lease_s=0.02)
     worker = Worker(server, "gone.1")
     assert worker.idle() == []
-    until(lambda: _expired(rig, "gone"), "expiry")
+    wait_until(lambda: _expired(rig, "gone"), "expiry")
     rig.put("a")
     assert rig.states() == {"a": "queued"}
     assert rig.storage.recover(QUEUES) == []
@@ -295,10 +296,10 @@ def test_thousands_of_jobs_among_idle_workers_are_run_once_each(
     threads += [threading.Thread(target=produce, args=(queue,)) for queue in QUEUES]
     for thread in threads:
         thread.start()
-    until(lambda: len(ran) >= 2 * total, "all jobs")
+    wait_until(lambda: len(ran) >= 2 * total, "all jobs")
     stop.set()
     for thread in threads:
-        thread.join(DEADLINE_S)
+        thread.join(HANG_S)
         assert not thread.is_alive()
     assert len(ran) == len(set(ran)) == 2 * total
     assert rig.states() == {}
@@ -314,7 +315,7 @@ def test_a_waiter_is_told_and_leaves_no_trace(rig: Rig, server: RedisServer) -> 
     caller = RedisStorage(server.url, "shop")
     leases = rig.lease(2)
     threading.Timer(0.05, lambda: rig.settle(ack(leases[0]))).start()
-    caller.wait([("a", "q"), ("b", None)], DEADLINE_S)
+    caller.wait([("a", "q"), ("b", None)], HANG_S)
     assert caller.answer("a", "q") is not None
     assert server.client().hgetall("{shop:q}:waiters").keys() == {b"b"}
     caller.close()
@@ -334,7 +335,7 @@ def test_waiting_for_many_asks_once_for_each(rig: Rig, server: RedisServer) -> N
         found = caller.answers(sorted(left))
         left -= {job for job, answer in zip(sorted(left), found, strict=True) if answer}
         if left:
-            caller.wait(sorted(left), DEADLINE_S)
+            caller.wait(sorted(left), HANG_S)
     thread.join()
     assert calls < 1500
     caller.close()
@@ -353,12 +354,12 @@ def test_every_way_to_end_tells_the_waiter(rig: Rig, server: RedisServer, how: s
     woken = threading.Event()
 
     def wait() -> None:
-        caller.wait([("a", "q")], DEADLINE_S)
+        caller.wait([("a", "q")], HANG_S)
         woken.set()
 
     thread = threading.Thread(target=wait)
     thread.start()
-    until(lambda: server.client().exists("{shop:q}:waiters"), "registration")
+    wait_until(lambda: server.client().exists("{shop:q}:waiters"), "registration")
     if how == "cancel":
         rig.storage.cancel("a", "q", done(0, "cancelled"), 300)
     elif how == "purge":
@@ -366,6 +367,6 @@ def test_every_way_to_end_tells_the_waiter(rig: Rig, server: RedisServer, how: s
     else:
         [lease] = rig.lease()
         rig.settle(outcome(lease, "bury", answer=done(lease.token, "dead"), reason="failed"))
-    assert woken.wait(DEADLINE_S)
+    assert woken.wait(HANG_S)
     thread.join()
     caller.close()

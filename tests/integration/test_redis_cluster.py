@@ -16,9 +16,10 @@ from taskqd.jobs.job import State
 from taskqd.settings import Durability
 from taskqd.storage import namespaces
 from taskqd.storage.redis import RedisStorage, cluster, produce
-from tests.support.rigs.rig import DEADLINE_S, Rig, ack, entry, ids, until
+from tests.support.rigs.rig import Rig, ack, entry, ids
 from tests.support.servers.redis_cluster import RedisCluster
 from tests.support.servers.redis_server import RedisServer, available_servers
+from tests.support.waiting import HANG_S, wait_until
 
 _numbers = itertools.count()
 KINDS = sorted(available_servers())
@@ -131,7 +132,7 @@ class Load:
         """End the producer, then the worker, which does what is left."""
         for over, thread in zip((self._enough, self._over), self._threads, strict=True):
             over.set()
-            thread.join(DEADLINE_S)
+            thread.join(HANG_S)
             assert not thread.is_alive()
 
 
@@ -141,10 +142,10 @@ def test_slots_that_move_under_load_lose_nothing_and_nobody_notices(
     load = Load(storage, three.url, "q")
     for _ in range(3):
         count = len(load.done)
-        until(lambda count=count: len(load.done) > count + 20)
+        wait_until(lambda count=count: len(load.done) > count + 20)
         three.move(storage.at("q").jobs, _elsewhere(three, storage, "q")).finish()
     count = len(load.done)
-    until(lambda: len(load.done) > count + 20)
+    wait_until(lambda: len(load.done) > count + 20)
     load.end()
     assert load.failures == []
     assert load.done == load.put
@@ -161,7 +162,7 @@ def test_an_idle_worker_hears_of_every_queue_on_whichever_server(
         bell.arm()
         assert rig.lease(idle=True) == []
         other.enqueue([entry(f"j{number}", queue)])
-        assert select.select([bell.fileno()], [], [], DEADLINE_S)[0]
+        assert select.select([bell.fileno()], [], [], HANG_S)[0]
         [lease] = bell.answer()
         assert rig.settle(ack(lease)) == [True]
     bell.close()
@@ -179,7 +180,7 @@ def test_jobs_of_several_queues_at_once_reach_an_idle_worker(
     storage.enqueue([entry(f"j{number}", queue) for number, queue in enumerate(rig.queues)])
     got = []
     while len(got) < 3:
-        assert select.select([bell.fileno()], [], [], DEADLINE_S)[0]
+        assert select.select([bell.fileno()], [], [], HANG_S)[0]
         got += bell.answer()
     assert sorted(ids(got)) == ["j0", "j1", "j2"]
     assert rig.settle(*map(ack, got)) == [True] * 3
@@ -194,14 +195,14 @@ def test_an_idle_worker_whose_slot_moved_is_told_and_wakes_again(
     bell.arm()
     assert rig.lease(idle=True) == []
     three.move(storage.at("q").jobs, _elsewhere(three, storage, "q")).finish()
-    assert select.select([bell.fileno()], [], [], DEADLINE_S)[0]
+    assert select.select([bell.fileno()], [], [], HANG_S)[0]
     with pytest.raises(StorageUnavailable, match="MOVED"):
         bell.answer()
     assert storage.holdings("n.1", ["q"]) == []
     bell.arm()
     assert rig.lease(idle=True) == []
     rig.put("a")
-    assert select.select([bell.fileno()], [], [], DEADLINE_S)[0]
+    assert select.select([bell.fileno()], [], [], HANG_S)[0]
     assert ids(bell.answer()) == ["a"]
     bell.close()
 
@@ -270,10 +271,10 @@ def test_the_death_of_a_server_is_waited_out_and_the_others_hear_heartbeats(
             return "CLUSTERDOWN" in str(error)
         return False
 
-    until(told)
+    wait_until(told)
     three.servers[2].start()
     three.wait_ok()
-    until(lambda: _serves(storage))
+    wait_until(lambda: _serves(storage))
     assert rig.put("c", queue=queue, fresh=False) == [True]
     assert {"a", "b", "c"} <= set(ids(rig.lease(9)))
 
@@ -288,13 +289,13 @@ def test_a_failover_loses_no_job_that_was_written_to_the_replica(
         queue = cluster_.queue_at(cluster_.servers[2], "shop")
         rig = Rig(storage, [queue])
         load = Load(storage, cluster_.url, queue, durability="replica")
-        until(lambda: len(load.done) > 50)
+        wait_until(lambda: len(load.done) > 50)
         cluster_.servers[2].kill()
         with replica.client() as client:
-            until(lambda: client.info("replication")["role"] == "master")
+            wait_until(lambda: client.info("replication")["role"] == "master")
         cluster_.servers[2].start()  # as a replica of the other
         count = len(load.put)
-        until(lambda: len(load.put) > count + 50)
+        wait_until(lambda: len(load.put) > count + 50)
         load.end()
         assert load.failures
         assert {type(error) for error in load.failures} <= {StorageUnavailable, OutcomeUnknown}

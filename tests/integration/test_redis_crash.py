@@ -15,8 +15,9 @@ from taskqd.jobs.job import Outcome
 from taskqd.storage.base import Node
 from taskqd.storage.redis import RedisStorage
 from taskqd.storage.redis.keep import ClockGuard
-from tests.support.rigs.rig import Rig, ack, entry, ids, until
+from tests.support.rigs.rig import Rig, ack, entry, ids
 from tests.support.servers.redis_server import RedisServer, available_servers, free_port
+from tests.support.waiting import wait_until
 
 KINDS = sorted(available_servers())
 
@@ -61,7 +62,7 @@ def test_kills_in_mid_run_lose_nothing_that_was_taken_in(server: RedisServer) ->
     for thread in threads:
         thread.start()
     for goal in (300, 900):
-        until(partial(run.has_acked, goal), "progress")
+        wait_until(partial(run.has_acked, goal), "progress")
         server.kill()
         server.start()
     run.stop.set()
@@ -228,9 +229,9 @@ def test_replica_durability_needs_a_replica(kind: str, monkeypatch: pytest.Monke
                 storage.fire("sweep@1000", [entry("t")])
         other.client().replicaof("127.0.0.1", server.port)
         monkeypatch.setattr("taskqd.storage.redis.produce.WAIT_MS", 4000)
-        until(lambda: server.client().info("replication")["connected_slaves"] == 1, "replica")
+        wait_until(lambda: server.client().info("replication")["connected_slaves"] == 1, "replica")
         repeated = entry("a", fresh=False)
-        assert until(lambda: _confirmed(storage, repeated), "confirmation") == [False]
+        assert wait_until(lambda: _confirmed(storage, repeated), "confirmation") == [False]
         assert storage.enqueue([entry("b")]) == [True]
         assert not storage.fire("sweep@1000", [entry("t")])
         assert other.client().hlen("{shop:q}:jobs") == 3

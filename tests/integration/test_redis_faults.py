@@ -20,9 +20,10 @@ from taskqd.errors import (
 from taskqd.jobs.job import State
 from taskqd.storage.base import Fired
 from taskqd.storage.redis import RedisStorage
-from tests.support.rigs.rig import Rig, ack, entry, ids, outcome, until
+from tests.support.rigs.rig import Rig, ack, entry, ids, outcome
 from tests.support.servers.redis_proxy import LossyProxy
 from tests.support.servers.redis_server import RedisServer, available_servers, free_port, servers
+from tests.support.waiting import wait_until
 
 SECRET = "geheim123"
 
@@ -129,7 +130,7 @@ def test_a_sleeper_hears_of_the_demotion_of_its_server_and_connects_anew(
     rig.put("a")
     bell = rig.storage.bell("n.2", ["q"])
     bell.arm()
-    until(lambda: client.info("clients")["blocked_clients"] == 1)
+    wait_until(lambda: client.info("clients")["blocked_clients"] == 1)
     demotion = threading.Thread(target=lambda: _demote_when_blocked(client, 2))
     demotion.start()
     with pytest.raises(StorageUnavailable, match="UNBLOCKED"):
@@ -150,7 +151,7 @@ def test_a_sleeper_hears_of_the_demotion_of_its_server_and_connects_anew(
 
 
 def _demote_when_blocked(client: Any, count: int) -> None:
-    until(lambda: client.info("clients")["blocked_clients"] == count)
+    wait_until(lambda: client.info("clients")["blocked_clients"] == count)
     client.replicaof("127.0.0.1", 1)
 
 
@@ -171,7 +172,9 @@ def test_a_full_disk_is_unavailable(server: RedisServer, rig: Rig) -> None:
     client.config_set("dir", "/proc")
     try:
         client.bgsave()
-        until(lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err", "failed save")
+        wait_until(
+            lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err", "failed save"
+        )
         for call in _all_kinds(rig):
             with pytest.raises(StorageUnavailable, match="MISCONF"):
                 call()
@@ -205,7 +208,7 @@ def test_a_busy_server_is_unavailable(server: RedisServer, storage: RedisStorage
                 return "BUSY" in str(error)
             return False
 
-        until(is_busy, "BUSY")
+        wait_until(is_busy, "BUSY")
     finally:
         server.client().script_kill()
         thread.join()

@@ -18,8 +18,9 @@ from taskqd.jobs.job import Marks, State
 from taskqd.storage.base import Storage
 from taskqd.storage.features import Hold, Revocation
 from taskqd.storage.redis import RedisStorage
-from tests.support.rigs.rig import Rig, ack, done, entry, ids, outcome, until
+from tests.support.rigs.rig import Rig, ack, done, entry, ids, outcome
 from tests.support.servers.redis_server import RedisServer, available_servers, servers
+from tests.support.waiting import wait_until
 
 KINDS = sorted(available_servers())
 
@@ -243,7 +244,7 @@ def test_who_waits_for_a_job_that_is_not_known_yet_is_told_of_its_end(
     """The next job of a pipeline is waited for before it is there, and may never be."""
     for job_id in ("next", "never"):
         with waiting(server, job_id):
-            until(lambda job_id=job_id: client.hexists("{shop:q}:waiters", job_id))
+            wait_until(lambda job_id=job_id: client.hexists("{shop:q}:waiters", job_id))
             if job_id == "next":
                 rig.end("next")
             else:
@@ -306,7 +307,7 @@ def test_a_purge_finds_the_locks_whose_time_is_over_among_all(rig: Rig, client: 
     features.lock("short", "other", slots=2, ttl_s=0.01)
     features.lock("short", "x", slots=1, ttl_s=1, waiter=("q", "waits"))
     assert client.zscore("{shop}:locks", "short") < client.zscore("{shop}:locks", "kept")
-    until(lambda: len(features.locks()) == 3)
+    wait_until(lambda: len(features.locks()) == 3)
     assert ids(rig.lease(5)) == []
     rig.storage.purge(["q"], dead_ttl_s=60, dead_max=10)
     assert ids(rig.lease(5)) == ["waits"]
@@ -419,7 +420,7 @@ def test_every_script_stays_in_the_slot_of_its_queue(kind: str) -> None:
     with RedisServer(binary, port=_port_for_a_cluster(), cluster_enabled="yes") as server:
         client: Any = server.client()
         client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-        until(lambda: b"cluster_state:ok" in client.execute_command("CLUSTER", "INFO"))
+        wait_until(lambda: b"cluster_state:ok" in client.execute_command("CLUSTER", "INFO"))
         storage = RedisStorage(server.url, "shop")
         _use_everything(storage)
         storage.close()

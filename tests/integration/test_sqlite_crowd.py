@@ -17,7 +17,8 @@ from taskqd.storage import open_storage
 from taskqd.storage.base import Node
 from taskqd.storage.sqlite import SqliteStorage
 from taskqd.storage.sqlite import connection as connections
-from tests.support.rigs.rig import DEADLINE_S, Rig, ack, entry, outcome, until
+from tests.support.rigs.rig import Rig, ack, entry, outcome
+from tests.support.waiting import HANG_S, wait_until
 
 WRITER = """
 import sys
@@ -101,7 +102,7 @@ def test_a_writer_that_hangs_with_the_lock_is_told_of_in_time(
     started = time.monotonic()
     with pytest.raises(StorageUnavailable, match="kept it locked"):
         other.enqueue([entry("a")])
-    assert time.monotonic() - started < DEADLINE_S
+    assert time.monotonic() - started < HANG_S
     rig.storage._db.rows("ROLLBACK")
     assert other.enqueue([entry("a")]) == [True]
 
@@ -151,7 +152,7 @@ def test_a_node_of_another_boot_expires_by_the_wall_clock(
         rig.put("a", "b")
         rig.lease(worker="old.1")
         rig.lease(worker="young.1")
-    rows = until(lambda: rig.storage.recover(["q"]), "recovery")
+    rows = wait_until(lambda: rig.storage.recover(["q"]), "recovery")
     assert [row.worker for row in rows] == ["old.1"]
     assert {row.node.id for row in rig.storage.nodes()} == {"n", "young"}
 

@@ -11,7 +11,8 @@ from taskqd.clock import now_ms
 from taskqd.jobs.job import Entry, State
 from taskqd.storage import open_storage
 from taskqd.storage.sqlite import SqliteStorage, answers, entries, nodes, times, unit, view, work
-from tests.support.rigs.rig import Rig, ack, done, until
+from tests.support.rigs.rig import Rig, ack, done
+from tests.support.waiting import wait_until
 
 MODULES = (answers, entries, nodes, times, unit, view, work)
 
@@ -89,7 +90,7 @@ def test_two_hundred_thousand_drained_jobs_leave_a_small_file(tmp_path: Path) ->
         rig.storage.purge(["q"], dead_ttl_s=1, dead_max=1)
         return (tmp_path / "a.db").stat().st_size < 12 * 1024 * 1024 and not _jobs(rig)
 
-    until(shrunk, "a file that gives its pages back")
+    wait_until(shrunk, "a file that gives its pages back")
     assert list(rig.storage.leftovers()) == []
 
 

@@ -17,7 +17,8 @@ from taskqd.clock import now_ms
 from taskqd.storage import open_storage
 from taskqd.storage.sqlite import SqliteStorage
 from taskqd.storage.sqlite.wake import STALE_S
-from tests.support.rigs.rig import DEADLINE_S, Rig, ack, ids, until
+from tests.support.rigs.rig import Rig, ack, ids
+from tests.support.waiting import HANG_S, wait_until
 
 SLEEPER = """
 import json, select, sys
@@ -72,15 +73,15 @@ def _armed(tmp_path: Path) -> int:
 def test_each_job_wakes_one_of_the_idle_processes_and_no_other(tmp_path: Path, rig: Rig) -> None:
     children = [_sleeper(tmp_path, f"n.{number}") for number in range(4)]
     try:
-        until(lambda: _armed(tmp_path) == 4, "all asleep")
+        wait_until(lambda: _armed(tmp_path) == 4, "all asleep")
         rings: dict[object, int] = {}
         for number in range(20):
             rig.put(f"j{number}")
-            [ready], _, _ = select.select([one.stdout for one in children], [], [], DEADLINE_S)
+            [ready], _, _ = select.select([one.stdout for one in children], [], [], HANG_S)
             assert ready is not None
             job_id, rings[ready] = json.loads(ready.readline())
             assert job_id == f"j{number}"
-            until(lambda: _armed(tmp_path) == 4, "all asleep again")
+            wait_until(lambda: _armed(tmp_path) == 4, "all asleep again")
         assert sum(rings.values()) <= 20
     finally:
         for child in children:
@@ -90,13 +91,13 @@ def test_each_job_wakes_one_of_the_idle_processes_and_no_other(tmp_path: Path, r
 
 def test_a_worker_killed_while_idle_does_not_swallow_jobs(tmp_path: Path, rig: Rig) -> None:
     dead, alive = _sleeper(tmp_path, "n.1"), _sleeper(tmp_path, "n.2")
-    until(lambda: _armed(tmp_path) == 2, "both asleep")
+    wait_until(lambda: _armed(tmp_path) == 2, "both asleep")
     dead.send_signal(signal.SIGKILL)
     dead.communicate()
     try:
         rig.put("a")
         assert alive.stdout is not None
-        assert select.select([alive.stdout], [], [], DEADLINE_S)[0]
+        assert select.select([alive.stdout], [], [], HANG_S)[0]
         assert json.loads(alive.stdout.readline())[0] == "a"
     finally:
         alive.kill()
@@ -116,7 +117,7 @@ def test_what_the_dead_left_is_swept(tmp_path: Path, rig: Rig) -> None:
     assert not left.exists()
     bell.arm()
     rig.put("a")
-    assert select.select([bell.fileno()], [], [], DEADLINE_S)[0]
+    assert select.select([bell.fileno()], [], [], HANG_S)[0]
     bell.close()
     assert list((tmp_path / "a.db-wake").glob("q*/*")) == []
 
@@ -131,7 +132,7 @@ def test_a_ring_that_comes_too_late_is_passed_on(tmp_path: Path, rig: Rig) -> No
     idle.arm()
     assert select.select([idle.fileno()], [], [], 0)[0] == []
     busy.disarm()
-    assert select.select([idle.fileno()], [], [], DEADLINE_S)[0]
+    assert select.select([idle.fileno()], [], [], HANG_S)[0]
     idle.answer()
     assert ids(other.turn("n.2", (), ["q"], 1)) == ["b"]
     busy.close()
@@ -145,7 +146,7 @@ def test_whoever_leaves_jobs_behind_wakes_the_next(tmp_path: Path, rig: Rig) -> 
     idle.arm()
     assert select.select([idle.fileno()], [], [], 0)[0] == []
     rig.lease(1)
-    assert select.select([idle.fileno()], [], [], DEADLINE_S)[0]
+    assert select.select([idle.fileno()], [], [], HANG_S)[0]
     idle.close()
 
 
@@ -160,14 +161,14 @@ def test_without_fifos_an_idle_worker_asks_often(tmp_path: Path, rig: Rig) -> No
     assert bell.disarm() == []
     started = time.monotonic()
     rig.storage.wait([("a", "q")], 0.3)
-    assert time.monotonic() - started < DEADLINE_S
+    assert time.monotonic() - started < HANG_S
     bell.close()
 
 
 def test_a_waiter_without_fifos_finds_its_answer(tmp_path: Path, rig: Rig) -> None:
     (tmp_path / "a.db-wake").write_text("in the way")
     rig.end("a")
-    rig.storage.wait([("a", "q")], DEADLINE_S)
+    rig.storage.wait([("a", "q")], HANG_S)
     assert rig.storage.answer("a", "q") is not None
 
 
@@ -178,7 +179,7 @@ def test_a_dead_waiters_fifo_is_named_and_swept(tmp_path: Path, rig: Rig) -> Non
     )
     child = subprocess.Popen([sys.executable, "-c", code])
     folder = tmp_path / "a.db-wake"
-    until(lambda: list(folder.glob("w*/*")), "a waiter")
+    wait_until(lambda: list(folder.glob("w*/*")), "a waiter")
     child.kill()
     child.wait()
     assert [Path(name).name[:2] for name in rig.storage.leftovers()] == ["a~"]
@@ -195,7 +196,7 @@ def test_schedulers_of_several_daemons_are_all_woken(tmp_path: Path, rig: Rig) -
         bell.arm()
     rig.put("a", run_at_ms=now_ms() + 50_000)
     for bell in bells:
-        assert select.select([bell.fileno()], [], [], DEADLINE_S)[0]
+        assert select.select([bell.fileno()], [], [], HANG_S)[0]
         assert bell.answer() == []
         assert select.select([bell.fileno()], [], [], 0)[0] == []
         bell.close()

@@ -12,8 +12,8 @@ import pytest
 from taskqd import App, JobDead, ResultTimeout, State, TaskFailed
 from taskqd.client.composition import Failed
 from tests.support.rigs.crew import Crew
-from tests.support.rigs.rig import until
 from tests.support.servers.storages import NAMES, Backend, backends
+from tests.support.waiting import wait_until
 
 backend = backends(*NAMES)
 
@@ -75,7 +75,7 @@ def test_caller_that_waits_while_the_job_is_parked_gets_its_value(deploy: Deploy
     ]
     for waiter in waiters:
         waiter.start()
-    until(lambda: result._parked and all(r._parked for r in others))
+    wait_until(lambda: result._parked and all(r._parked for r in others))
     new = Crew(deploy.new, "new")
     new.look()
     new.drain()
@@ -132,7 +132,7 @@ def test_chain_that_nobody_came_for_is_given_up_once_and_for_all(deploy: Deploy)
     old = Crew(deploy.old, "old", unknown_patience_s=0.05)
     old.drain()
     assert chord.callback.state is State.SCHEDULED, "it waits for its member"
-    until(lambda: old.look() or not deploy.caller.storage.parked(["default"]))
+    wait_until(lambda: old.look() or not deploy.caller.storage.parked(["default"]))
     old.drain()
     for later in results[1:]:
         with pytest.raises(JobDead, match="unknown"):
@@ -150,6 +150,6 @@ def test_caller_of_a_dead_letter_whose_answer_is_gone_waited_for_ever(deploy: De
     result = deploy.task["new"].options(result_ttl=1, retries=0)("no number")
     deploy.new.registry["new"].function = lambda n: 1 / 0
     Crew(deploy.new, "new").drain()
-    until(lambda: deploy.caller.storage.answer(result.id, "default") is None)
+    wait_until(lambda: deploy.caller.storage.answer(result.id, "default") is None)
     with pytest.raises(TaskFailed, match="ZeroDivisionError: division by zero"):
         result.get(timeout=20)

@@ -11,9 +11,10 @@ from taskqd.ipc import board
 from taskqd.ipc.messages import Drain, Drained
 from taskqd.jobs.job import State
 from taskqd.storage.base import Node
-from tests.support.rigs.pump_rig import NODE, Jobs, PumpRig, entries, wait_for
+from tests.support.rigs.pump_rig import NODE, Jobs, PumpRig, entries
 from tests.support.servers.failing_storage import FailingStorage
 from tests.support.servers.storages import NAMES, Backend, backends
+from tests.support.waiting import wait_until
 
 SEEDS = range(3)
 
@@ -44,9 +45,9 @@ def test_no_job_is_lost_and_none_runs_twice(backend: Backend, seed: int, threads
     with rig_in(failing, jobs=jobs, threads=threads) as rig:
         rig.storage = storage
         for entry in batch[100::100]:
-            wait_for(lambda entry=entry: entry.id in jobs.started)
+            wait_until(lambda entry=entry: entry.id in jobs.started)
             jobs.gates[entry.id].set()
-        wait_for(lambda: rig.row.get(board.DONE) == len(batch))
+        wait_until(lambda: rig.row.get(board.DONE) == len(batch))
         assert rig.counts() == (0, 0)
         failing.share = 0.0
     assert failing.failures > 0
@@ -62,9 +63,9 @@ def test_a_drain_in_a_storm_leaves_no_job_leased(backend: Backend, seed: int) ->
     storage.enqueue(entries(100))
     with rig_in(failing, jobs=jobs) as rig:
         rig.storage = storage
-        wait_for(lambda: "job0050" in jobs.started)
+        wait_until(lambda: "job0050" in jobs.started)
         rig.tell(Drain(60))
-        wait_for(lambda: rig.stopping.stopping)
+        wait_until(lambda: rig.stopping.stopping)
         jobs.gates["job0050"].set()
         rig.hear(Drained)
         rig.ended()
@@ -81,10 +82,10 @@ def test_a_node_that_expires_again_and_again_loses_no_job(backend: Backend, seed
         rig.storage = storage
         for number in range(6):
             storage.enqueue(entries(30, prefix=f"r{number}-"))
-            wait_for(lambda n=number: len(jobs.started) >= 15 * (n + 1))
+            wait_until(lambda n=number: len(jobs.started) >= 15 * (n + 1))
             storage.recover_node(NODE, ("q",))
             storage.register(Node(NODE), ("q",), 600)
-        wait_for(lambda: rig.counts() == (0, 0))
+        wait_until(lambda: rig.counts() == (0, 0))
         failing.share = 0.0
     for number in range(6):
         for entry in entries(30, prefix=f"r{number}-"):

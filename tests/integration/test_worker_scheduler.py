@@ -29,9 +29,10 @@ from taskqd.settings import SchedulerSettings, Settings, StorageSettings
 from taskqd.storage import open_storage
 from taskqd.storage.base import Node, Storage
 from taskqd.worker.host import procfs
-from tests.support.rigs.pump_rig import ack, wait_for
+from tests.support.rigs.pump_rig import ack
 from tests.support.rigs.zygote_rig import Child, ZygoteRig
 from tests.support.servers.redis_server import RedisServer, available_servers
+from tests.support.waiting import wait_until
 
 APP = """
     from taskqd import App, every
@@ -121,7 +122,7 @@ def test_the_node_is_registered_and_its_lease_is_renewed(
             assert storage.nodes()[0].expires_in_s > 0
             time.sleep(0.05)
         beat = child.row.get(board.BEAT)
-        wait_for(lambda: child.row.get(board.BEAT) > beat)
+        wait_until(lambda: child.row.get(board.BEAT) > beat)
 
 
 def test_a_delayed_job_is_due_on_time_although_it_came_after_the_scheduler_slept(
@@ -131,7 +132,7 @@ def test_a_delayed_job_is_due_on_time_although_it_came_after_the_scheduler_slept
         scheduler(rig)
         storage.enqueue([job("later", 60), job("soon", 0.4)])
         began = time.monotonic()
-        wait_for(lambda: storage.queues()[0].queued == 1)
+        wait_until(lambda: storage.queues()[0].queued == 1)
         assert time.monotonic() - began > 0.2
         row = storage.job("soon", "default")
         assert row is not None
@@ -167,9 +168,9 @@ def test_a_parked_job_of_a_task_that_the_scheduler_knows_is_queued_again(
     with rig_of(server, folder) as rig:
         scheduler(rig)
         # `early`, which was parked before the new daemon came, is at the head again.
-        wait_for(lambda: storage.queues()[0].queued == 2)
+        wait_until(lambda: storage.queues()[0].queued == 2)
         park()
-        wait_for(lambda: storage.queues()[0].queued == 2)
+        wait_until(lambda: storage.queues()[0].queued == 2)
 
 
 def test_ticks_fire_once_for_two_daemons(
@@ -178,7 +179,7 @@ def test_ticks_fire_once_for_two_daemons(
     (folder / "shop.py").write_text(textwrap.dedent(TICKING))
     with rig_of(server, folder) as one, rig_of(server, folder, node="n2") as two:
         first, second = scheduler(one), scheduler(two)
-        wait_for(lambda: storage.queues() and storage.queues()[0].queued >= 3)
+        wait_until(lambda: storage.queues() and storage.queues()[0].queued >= 3)
         for child in (first, second):
             child.tell(Drain(5))
         ids = [row.id for row in storage.jobs(State.QUEUED, "default")]
@@ -198,7 +199,7 @@ def test_missed_ticks_fire_once_where_the_settings_say_so(
     storage.fire(f"tick@{newest - 5 * hour}", [])
     with rig_of(server, folder, scheduling=SchedulerSettings(missed="once")) as rig:
         scheduler(rig)
-        wait_for(lambda: storage.queues() and storage.queues()[0].queued >= 1)
+        wait_until(lambda: storage.queues() and storage.queues()[0].queued >= 1)
         ids = [row.id for row in storage.jobs(State.QUEUED, "default")]
         assert f"tick@{newest}" in ids
         assert len(ids) <= 2
@@ -213,7 +214,7 @@ def test_a_dead_daemon_of_the_same_name_is_recovered_at_once(
     storage.lease("n0.1", Q, 2)
     with rig_of(server, folder) as rig:
         scheduler(rig)
-        wait_for(lambda: storage.queues()[0].queued == 2)
+        wait_until(lambda: storage.queues()[0].queued == 2)
         assert [row.node.id for row in storage.nodes()] == ["n1"]
 
 
@@ -285,19 +286,19 @@ def test_the_node_is_registered_again_after_an_outage_and_in_an_emptied_storage(
     with rig_of(server, folder, lease_s=1.0) as rig:
         child = scheduler(rig)
         with server.client() as client:  # it sleeps in its bell
-            wait_for(lambda: client.info()["blocked_clients"] == 1)
+            wait_until(lambda: client.info()["blocked_clients"] == 1)
         server.kill()
         child.hear(StorageLost)
         time.sleep(0.5)
         server.start()
         child.hear(StorageRestored)
         fresh = open_storage(server.url, "shop")
-        wait_for(lambda: [row.node.id for row in fresh.nodes()] == ["n1"])
+        wait_until(lambda: [row.node.id for row in fresh.nodes()] == ["n1"])
         fresh.enqueue([job("a", 0.2)])
-        wait_for(lambda: fresh.queues()[0].queued == 1)
+        wait_until(lambda: fresh.queues()[0].queued == 1)
         with server.client() as client:
             client.flushall()
-        wait_for(lambda: [row.node.id for row in fresh.nodes()] == ["n1"])
+        wait_until(lambda: [row.node.id for row in fresh.nodes()] == ["n1"])
         leases = fresh.lease("n1.3", Q, 1).leases
         assert leases == []
         fresh.enqueue([job("b")])
@@ -323,6 +324,6 @@ def test_the_zone_of_the_settings_is_that_of_tasks_that_name_none(
     settings = SchedulerSettings(missed="all", timezone="Asia/Kathmandu")  # 5 h 45 min ahead
     with rig_of(server, folder, scheduling=settings) as rig:
         scheduler(rig)
-        wait_for(lambda: storage.queues() and storage.queues()[0].queued >= 4)
+        wait_until(lambda: storage.queues() and storage.queues()[0].queued >= 4)
         ids = [row.id for row in storage.jobs(State.QUEUED, "default")]
         assert {int(id.partition("@")[2]) % hour for id in ids} == {15 * 60_000}

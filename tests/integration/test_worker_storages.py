@@ -10,9 +10,10 @@ import pytest
 from taskqd.ipc import board
 from taskqd.ipc.messages import Ready, StorageLost, StorageRestored
 from taskqd.storage import open_storage
-from tests.support.rigs.pump_rig import Jobs, PumpRig, entries, wait_for
+from tests.support.rigs.pump_rig import Jobs, PumpRig, entries
 from tests.support.servers.redis_server import RedisServer, available_servers
 from tests.support.servers.storages import NAMES, Backend, backends
+from tests.support.waiting import wait_until
 
 backend = backends(*(name for name in NAMES if name != "memory"))
 
@@ -32,7 +33,7 @@ def test_every_job_runs_once_and_leaves_only_its_answer(
     storage.enqueue(entries(1000))
     jobs = Jobs()
     with PumpRig(storage, jobs=jobs, **kind) as rig:
-        wait_for(lambda: rig.row.get(board.DONE) == 1000)
+        wait_until(lambda: rig.row.get(board.DONE) == 1000)
         assert sorted(jobs.started) == [entry.id for entry in entries(1000)]
         assert other.answer("job0999", "q") is not None
     assert list(other.leftovers()) == []
@@ -48,7 +49,7 @@ def test_an_idle_worker_starts_a_job_at_once(backend: Backend, kind: dict[str, i
         for number, entry in enumerate(entries(40)):
             began = time.monotonic()
             producer.enqueue([entry])
-            wait_for(lambda number=number: len(jobs.started) > number)
+            wait_until(lambda number=number: len(jobs.started) > number)
             latencies.append(time.monotonic() - began)
             producer.wait([(entry.id, "q")], 5.0)
         # Only a worker that polls, or that missed its ring, is so slow.
@@ -64,9 +65,9 @@ def test_jobs_that_come_together_start_together_in_an_idle_worker(backend: Backe
     with PumpRig(storage, jobs=jobs, threads=6) as rig:
         rig.hear(Ready)
         producer.enqueue(entries(4))
-        wait_for(lambda: len(jobs.started) == 4)
+        wait_until(lambda: len(jobs.started) == 4)
         producer.enqueue(entries(6)[4:])
-        wait_for(lambda: len(jobs.started) == 6)
+        wait_until(lambda: len(jobs.started) == 6)
 
 
 def test_a_job_hears_that_it_is_revoked_while_another_queue_keeps_its_worker_busy(
@@ -86,11 +87,11 @@ def test_a_job_hears_that_it_is_revoked_while_another_queue_keeps_its_worker_bus
 
     with PumpRig(storage, jobs=jobs, threads=2, queues=("first", "second")):
         producer.enqueue(entries(1, "second", prefix="long"))
-        wait_for(lambda: jobs.started)
+        wait_until(lambda: jobs.started)
         heard()
-        wait_for(lambda: len(jobs.started) > 100)
+        wait_until(lambda: len(jobs.started) > 100)
         assert producer.stop("long0000", "second", b"", 60)
-        wait_for(heard)
+        wait_until(heard)
 
 
 def test_two_workers_share_a_short_queue_of_long_jobs(backend: Backend) -> None:
@@ -103,7 +104,7 @@ def test_two_workers_share_a_short_queue_of_long_jobs(backend: Backend) -> None:
         PumpRig(storage, jobs=jobs),
         PumpRig(backend.open(storage.namespace), jobs=jobs, serial=2),
     ):
-        wait_for(lambda: len(jobs.started) == 2)
+        wait_until(lambda: len(jobs.started) == 2)
 
 
 def test_consumption_resumes_after_redis_was_killed_and_started_again(kind: dict[str, int]) -> None:
@@ -116,15 +117,15 @@ def test_consumption_resumes_after_redis_was_killed_and_started_again(kind: dict
         jobs.gate("job0000")
         storage.enqueue(entries(200))
         with PumpRig(open_storage(server.url, "outage"), jobs=jobs, **kind) as rig:
-            wait_for(lambda: "job0000" in jobs.started)
+            wait_until(lambda: "job0000" in jobs.started)
             server.kill()
             jobs.gates["job0000"].set()
             rig.hear(StorageLost)
             server.start()
             rig.hear(StorageRestored)
-            wait_for(lambda: rig.row.get(board.DONE) >= 200)
+            wait_until(lambda: rig.row.get(board.DONE) >= 200)
             storage = open_storage(server.url, "outage")
             storage.enqueue(entries(50, prefix="late"))
-            wait_for(lambda: storage.answer("late0049", "q") is not None)
-            wait_for(lambda: rig.counts() == (0, 0))
+            wait_until(lambda: storage.answer("late0049", "q") is not None)
+            wait_until(lambda: rig.counts() == (0, 0))
             assert all(storage.answer(entry.id, "q") for entry in entries(200))

@@ -27,9 +27,9 @@ from taskqd.ipc.messages import (
     encode,
 )
 from taskqd.settings import Settings, StorageSettings
-from tests.support.rigs.pump_rig import wait_for
 from tests.support.rigs.zygote_rig import Child, Gone, ZygoteRig
 from tests.support.servers.storages import Backend, open_backend
+from tests.support.waiting import wait_until
 
 APP = """
     from taskqd import App
@@ -215,7 +215,7 @@ def test_stacks_are_written_on_request(tmp_path: Path) -> None:
         rig.hear(Loaded)
         child = booted(rig)
         child.kill(signal.SIGUSR1)
-        wait_for(lambda: "worker/main.py" in child.stacks(), "stacks")
+        wait_until(lambda: "worker/main.py" in child.stacks(), "stacks")
 
 
 @pytest.mark.parametrize("role", ["worker", "scheduler"])

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 from tests.support.rigs.ctl import taskqctl
-from tests.support.rigs.daemon import Daemon, wait_until
+from tests.support.rigs.daemon import Daemon
+from tests.support.waiting import wait_until
 
 APP = """
 from taskqd import App

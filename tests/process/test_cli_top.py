@@ -20,7 +20,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.rigs.ctl import MAIN, ROOT, taskqctl
-from tests.support.rigs.daemon import WAIT_S, Daemon, fake_daemon
+from tests.support.rigs.daemon import Daemon, fake_daemon
+from tests.support.waiting import HANG_S
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ class Terminal:
 
     def until(self, pattern: str) -> str:
         """Wait until this is shown; return all that came since the last call."""
-        deadline_s = time.monotonic() + WAIT_S
+        deadline_s = time.monotonic() + HANG_S
         while not re.search(pattern, self.shown, re.DOTALL):
             left_s = deadline_s - time.monotonic()
             assert left_s > 0, f"never shown: {pattern!r} in {self.shown!r}"
@@ -115,7 +116,7 @@ def test_live_it_refreshes_follows_the_size_and_q_gives_the_terminal_back(daemon
         assert "PSS MB" not in narrow.rpartition("\x1b[H")[2]
         screen.type("q")
         screen.until(re.escape("\x1b[?25h\x1b[?1049l"))
-        assert screen.process.wait(WAIT_S) == 0
+        assert screen.process.wait(HANG_S) == 0
 
 
 def test_live_it_outlasts_the_daemon_and_says_so(tmp_path: Path) -> None:
@@ -127,4 +128,4 @@ def test_live_it_outlasts_the_daemon_and_says_so(tmp_path: Path) -> None:
             screen.until("no daemon answers")
             screen.process.send_signal(signal.SIGTERM)
             screen.until(re.escape("\x1b[?1049l"))
-            assert screen.process.wait(WAIT_S) == 0
+            assert screen.process.wait(HANG_S) == 0

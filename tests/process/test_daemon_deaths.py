@@ -10,8 +10,9 @@ import pytest
 
 from taskqd.errors import JobDead, TaskFailed
 from tests.support.apps import shop as tasks
-from tests.support.rigs.daemon import Daemon, wait_until
+from tests.support.rigs.daemon import Daemon
 from tests.support.rigs.shop_daemon import Shop
+from tests.support.waiting import wait_until
 
 SOON_S = 5.0
 """Held jobs run again in well under one second; only a fault passes this bound."""

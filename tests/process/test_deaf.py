@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.apps.changing import RUN, Changing
-from tests.support.rigs.daemon import Daemon, wait_until
+from tests.support.rigs.daemon import Daemon
 from tests.support.servers.redis_proxy import LossyProxy
 from tests.support.servers.storages import open_backend
+from tests.support.waiting import wait_until
 
 OFTEN = """
 from taskqd.storage.redis import bell

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 from taskqd.errors import JobCancelled, TaskFailed
-from tests.support.rigs.daemon import Daemon, wait_until
+from tests.support.rigs.daemon import Daemon
 from tests.support.rigs.shop_daemon import Shop, open_shop
 from tests.support.servers.storages import open_backend
 from tests.support.servers.tls import tls_server
+from tests.support.waiting import wait_until
 
 pytest.importorskip("gevent")
 

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from taskqd.supervisor.ctl.daemon import _status_lines
-from tests.support.rigs.daemon import ROOT, Daemon, wait_until
+from tests.support.rigs.daemon import ROOT, Daemon
+from tests.support.waiting import wait_until
 
 APP = """
 import os

@@ -9,8 +9,8 @@ import subprocess
 from pathlib import Path
 
 from tests.support.apps import shop as tasks
-from tests.support.rigs.daemon import WAIT_S
 from tests.support.rigs.shop_daemon import Shop, open_shop
+from tests.support.waiting import HANG_S
 
 
 def test_a_log_that_nobody_reads_holds_up_no_job_and_no_stop(tmp_path: Path) -> None:
@@ -31,8 +31,8 @@ def test_a_log_that_nobody_reads_holds_up_no_job_and_no_stop(tmp_path: Path) -> 
         os.close(writer)
         try:
             results = list(tasks.quick.map((number,) for number in range(200)))
-            assert [result.get(timeout=3 * WAIT_S) for result in results] == list(range(200))
-            assert daemon.stop(3 * WAIT_S) == 0
+            assert [result.get(timeout=3 * HANG_S) for result in results] == list(range(200))
+            assert daemon.stop(3 * HANG_S) == 0
         finally:
             leftovers = daemon._end()
         with os.fdopen(reader) as pipe:
@@ -43,7 +43,7 @@ def test_a_log_that_nobody_reads_holds_up_no_job_and_no_stop(tmp_path: Path) -> 
 
 def test_a_job_that_enqueues_another_one_is_told_at_debug(shop: Shop) -> None:
     with shop.open() as daemon:
-        assert tasks.chain(7).get(timeout=WAIT_S) == 7
+        assert tasks.chain(7).get(timeout=HANG_S) == 7
         told = daemon.wait("job.enqueued", task=tasks.quick.name)
         daemon.wait("job.done", job_id=told["job_id"])
         assert told["role"] == "worker"

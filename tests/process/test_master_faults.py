@@ -10,7 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.rigs.daemon import Daemon, fake_daemon, heard, wait_until
+from tests.support.rigs.daemon import Daemon, fake_daemon, heard
+from tests.support.waiting import wait_until
 
 
 def kill(pid: int, name: str = "SIGKILL") -> None:

@@ -13,8 +13,9 @@ from taskqd.settings import MIB
 from taskqd.supervisor.host.cgroup import MemoryGroup
 from tests.support.apps.changing import RUN, Changing
 from tests.support.machines.cgroups import inside, memory_group, subgroups
-from tests.support.rigs.daemon import Daemon, wait_until
+from tests.support.rigs.daemon import Daemon
 from tests.support.servers.storages import open_backend
+from tests.support.waiting import wait_until
 
 GROW = """
 kept = []

@@ -9,13 +9,13 @@ import urllib.request
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.apps import shop as tasks
-from tests.support.rigs.daemon import WAIT_S, wait_until
 from tests.support.rigs.shop_daemon import Shop
 from tests.support.servers.redis_server import free_port
+from tests.support.waiting import HANG_S, wait_until
 
 
 def _read(port: int) -> dict[str, float]:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=WAIT_S) as page:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=HANG_S) as page:
         text = page.read().decode()
     return {
         "".join([sample.name, *(f" {value}" for value in sample.labels.values())]): sample.value
@@ -32,7 +32,7 @@ def test_metrics_are_read_by_prometheus_own_parser(shop: Shop) -> None:
         assert before["taskqd_storage_up"] == 1
         tasks.hold(1)
         os.kill(shop.begun(1)[0], signal.SIGKILL)
-        assert [tasks.quick(n).get(timeout=WAIT_S) for n in range(5)] == list(range(5))
+        assert [tasks.quick(n).get(timeout=HANG_S) for n in range(5)] == list(range(5))
         wait_until(lambda: _read(port)["taskqd_jobs_orphaned_total"] == 1, what="the orphan")
         after = _read(port)
         assert sum(n for name, n in after.items() if name.startswith("taskqd_children_died")) == 1

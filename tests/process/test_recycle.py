@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.support.apps.changing import Changing, workers
-from tests.support.rigs.daemon import wait_until
 from tests.support.servers.storages import open_backend
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture

@@ -15,8 +15,9 @@ import pytest
 
 from tests.chaos import reloads
 from tests.support.apps.changing import Changing, in_settings, workers, zygotes
-from tests.support.rigs.daemon import Daemon, wait_until
+from tests.support.rigs.daemon import Daemon
 from tests.support.servers.storages import open_backend
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(params=["sqlite"])

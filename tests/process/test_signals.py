@@ -12,8 +12,9 @@ import pytest
 
 from tests.support.apps import shop as tasks
 from tests.support.apps.changing import Changing
-from tests.support.rigs.daemon import Daemon, wait_until
+from tests.support.rigs.daemon import Daemon
 from tests.support.rigs.shop_daemon import Shop, open_shop
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture

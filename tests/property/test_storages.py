@@ -20,8 +20,9 @@ from taskqd.jobs.job import Entry, Lease, Marks, Outcome, State
 from taskqd.storage.base import Node
 from taskqd.storage.features import Hold
 from tests.property.model import Model, ModelJob
-from tests.support.rigs.rig import done, payload, until
+from tests.support.rigs.rig import done, payload
 from tests.support.servers.storages import Backend
+from tests.support.waiting import wait_until
 
 EXAMPLES, STEPS, STEPS_MIN = 45, 50, 2000
 QUEUES = ["q", "r"]
@@ -42,7 +43,7 @@ picks = st.integers(min_value=0, max_value=11)
 """Which of some things, by number."""
 KEYS = ["k", "s"]
 uniques = st.sampled_from(["", "", "", *KEYS])
-"""Unique keys; "s" is held until its job starts."""
+"""Unique keys; "s" is held wait_until its job starts."""
 
 controls = st.sampled_from(
     "cancel reschedule hurry revive purge_dead pause resume resume fire register heartbeat "
@@ -325,7 +326,7 @@ class StorageMachine(RuleBasedStateMachine):
             left -= self.storage.promote(QUEUES).promoted
             return left <= 0
 
-        until(all_promoted, "promotion")
+        wait_until(all_promoted, "promotion")
         assert left == 0
         # Among jobs that are due in the same millisecond the order is left open.
         rows = self.storage.jobs(State.QUEUED)

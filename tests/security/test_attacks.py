@@ -19,9 +19,10 @@ from tests.security.mutate import spoil
 from tests.security.payloads import samples
 from tests.support.apps import shop as tasks
 from tests.support.rigs.ctl import taskqctl
-from tests.support.rigs.daemon import WAIT_S, Daemon, wait_until
+from tests.support.rigs.daemon import Daemon
 from tests.support.rigs.shop_daemon import Shop, open_shop
 from tests.support.servers.redis_server import RedisServer, free_port
+from tests.support.waiting import HANG_S, wait_until
 
 CONNECTIONS = 1_000
 GROWTH_BYTES_MAX = 64 * 1024 * 1024
@@ -62,7 +63,7 @@ def test_spoilt_payloads_become_dead_letters_and_cost_no_worker(shop: Shop) -> N
             [Entry(f"bad-{n}", "default", record) for n, record in enumerate(spoilt)]
         )
         good = [tasks.quick(n) for n in range(50)]
-        assert [result.get(timeout=WAIT_S) for result in good] == list(range(50))
+        assert [result.get(timeout=HANG_S) for result in good] == list(range(50))
         wait_until(lambda: not shop.app.counts()["default"].queued, what="an empty queue")
         wait_until(lambda: not shop.app.counts()["default"].running, what="no running job")
         states = {shop.app.result(f"bad-{n}").state for n in range(len(spoilt))}
@@ -85,7 +86,7 @@ class _Attack:
         else:
             sock = socket.socket()
             address = ("127.0.0.1", self._port)
-        sock.settimeout(WAIT_S)
+        sock.settimeout(HANG_S)
         sock.connect(address)
         return sock
 
@@ -124,7 +125,7 @@ def test_spoilt_slow_endless_and_many_callers_do_not_stop_the_daemon(shop: Shop)
             attack.say(admin, b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 400_000)
         _crowd(attack)
         assert json.loads(attack.say(False, _GOOD[0]).partition(b"\r\n\r\n")[2])["ok"]
-        assert tasks.quick(5).get(timeout=WAIT_S) == 5
+        assert tasks.quick(5).get(timeout=HANG_S) == 5
         wait_until(lambda: master.num_fds() <= before_fds + 2, what="the sockets to be closed")
         assert master.memory_info().rss < before_bytes + GROWTH_BYTES_MAX
         assert taskqctl(shop.folder, "status", "--socket", daemon.socket).code == 0
@@ -161,7 +162,7 @@ def test_no_secret_is_in_logs_titles_metrics_or_answers(tmp_path: Path) -> None:
             App("shop", server.url.replace(CANARY, f"{CANARY}-wrong")).counts()
         shown = [str(raised.value), repr(shop.app), repr(tasks.quick(1))]
         failed = tasks.endless()
-        failed.wait(timeout=WAIT_S)
+        failed.wait(timeout=HANG_S)
         shown.append(json.dumps(shop.info(failed), default=str))
         shown += [_title(process.pid) for process in daemon.alive()]
         for page in ("livez", "readyz", "startupz", "metrics"):

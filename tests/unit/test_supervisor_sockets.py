@@ -24,7 +24,8 @@ from taskqd.supervisor.endpoints import admin, admin_client, health, listener
 from taskqd.supervisor.endpoints.listener import Listener
 from taskqd.supervisor.host import systemd as notify
 from taskqd.supervisor.host.channel import Channel
-from tests.support.rigs.daemon import ROOT, wait_until
+from tests.support.rigs.daemon import ROOT
+from tests.support.waiting import wait_until
 
 # -- the channel -----------------------------------------------------------------------------------
 

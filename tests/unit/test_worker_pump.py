@@ -36,7 +36,8 @@ from taskqd.storage.memory import MemoryStorage
 from taskqd.worker.leasing import heartbeat as shown
 from taskqd.worker.leasing import loop as pump
 from taskqd.worker.leasing import quarantine as suspects
-from tests.support.rigs.pump_rig import NODE, Jobs, PumpRig, entries, wait_for
+from tests.support.rigs.pump_rig import NODE, Jobs, PumpRig, entries
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -66,9 +67,9 @@ def test_jobs_enqueued_before_and_after_the_start_are_run_once(
 ) -> None:
     storage.enqueue(entries(300))
     with PumpRig(storage, threads=threads) as rig:
-        wait_for(lambda: rig.counts() == (0, 0))
+        wait_until(lambda: rig.counts() == (0, 0))
         storage.enqueue(entries(50, prefix="late"))
-        wait_for(lambda: rig.row.get(board.DONE) == 350)
+        wait_until(lambda: rig.row.get(board.DONE) == 350)
         started = jobs_of(rig).started
         assert sorted(started) == sorted(set(started))
         assert storage.answer("job0299", "q") is not None
@@ -77,14 +78,14 @@ def test_jobs_enqueued_before_and_after_the_start_are_run_once(
 def test_a_process_worker_keeps_the_order(storage: MemoryStorage) -> None:
     storage.enqueue(entries(200))
     with PumpRig(storage) as rig:
-        wait_for(lambda: rig.row.get(board.DONE) == 200)
+        wait_until(lambda: rig.row.get(board.DONE) == 200)
         assert jobs_of(rig).started == [entry.id for entry in entries(200)]
 
 
 def test_an_idle_worker_is_woken_by_the_storage_and_sleeps_otherwise(worker: PumpRig) -> None:
     for entry in entries(20):
         worker.storage.enqueue([entry])
-        wait_for(lambda entry=entry: worker.storage.answer(entry.id, "q") is not None)
+        wait_until(lambda entry=entry: worker.storage.answer(entry.id, "q") is not None)
     assert len(jobs_of(worker).started) == 20
 
 
@@ -97,13 +98,13 @@ def test_a_long_job_holds_no_other_back(storage: MemoryStorage, threads: int) ->
         jobs.gate(entry.id)
     storage.enqueue(batch)
     with PumpRig(storage, jobs=jobs, threads=threads) as rig:
-        wait_for(lambda: len(jobs.started) == 300 + slots)
-        wait_for(lambda: rig.counts() == (100 - slots, slots))
+        wait_until(lambda: len(jobs.started) == 300 + slots)
+        wait_until(lambda: rig.counts() == (100 - slots, slots))
         with PumpRig(storage, serial=2) as other:
-            wait_for(lambda: len(jobs_of(other).started) == 100 - slots)
+            wait_until(lambda: len(jobs_of(other).started) == 100 - slots)
         for entry in batch[300 : 300 + slots]:
             jobs.gates[entry.id].set()
-        wait_for(lambda: rig.counts() == (0, 0))
+        wait_until(lambda: rig.counts() == (0, 0))
 
 
 def test_an_outcome_is_settled_although_the_next_job_is_long(storage: MemoryStorage) -> None:
@@ -111,7 +112,7 @@ def test_an_outcome_is_settled_although_the_next_job_is_long(storage: MemoryStor
     jobs.gate("job0001")
     storage.enqueue(entries(2))
     with PumpRig(storage, jobs=jobs) as rig:
-        wait_for(lambda: rig.storage.answer("job0000", "q") is not None)
+        wait_until(lambda: rig.storage.answer("job0000", "q") is not None)
         assert rig.counts() == (0, 1)
 
 
@@ -131,10 +132,10 @@ def test_an_outcome_was_settled_a_second_late_when_long_jobs_had_been_read_ahead
         with PumpRig(storage, jobs=jobs, threads=threads) as rig:
             storage.enqueue(batch)
             for entry in batch[:quick]:
-                wait_for(lambda entry=entry: storage.answer(entry.id, "q") is not None)
+                wait_until(lambda entry=entry: storage.answer(entry.id, "q") is not None)
             for entry in batch[quick:]:
                 jobs.gates[entry.id].set()
-            wait_for(lambda: rig.counts() == (0, 0))
+            wait_until(lambda: rig.counts() == (0, 0))
 
 
 def test_with_ack_each_no_other_job_starts_before_the_outcome_is_settled(
@@ -150,7 +151,7 @@ def test_with_ack_each_no_other_job_starts_before_the_outcome_is_settled(
     jobs.each = {entry.id for entry in entries(50)}
     storage.enqueue(entries(50))
     with PumpRig(storage, jobs=jobs, threads=1 if threads else 0) as rig:
-        wait_for(lambda: rig.row.get(board.DONE) == 50)
+        wait_until(lambda: rig.row.get(board.DONE) == 50)
 
 
 def test_drain_hands_unstarted_jobs_back_and_lets_running_ones_finish(
@@ -160,10 +161,10 @@ def test_drain_hands_unstarted_jobs_back_and_lets_running_ones_finish(
     jobs.gate("job0000")
     storage.enqueue(entries(10))
     with PumpRig(storage, jobs=jobs) as rig:
-        wait_for(lambda: jobs.started)
+        wait_until(lambda: jobs.started)
         rig.tell(Drain(20))
-        wait_for(lambda: rig.stopping.stopping)
-        wait_for(lambda: rig.counts() == (9, 1))
+        wait_until(lambda: rig.stopping.stopping)
+        wait_until(lambda: rig.counts() == (9, 1))
         assert 0 < jobs.places[0].seconds_left() <= 20
         jobs.gates["job0000"].set()
         last = rig.hear(Drained)
@@ -183,7 +184,7 @@ def test_interrupt_requeues_what_runs_and_settles_what_is_finished(
         jobs.gate(entry.id)
     storage.enqueue(entries(10))
     with PumpRig(storage, jobs=jobs, threads=threads) as rig:
-        wait_for(lambda: len(jobs.started) == slots)
+        wait_until(lambda: len(jobs.started) == slots)
         rig.tell(Interrupt())
         last = rig.hear(Drained)
         assert isinstance(last, Drained)
@@ -216,7 +217,7 @@ def test_of_two_that_outlast_the_grace_the_late_one_counts_a_failure() -> None:
     overran, innocent = late(), sibling()
     with PumpRig(app.storage, jobs=runner, threads=2, queues=("default",)) as rig:
         began.wait(20)
-        wait_for(lambda: any(0 < v.deadline_ns < monotonic_ns() for v in rig.row.busy()))
+        wait_until(lambda: any(0 < v.deadline_ns < monotonic_ns() for v in rig.row.busy()))
         rig.tell(Drain(60))
         rig.tell(Interrupt())
         rig.hear(Drained)
@@ -236,7 +237,7 @@ def test_quiet_stops_leasing_and_resume_goes_on(worker: PumpRig) -> None:
     started = len(jobs_of(worker).started)
     assert started <= 1  # one job may have been handed over before the worker was quiet
     worker.tell(Resume())
-    wait_for(lambda: len(jobs_of(worker).started) == 6)
+    wait_until(lambda: len(jobs_of(worker).started) == 6)
 
 
 def test_term_and_a_vanished_master_drain_the_worker(storage: MemoryStorage, threads: int) -> None:
@@ -260,7 +261,7 @@ def test_burst_says_empty_once_no_worker_of_the_node_has_anything(
         PumpRig(storage, jobs=jobs, burst=True) as busy,
         PumpRig(storage, burst=True, serial=2) as idle,
     ):
-        wait_for(lambda: jobs.started or jobs_of(idle).started)
+        wait_until(lambda: jobs.started or jobs_of(idle).started)
         if not jobs.started:
             return
         idle.hear(Ready)
@@ -295,9 +296,9 @@ def test_a_worker_that_cannot_run_empty_for_a_suspect_goes_on(
     jobs.gate("job0000")
     storage.enqueue(entries(1))
     with PumpRig(storage, jobs=jobs, threads=2):
-        wait_for(lambda: jobs.started)
+        wait_until(lambda: jobs.started)
         storage.enqueue(entries(5, prefix="more"))
-        wait_for(lambda: len(jobs.started) == 6)
+        wait_until(lambda: len(jobs.started) == 6)
 
 
 def test_a_running_job_hears_that_it_shall_stop_and_its_neighbours_do_not() -> None:
@@ -307,10 +308,10 @@ def test_a_running_job_hears_that_it_shall_stop_and_its_neighbours_do_not() -> N
         jobs.gate(entry.id)
     storage.enqueue(entries(2))
     with PumpRig(storage, jobs=jobs, threads=2):
-        wait_for(lambda: len(jobs.started) == 2)
+        wait_until(lambda: len(jobs.started) == 2)
         places = dict(zip(jobs.started, jobs.places, strict=True))
         storage.stops = ("job0000",)
-        wait_for(lambda: places["job0000"].stopping)
+        wait_until(lambda: places["job0000"].stopping)
         assert not places["job0001"].stopping
 
 
@@ -323,7 +324,7 @@ def test_an_asyncio_worker_runs_as_many_plain_functions_as_it_has_slots(
         jobs.gate(entry.id)
     storage.enqueue(entries(40))
     with PumpRig(storage, jobs=jobs, coroutines=40):
-        wait_for(lambda: len(jobs.started) == 40)
+        wait_until(lambda: len(jobs.started) == 40)
 
 
 def test_standing_orders_are_heeded_before_a_job_of_the_same_turn_starts() -> None:
@@ -338,10 +339,10 @@ def test_standing_orders_are_heeded_before_a_job_of_the_same_turn_starts() -> No
     storage.orders = True
     storage.enqueue(entries(1))
     with PumpRig(storage, jobs=jobs) as rig:
-        wait_for(lambda: rig.row.get(board.DONE) == 1)
+        wait_until(lambda: rig.row.get(board.DONE) == 1)
         storage.orders = False
         storage.enqueue(entries(1, prefix="more"))
-        wait_for(lambda: rig.row.get(board.DONE) == 2)
+        wait_until(lambda: rig.row.get(board.DONE) == 2)
 
 
 class Flaky(MemoryStorage):
@@ -378,7 +379,7 @@ def flaky() -> Flaky:
 def test_another_cause_of_an_outage_is_told_as_well(flaky: Flaky) -> None:
     flaky.enqueue(entries(1))
     with PumpRig(flaky, jobs=Jobs()) as rig:
-        wait_for(lambda: rig.row.get(board.DONE) == 1)
+        wait_until(lambda: rig.row.get(board.DONE) == 1)
         flaky.down = True
         MemoryStorage.enqueue(flaky, entries(1, prefix="more"))
         assert not rig.hear(StorageLost).refused
@@ -393,7 +394,7 @@ def test_an_outage_is_told_once_and_outcomes_survive_it(flaky: Flaky, threads: i
     jobs.gate("job0000")
     flaky.enqueue(entries(1))
     with PumpRig(flaky, jobs=jobs, threads=threads) as rig:
-        wait_for(lambda: jobs.started)
+        wait_until(lambda: jobs.started)
         flaky.down = True
         jobs.gates["job0000"].set()
         rig.hear(StorageLost)
@@ -401,7 +402,7 @@ def test_an_outage_is_told_once_and_outcomes_survive_it(flaky: Flaky, threads: i
         MemoryStorage.enqueue(flaky, entries(5, prefix="more"))
         flaky.down = False
         rig.hear(StorageRestored)
-        wait_for(lambda: rig.row.get(board.DONE) == 6)
+        wait_until(lambda: rig.row.get(board.DONE) == 6)
         assert [type(message) for message in rig.said].count(StorageLost) == 1
         assert jobs.started.count("job0000") == 1
 
@@ -410,7 +411,7 @@ def test_jobs_leased_by_a_turn_whose_reply_was_lost_are_run(flaky: Flaky, thread
     flaky.enqueue(entries(40))
     flaky.drop_reply = True
     with PumpRig(flaky, threads=threads) as rig:
-        wait_for(lambda: rig.row.get(board.DONE) == 40)
+        wait_until(lambda: rig.row.get(board.DONE) == 40)
         assert rig.counts() == (0, 0)
         assert len(jobs_of(rig).started) == 40
 
@@ -422,7 +423,7 @@ def test_a_worker_waits_until_its_node_is_registered(flaky: Flaky) -> None:
         assert not jobs_of(rig).started
         flaky.register(Node(NODE), ("q",), 600)
         rig.hear(Ready)
-        wait_for(lambda: rig.row.get(board.DONE) == 3)
+        wait_until(lambda: rig.row.get(board.DONE) == 3)
         assert not rig.said[:-1]
 
 
@@ -435,10 +436,10 @@ def test_a_job_of_an_expired_node_is_fenced_and_runs_again(
     jobs.each = {"job0000"} if each else set()
     storage.enqueue(entries(1))
     with PumpRig(storage, jobs=jobs) as rig:
-        wait_for(lambda: jobs.started)
+        wait_until(lambda: jobs.started)
         storage.recover_node(NODE, ("q",))
         storage.register(Node(NODE), ("q",), 600)
         jobs.gates["job0000"].set()
         # The first run is fenced and the job, recovered, runs again.
-        wait_for(lambda: rig.row.get(board.DONE) == 1)
+        wait_until(lambda: rig.row.get(board.DONE) == 1)
         assert jobs.started == ["job0000", "job0000"]

@@ -6,10 +6,11 @@ A line is `begin|end KEY ATTEMPT`, written whole by one `write`.  An app for ima
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
+
+from tests.support.waiting import wait_until
 
 SHOP = """
 import os
@@ -38,8 +39,6 @@ def work(key, seconds=0.0):
     return key
 """
 
-WAIT_S = 60.0
-
 
 class RunLog:
     def __init__(self, path: Path) -> None:
@@ -53,18 +52,19 @@ class RunLog:
         lines = (line.split() for line in self.path.read_text().splitlines())
         return Counter(key for kind, key, _attempt in lines if kind == what)
 
-    def wait_begun(self, keys: Iterable[str], timeout_s: float = WAIT_S) -> None:
-        self._wait("begin", set(keys), timeout_s)
+    def wait_begun(self, keys: Iterable[str]) -> None:
+        self._wait("begin", set(keys))
 
-    def wait_done(self, keys: Iterable[str], timeout_s: float = WAIT_S) -> None:
+    def wait_done(self, keys: Iterable[str]) -> None:
         """Wait until each of `keys` has ended at least once: nothing is lost."""
-        self._wait("end", set(keys), timeout_s)
+        self._wait("end", set(keys))
 
-    def _wait(self, what: str, keys: set[str], timeout_s: float) -> None:
-        until_s = time.monotonic() + timeout_s
-        while missing := keys - set(self.count(what)):
-            assert time.monotonic() < until_s, f"no {what} of {sorted(missing)} in {timeout_s} s"
-            time.sleep(0.02)
+    def _wait(self, what: str, keys: set[str]) -> None:
+        def missing() -> set[str]:
+            return keys - set(self.count(what))
+
+        done = wait_until(lambda: not missing(), failing=False)
+        assert done, f"no {what} of {sorted(missing())}"
 
     def doubled(self) -> set[str]:
         """Return the keys that have ended more than once."""
@@ -72,10 +72,3 @@ class RunLog:
 
     def forget(self) -> None:
         self.path.write_text("")
-
-
-def wait_until(true: Callable[[], object], what: str, timeout_s: float = WAIT_S) -> None:
-    until_s = time.monotonic() + timeout_s
-    while not true():
-        assert time.monotonic() < until_s, f"not within {timeout_s} s: {what}"
-        time.sleep(0.02)

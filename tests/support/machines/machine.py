@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tests.support.apps.run_log import SHOP, RunLog, wait_until
+from tests.support.apps.run_log import SHOP, RunLog
 from tests.support.machines.namespaces import (
     BASE,
     ROOT,
@@ -24,6 +24,7 @@ from tests.support.machines.namespaces import (
     why_not,
 )
 from tests.support.servers.redis_server import RedisServer
+from tests.support.waiting import wait_until
 
 SYSTEMD = "/lib/systemd/systemd"
 BOOT = ("env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "container=tests", SYSTEMD)

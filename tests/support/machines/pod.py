@@ -28,8 +28,8 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from tests.support.apps.run_log import wait_until
 from tests.support.machines.namespaces import ROOT, Namespaces
+from tests.support.waiting import wait_until
 
 CLONE_NEWNET = 0x40000000
 ADDRESS = "10.9.0.1"

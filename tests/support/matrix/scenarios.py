@@ -10,7 +10,8 @@ import pytest
 
 from taskqd.errors import JobDead, TaskFailed
 from tests.support.matrix.yard import DOUBLES_MAX, KINDS, Yard
-from tests.support.rigs.daemon import Daemon, wait_until
+from tests.support.rigs.daemon import Daemon
+from tests.support.waiting import wait_until
 
 HUPS = 50
 

@@ -18,7 +18,8 @@ from taskqd import App
 from taskqd.client.result import Result
 from tests.support.apps.changing import RUN
 from tests.support.apps.run_log import RunLog
-from tests.support.rigs.daemon import Daemon, settings_json, wait_until
+from tests.support.rigs.daemon import Daemon, settings_json
+from tests.support.waiting import wait_until
 
 KINDS: dict[str, dict[str, Any]] = {
     "process": {"count": 2},

@@ -15,18 +15,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from taskqd.supervisor.endpoints import admin_client
+from tests.support.waiting import HANG_S, wait_until
 
 ROOT = Path(__file__).parents[3]
-WAIT_S = 20.0
-"""Long enough that only a hang passes it, also on a busy machine."""
-
+REAPED_S = 20.0
+"""Processes whose master is gone end within so long, also on a machine that others load."""
 Fact = dict[str, Any]
 
 
@@ -77,12 +77,12 @@ class Daemon:
     def send(self, name: str) -> None:
         os.kill(self.pid, signal.Signals[name])
 
-    def exit_code(self, timeout_s: float = WAIT_S) -> int:
+    def exit_code(self, timeout_s: float = HANG_S) -> int:
         """Wait for the end and return the exit code (minus the signal's number)."""
         assert self.process is not None
         return self.process.wait(timeout_s)
 
-    def stop(self, timeout_s: float = WAIT_S) -> int:
+    def stop(self, timeout_s: float = HANG_S) -> int:
         self.send("SIGTERM")
         return self.exit_code(timeout_s)
 
@@ -101,10 +101,10 @@ class Daemon:
         leftovers = []
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
-            self.process.wait(WAIT_S)
-            wait_until(lambda: not self.alive(), timeout_s=5.0, failing=False)
+            self.process.wait(HANG_S)
+            wait_until(lambda: not self.alive(), timeout_s=REAPED_S, failing=False)
         else:
-            wait_until(lambda: not self.alive(), timeout_s=5.0, failing=False)
+            wait_until(lambda: not self.alive(), timeout_s=REAPED_S, failing=False)
             leftovers = [f"{p.pid} {p}" for p in self.alive()]
         for process in self.alive():
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -127,7 +127,7 @@ class Daemon:
         return found
 
     def no_process_is_left(self) -> bool:
-        return wait_until(lambda: not self.alive(), timeout_s=WAIT_S, failing=False)
+        return wait_until(lambda: not self.alive(), failing=False)
 
     # -- log -----------------------------------------------------------------------------------
 
@@ -145,7 +145,7 @@ class Daemon:
                 if isinstance(event, dict) and "event" in event:
                     yield event
 
-    def wait(self, name: str, *, count: int = 1, timeout_s: float = WAIT_S, **facts: Any) -> Fact:
+    def wait(self, name: str, *, count: int = 1, timeout_s: float = HANG_S, **facts: Any) -> Fact:
         """Wait until `count` such events are in the log; return the last of these."""
         until_s = time.monotonic() + timeout_s
         while len(found := self.events(name, **facts)) < count:
@@ -164,7 +164,7 @@ class Daemon:
     # -- admin socket --------------------------------------------------------------------------
 
     def ask(self, cmd: str, **facts: Any) -> Fact:
-        return admin_client.ask(self.socket, {"cmd": cmd, **facts}, timeout_s=WAIT_S)
+        return admin_client.ask(self.socket, {"cmd": cmd, **facts}, timeout_s=HANG_S)
 
     def worker_pids(self) -> list[int]:
         return [row["pid"] for row in self.ask("status")["workers"] if row.get("pid")]
@@ -172,24 +172,6 @@ class Daemon:
 
 def _has(event: Fact, facts: Fact) -> bool:
     return all(event.get(key) == value for key, value in facts.items())
-
-
-def wait_until(
-    true: Callable[[], Any],
-    *,
-    timeout_s: float = WAIT_S,
-    failing: bool = True,
-    what: str = "",
-) -> bool:
-    """Wait for a condition that no event tells of."""
-    until_s = time.monotonic() + timeout_s
-    while not true():
-        if time.monotonic() > until_s:
-            if failing:
-                raise AssertionError(f"not within {timeout_s} s: {what or true}")
-            return False
-        time.sleep(0.01)
-    return True
 
 
 def settings_json(folder: Path, **changes: Any) -> str:

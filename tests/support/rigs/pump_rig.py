@@ -10,7 +10,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 
 from taskqd.execution.current_job import SlotLike
@@ -29,8 +29,8 @@ from taskqd.worker.slots.base import JobRunner, Slots
 from taskqd.worker.slots.process_slots import ProcessSlot
 from taskqd.worker.slots.stop_state import Stopping
 from taskqd.worker.slots.thread_slots import ThreadSlots
+from tests.support.waiting import HANG_S
 
-DEADLINE_S = 20.0
 NODE = "node"
 
 
@@ -39,14 +39,6 @@ class Silent(Title):
 
     def show(self, state: str) -> None:
         self._shown = state
-
-
-def wait_for(claim: Callable[[], object], what: str = "") -> None:
-    """Wait until `claim` holds; fail after `DEADLINE_S`."""
-    deadline = time.monotonic() + DEADLINE_S
-    while not claim():
-        assert time.monotonic() < deadline, f"never came true: {what or claim}"
-        time.sleep(0.002)
 
 
 class Jobs:
@@ -67,7 +59,7 @@ class Jobs:
         self.started.append(lease.id)
         self.places.append(place)
         if lease.id in self.gates:
-            assert self.gates[lease.id].wait(DEADLINE_S)
+            assert self.gates[lease.id].wait(HANG_S)
         place.end()
         return ack(lease)
 
@@ -122,7 +114,7 @@ class PumpRig:
         if register:
             storage.register(Node(NODE), queues, 600)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.settimeout(DEADLINE_S)
+        ours.settimeout(HANG_S)
         self.master = ours
         self.said: list[FromChild] = []
         self._signals, self.term_fd = os.pipe2(os.O_NONBLOCK)
@@ -176,7 +168,7 @@ class PumpRig:
             gate.set()
         self.master.close()
         for thread in self._threads:
-            thread.join(DEADLINE_S)
+            thread.join(HANG_S)
         if kind is None:
             assert self.failure is None, self.failure
             assert not any(thread.is_alive() for thread in self._threads), "the pump hangs"
@@ -196,7 +188,7 @@ class PumpRig:
 
     def ended(self) -> None:
         """Wait until the pump has ended."""
-        self._threads[0].join(DEADLINE_S)
+        self._threads[0].join(HANG_S)
         assert not self._threads[0].is_alive(), "the pump goes on"
 
     # -- what the storage says ---------------------------------------------------------------

@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 from taskqd.clock import now_ms
 from taskqd.jobs.job import Answer, Entry, Lease, Outcome, State, encode_answer
 from taskqd.storage.base import Leased, Node, Storage
-
-T = TypeVar("T")
-DEADLINE_S = 20.0
-"""Only a hang takes so long."""
-
-
-def until(look: Callable[[], T], what: str = "") -> T:
-    """Return the first true answer of `look`; fail at the deadline."""
-    deadline = time.monotonic() + DEADLINE_S
-    while not (found := look()):
-        assert time.monotonic() < deadline, f"not within {DEADLINE_S} s: {what or look}"
-        time.sleep(0.005)
-    return found
 
 
 def payload(job_id: str, priority: int = 0) -> bytes:

@@ -14,7 +14,8 @@ import pytest
 
 from taskqd.client.result import Result
 from tests.support.apps import shop
-from tests.support.rigs.daemon import Daemon, settings_json, wait_until
+from tests.support.rigs.daemon import Daemon, settings_json
+from tests.support.waiting import wait_until
 
 RUN = (
     "import sys; from taskqd.supervisor.host import signals; signals.install();"

@@ -31,9 +31,9 @@ from taskqd.ipc.messages import (
 )
 from taskqd.settings import Settings
 from taskqd.settings import encode as encode_settings
+from tests.support.waiting import HANG_S
 
 M = TypeVar("M", bound=Message)
-DEADLINE_S = 20.0
 ROOT = Path(__file__).parents[3]
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -46,7 +46,7 @@ class Child:
     """A forked process as its master sees it."""
 
     def __init__(self, sock: socket.socket, number: int, worker_id: str, row: Row, fd: int) -> None:
-        sock.settimeout(DEADLINE_S)
+        sock.settimeout(HANG_S)
         self.socket = sock
         self.number = number
         self.worker_id = worker_id
@@ -74,7 +74,7 @@ class Child:
 
     def wait(self) -> int:
         """Return the exit code (negative: the signal), reaping the child."""
-        deadline = time.monotonic() + DEADLINE_S
+        deadline = time.monotonic() + HANG_S
         while time.monotonic() < deadline:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
@@ -108,7 +108,7 @@ class ZygoteRig:
         self._memory = mmap.mmap(self._board_fd, board.size(rows, slots))
         self.board = Board(memoryview(self._memory), rows, slots)
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.socket.settimeout(DEADLINE_S)
+        self.socket.settimeout(HANG_S)
         context = ChildContext(
             encode_settings(settings),
             1,
@@ -152,7 +152,7 @@ class ZygoteRig:
                     child.wait()
             os.close(child.stacks_fd)
         try:
-            self.process.wait(DEADLINE_S)
+            self.process.wait(HANG_S)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
