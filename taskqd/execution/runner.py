@@ -1,8 +1,7 @@
 """One attempt of one job, from its lease to its outcome.
 
-A pipeline: open the record, refuse what must not run, call the task, classify how it ended.  Each
-step returns an Outcome as soon as it is known; nothing here talks to a storage.  The same path
-serves every worker kind and immediate mode.
+Steps: open the record, refuse what must not run, call the task, classify how it ended.  The first to
+know an Outcome returns it; none talks to a storage.  The same for all kinds, and immediate mode.
 """
 
 from __future__ import annotations
@@ -192,7 +191,7 @@ class Runner:
     async def _acall(self, opened: Opened, job: CurrentJob, slot: SlotLike) -> Any:
         self._before(opened, job)
         if not opened.task.is_async:
-            return await asyncio.to_thread(_plainly, opened, slot)
+            return await asyncio.to_thread(_run_plain_in_thread, opened, slot)
         _limit_call(opened, slot)
         try:
             return await slot.watched(opened.task.function(*opened.args, **opened.kwargs))
@@ -289,9 +288,13 @@ def _limit_call(opened: Opened, slot: SlotLike) -> None:
         slot.limit(timeout_s, f"ran longer than its timeout of {timeout_s:g} s")
 
 
-def _plainly(opened: Opened, slot: SlotLike) -> Any:
+def _run_plain_in_thread(opened: Opened, slot: SlotLike) -> Any:
     try:
         return opened.task.function(*opened.args, **opened.kwargs)
     finally:
         if slot.end_fork is not None:
             slot.end_fork()
+
+
+ENTRANCES = frozenset(f.__code__ for f in (Runner._call, Runner._acall, _run_plain_in_thread))
+"""All functions that call a user's function.  What they call is the job's own code."""

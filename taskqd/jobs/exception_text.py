@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 from types import TracebackType
 
 _TEXT_CHARS_MAX = 16_000
-OUR_FOLDER = __file__.rpartition("/jobs/")[0] + "/"
+OUR_FOLDER = f"{sys.modules[__name__.partition('.')[0]].__path__[0]}/"
+"""The folder of the package: frames of code below it are ours, all others are the user's."""
 
 
 def describe(error: BaseException) -> str:

@@ -116,6 +116,18 @@ def test_a_timeout_counts_as_a_failure_and_is_retried(shop: Shop) -> None:
         assert daemon.stop() == 0
 
 
+def test_a_plain_function_past_its_timeout_in_an_asyncio_worker_leaves_its_stack(
+    shop: Shop,
+) -> None:
+    with shop.open(workers={"count": 1, "type": "asyncio", "concurrency": 2}) as daemon:
+        late = tasks.endless()
+        with pytest.raises(TaskFailed, match="TaskTimeout: ran longer than 1 s") as raised:
+            late.get(timeout=30)
+        assert "in endless" in raised.value.traceback
+        assert "in endless" in shop.info(late)["traceback"]
+        assert daemon.stop() == 0
+
+
 def test_a_timeout_in_a_thread_costs_its_siblings_nothing(shop: Shop) -> None:
     workers = {"count": 1, "type": "thread", "concurrency": 4}
     with shop.open(workers=workers) as daemon:

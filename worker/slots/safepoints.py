@@ -11,12 +11,10 @@ import os
 from types import CodeType, FrameType
 
 from taskqd.client.task import Task
-from taskqd.execution.runner import Runner
+from taskqd.execution.runner import ENTRANCES
 from taskqd.execution.task_lock import TaskLock
 from taskqd.jobs.exception_text import OUR_FOLDER
 
-_DOOR = Runner._call.__code__
-"""What it calls is the user's function."""
 _LET_THROUGH = frozenset(
     code
     for ours in (Task.call_local.__code__, TaskLock.__call__.__code__)
@@ -28,11 +26,11 @@ _LOGGING = f"{os.sep}logging{os.sep}__init__.py"
 
 
 def in_users_code(frame: FrameType | None) -> bool:
-    """Return whether everything from `frame` up to the door of the job is the user's."""
+    """Return whether everything from `frame` up to the call of the job's function is the user's."""
     inside = False
     while frame is not None:
         code = frame.f_code
-        if code is _DOOR:
+        if code in ENTRANCES:
             return inside
         if code not in _LET_THROUGH:
             if _is_delicate(code):
@@ -43,10 +41,15 @@ def in_users_code(frame: FrameType | None) -> bool:
 
 
 def users_part(frame: FrameType | None) -> list[tuple[FrameType, int]]:
-    """Return what a thread runs of a job, outermost first, with line numbers; [] if it runs none."""
+    """Return what a thread runs of a job, outermost first, with line numbers; [] if it runs none.
+
+    What is ours between the call of the job's function and its own code is left out.
+    """
     inner: list[tuple[FrameType, int]] = []
     while frame is not None:
-        if frame.f_code is _DOOR:
+        if frame.f_code in ENTRANCES:
+            while inner and inner[-1][0].f_code.co_filename.startswith(OUR_FOLDER):
+                inner.pop()
             return inner[::-1]
         inner.append((frame, frame.f_lineno))
         frame = frame.f_back
