@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.support.apps.changing import RUN, Changing
+from tests.support.apps.changing import Changing, command
 from tests.support.rigs.daemon import Daemon
 from tests.support.servers.storages import open_backend
 from tests.support.waiting import wait_until
@@ -109,7 +109,7 @@ class Load:
 def run(folder: Path, url: str, count: int, *, workers: int = 2) -> Report:
     app = Changing(folder, url)
     daemon = app.daemon(workers={"count": workers})
-    daemon._argv = [sys.executable, "-c", RUN.replace('level="debug"', 'level="info"')]
+    daemon._argv = command(level="info")
     load = Load(app)
     times_s: list[float] = []
     with daemon:

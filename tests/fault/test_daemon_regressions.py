@@ -61,17 +61,17 @@ if __name__ == "__main__":
     what = (sys.argv[1:] or ["ping"])[0]
     if what == "whoami":
         results = [whoami() for _ in range(5)]
-        print([result.get(timeout=20) == result.id for result in results])
+        print([result.get(timeout=60) == result.id for result in results])
     elif what == "locked":
         result = locked(sys.argv[2])
-        print(result.get(timeout=15) if sys.argv[3:] else result.id)
+        print(result.get(timeout=60) if sys.argv[3:] else result.id)
     elif what == "many":
         for _ in range(20):
-            ping.map([()] * 200).get(timeout=20)
+            ping.map([()] * 200).get(timeout=60)
         print("done")
     else:
         call = ping.s() if what == "ping" else take.s(Deadly(what))
-        print(app.enqueue(call).get(timeout=20))
+        print(app.enqueue(call).get(timeout=60))
 """
 
 

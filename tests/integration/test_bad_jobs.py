@@ -11,6 +11,7 @@ from taskqd import App, JobDead, State
 from taskqd.jobs.job import Entry
 from tests.support.rigs.crew import Crew
 from tests.support.servers.storages import NAMES, Backend, backends
+from tests.support.waiting import HANG_S
 
 KEYS = ["k" * 16]
 RAW = {
@@ -52,7 +53,7 @@ def test_jobs_that_cannot_run_become_dead_letters_and_cost_their_batch_nothing(
 
     def ask(name: str) -> None:
         with pytest.raises(JobDead) as caught:
-            results[name].get(timeout=20)
+            results[name].get(timeout=HANG_S)
         told[name] = caught.value.reason
 
     waiters = [threading.Thread(target=ask, args=(name,)) for name in RAW]
@@ -62,7 +63,7 @@ def test_jobs_that_cannot_run_become_dead_letters_and_cost_their_batch_nothing(
     crew = Crew(app, payload_bytes_max=2048, unknown_patience_s=0)
     kinds = [outcome.kind for outcome in crew.drain()]
     for waiter in waiters:
-        waiter.join(30)
+        waiter.join(HANG_S)
     assert kinds == ["ack"] + ["bury"] * len(RAW) + ["ack"]
     assert (first.get(timeout=5), last.get(timeout=5)) == (2, 4)
     assert told == {name: REASONS.get(name, name) for name in RAW}

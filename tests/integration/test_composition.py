@@ -12,6 +12,7 @@ from taskqd import App, JobCancelled, JobDead, State, TaskFailed
 from taskqd.client.composition import Failed, Skipped
 from tests.support.rigs.crew import Crew
 from tests.support.servers.storages import NAMES, Backend, backends
+from tests.support.waiting import HANG_S
 
 MEMBERS = 10_000
 
@@ -56,7 +57,7 @@ def test_chord_of_ten_thousand_has_payloads_that_do_not_grow_by_member(works: Wo
                 callbacks[lease.id] = len(lease.record)
         outcomes = [crew.runner.run(lease, crew.place) for lease in leases]
         assert all(works.app.storage.settle(crew.worker, outcomes))
-    assert result.get(timeout=20) == sum(2 * n for n in range(MEMBERS))
+    assert result.get(timeout=HANG_S) == sum(2 * n for n in range(MEMBERS))
     assert callbacks[result.id] == callbacks[small.id]
     assert largest < 200
 
@@ -70,13 +71,13 @@ def test_nested_chords_tell_failed_from_skipped_and_reach_every_caller(works: Wo
     waited: list[str] = []
 
     def wait() -> None:
-        result.get(timeout=20)
+        result.get(timeout=HANG_S)
         waited.append("outer")
 
     waiter = threading.Thread(target=wait)
     waiter.start()
     works.crew.drain()
-    waiter.join(30)
+    waiter.join(HANG_S)
     assert waited == ["outer"]
     two, failed, skipped, nothing, broken, zero, eight = works.seen
     assert (two, nothing, zero, eight) == (2, None, 0, 8)
@@ -87,9 +88,9 @@ def test_nested_chords_tell_failed_from_skipped_and_reach_every_caller(works: Wo
     assert isinstance(broken, Failed)
     assert works.errors == ["ZeroDivisionError: division by zero"]
     with pytest.raises(TaskFailed, match="ZeroDivisionError"):
-        result.results[1].get(timeout=20)
+        result.results[1].get(timeout=HANG_S)
     with pytest.raises(JobCancelled, match="expired"):
-        result.results[0].results[2].get(timeout=20)
+        result.results[0].results[2].get(timeout=HANG_S)
     assert list(app.storage.leftovers()) == []
 
 
@@ -102,11 +103,11 @@ def test_member_whose_worker_crashes_does_not_block_the_callback_for_ever(works:
         assert lease.id == result.results[0].id
         crew.crash([lease])
     crew.drain()
-    assert result.get(timeout=20) is None
+    assert result.get(timeout=HANG_S) is None
     poisoned, two = works.seen
     assert (poisoned.reason, two) == ("poisoned", 2)
     with pytest.raises(JobDead, match="SIGKILL"):
-        result.results[0].get(timeout=20)
+        result.results[0].get(timeout=HANG_S)
 
 
 def test_revoked_member_or_stage_blocked_what_followed_for_ever(works: Works) -> None:
@@ -124,12 +125,12 @@ def test_revoked_member_or_stage_blocked_what_followed_for_ever(works: Works) ->
     outcomes.append(works.crew.runner.run(running[1], works.crew.place))
     assert app.storage.settle(works.crew.worker, outcomes) == [True, True]
     works.crew.drain()
-    assert chord.get(timeout=20) is None
+    assert chord.get(timeout=HANG_S) is None
     first, four, third = works.seen
     assert (first.reason, four, third.reason) == ("revoked", 4, "revoked")
     for stage in chain:
         with pytest.raises(JobCancelled, match="revoked"):
-            stage.get(timeout=20)
+            stage.get(timeout=HANG_S)
     assert works.errors == ["revoked"]
     assert heard == [("revoked", "double", "revoked")] * 3
     assert chord.results[0].state is State.CANCELLED
@@ -140,4 +141,4 @@ def test_callback_that_fails_reaches_who_waits_for_the_chord(works: Works) -> No
     result = works.app.enqueue(works.app.chord([works.double.s(1)], works.fail))
     works.crew.drain()
     with pytest.raises(TaskFailed, match="ZeroDivisionError"):
-        result.get(timeout=20)
+        result.get(timeout=HANG_S)

@@ -13,7 +13,7 @@ from taskqd import App, JobDead, ResultTimeout, State, TaskFailed
 from taskqd.client.composition import Failed
 from tests.support.rigs.crew import Crew
 from tests.support.servers.storages import NAMES, Backend, backends
-from tests.support.waiting import wait_until
+from tests.support.waiting import HANG_S, wait_until
 
 backend = backends(*NAMES)
 
@@ -70,7 +70,7 @@ def test_caller_that_waits_while_the_job_is_parked_gets_its_value(deploy: Deploy
     Crew(deploy.old, "old").drain()
     got: list[Any] = []
     waiters = [
-        threading.Thread(target=lambda: got.append(result.get(timeout=20))),
+        threading.Thread(target=lambda: got.append(result.get(timeout=HANG_S))),
         threading.Thread(target=lambda: got.extend(r.get() for r in others.as_completed(20))),
     ]
     for waiter in waiters:
@@ -80,7 +80,7 @@ def test_caller_that_waits_while_the_job_is_parked_gets_its_value(deploy: Deploy
     new.look()
     new.drain()
     for waiter in waiters:
-        waiter.join(20)
+        waiter.join(HANG_S)
     assert sorted(got) == [20, 30, 40]
 
 
@@ -101,7 +101,7 @@ def test_patience_has_an_end_and_the_job_comes_back_after_it_all_the_same(deploy
     result = deploy.task["new"](1)
     Crew(deploy.old, "old", unknown_patience_s=0.05).drain()
     with pytest.raises(JobDead, match="no task named 'new'"):
-        result.get(timeout=20)
+        result.get(timeout=HANG_S)
     new = Crew(deploy.new, "new")
     new.look()
     new.drain()
@@ -136,7 +136,7 @@ def test_chain_that_nobody_came_for_is_given_up_once_and_for_all(deploy: Deploy)
     old.drain()
     for later in results[1:]:
         with pytest.raises(JobDead, match="unknown"):
-            later.get(timeout=20)
+            later.get(timeout=HANG_S)
     assert deploy.errors == ["no task named 'new' is declared in app " + repr(deploy.old.name)]
     failed = str(Failed("unknown", ""))[:16]
     assert chord.get(timeout=5)[0].startswith(failed)
@@ -152,4 +152,4 @@ def test_caller_of_a_dead_letter_whose_answer_is_gone_waited_for_ever(deploy: De
     Crew(deploy.new, "new").drain()
     wait_until(lambda: deploy.caller.storage.answer(result.id, "default") is None)
     with pytest.raises(TaskFailed, match="ZeroDivisionError: division by zero"):
-        result.get(timeout=20)
+        result.get(timeout=HANG_S)

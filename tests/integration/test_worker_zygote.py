@@ -27,9 +27,10 @@ from taskqd.ipc.messages import (
     encode,
 )
 from taskqd.settings import Settings, StorageSettings
+from tests.support.descriptors import links_of
 from tests.support.rigs.zygote_rig import Child, Gone, ZygoteRig
 from tests.support.servers.storages import Backend, open_backend
-from tests.support.waiting import wait_until
+from tests.support.waiting import HANG_S, wait_until
 
 APP = """
     from taskqd import App
@@ -58,7 +59,7 @@ def settings(url: str = "memory://", app: str = "shop:app", **fields: object) ->
 def load(folder: Path, app: str = "shop:app") -> LoadFailed:
     with ZygoteRig(settings(app=app), folder) as rig:
         failed = rig.hear(LoadFailed)
-        assert rig.process.wait(20) == 78
+        assert rig.process.wait(HANG_S) == 78
         return failed
 
 
@@ -146,14 +147,14 @@ def test_a_child_keeps_no_channel_of_the_zygote_or_of_its_siblings(tmp_path: Pat
     with ZygoteRig(settings(), tmp_path) as rig:
         rig.hear(Loaded)
         first, second = booted(rig, number=0), booted(rig, number=1)
-        sockets = [_sockets(pid) for pid in (first.pid, second.pid, rig.process.pid)]
-        assert [len(inodes) for inodes in sockets] == [1, 1, 1]
-        assert len(set.union(*sockets)) == 3
+        pids = (first.pid, second.pid, rig.process.pid)
+        # Each closes what it does not need as it starts.
+        wait_until(lambda: [len(_sockets(pid)) for pid in pids] == [1, 1, 1], "a socket each")
+        assert len(set.union(*map(_sockets, pids))) == 3
 
 
 def _sockets(pid: int) -> set[str]:
-    links = (os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir())
-    return {link for link in links if link.startswith("socket:")}
+    return {link for link in links_of(pid).values() if link.startswith("socket:")}
 
 
 def test_children_live_on_when_the_zygote_is_killed(tmp_path: Path, backend: Backend) -> None:
@@ -188,7 +189,7 @@ def test_the_zygote_leaves_when_told_or_when_its_master_is_gone(tmp_path: Path, 
             rig.socket.send(encode(Exit()))
         else:
             rig.socket.shutdown(2)
-        assert rig.process.wait(20) == 0
+        assert rig.process.wait(HANG_S) == 0
 
 
 def test_signals_of_the_terminal_reach_neither_zygote_nor_child(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from taskqd.storage import open_storage
 from tests.support.rigs.ctl import MAIN, ROOT, taskqctl
 from tests.support.rigs.rig import entry
+from tests.support.waiting import HANG_S
 
 APP = """
 from taskqd import App
@@ -97,7 +98,7 @@ COMPREPLY=(); COMP_WORDS=(taskqd --work); COMP_CWORD=1; _taskqd_completion taskq
         env=env,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANG_S,
         check=False,
     )
     assert done.stdout.splitlines() == ["movies", "--workers --worker-type"], done

@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.rigs.ctl import ROOT, Done, taskqctl
 from tests.support.rigs.daemon import Daemon, fake_daemon
+from tests.support.waiting import HANG_S
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def test_a_probe_imports_the_standard_library_only(daemon: Daemon) -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANG_S,
         check=True,
     )
     assert done.stdout.splitlines() == ["ready", "0 ['taskqd']"]

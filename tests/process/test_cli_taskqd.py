@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.waiting import HANG_S
+
 ROOT = Path(__file__).parents[2]
 APP = """
 from taskqd import App
@@ -34,7 +36,7 @@ def taskqd(folder: Path, *words: str, **env: str) -> subprocess.CompletedProcess
         env={**os.environ, "PYTHONPATH": str(ROOT), **env},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANG_S,
         check=False,
     )
 
@@ -210,7 +212,7 @@ def test_closed_standard_streams_are_no_trouble(folder: Path, closed: str) -> No
     closing = " ".join(f"{number}>&-" for number in closed.split())
     line = f"exec {closing}; {sys.executable} -m taskqd tasks:app --workers 0; exit $?"
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(["sh", "-c", line], cwd=folder, env=env, timeout=60, check=False)
+    done = subprocess.run(["sh", "-c", line], cwd=folder, env=env, timeout=HANG_S, check=False)
     assert done.returncode == 78
 
 
@@ -223,7 +225,7 @@ def test_a_reader_that_leaves_early_is_no_error(folder: Path) -> None:
         ["sh", "-c", line],
         cwd=folder,
         env=env,
-        timeout=60,
+        timeout=HANG_S,
         check=True,
         capture_output=True,
         text=True,

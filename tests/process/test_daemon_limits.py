@@ -9,6 +9,7 @@ from taskqd.errors import JobCancelled, TaskFailed
 from tests.support.apps import stoppable as tasks
 from tests.support.rigs.daemon import Daemon
 from tests.support.rigs.shop_daemon import Shop
+from tests.support.waiting import HANG_S
 
 APP = "tests.support.apps.stoppable:app"
 KINDS = {
@@ -37,7 +38,7 @@ each_kind = pytest.mark.parametrize(
 
 def failure(result: Result[object]) -> TaskFailed:
     with pytest.raises(TaskFailed) as raised:
-        result.get(timeout=30)
+        result.get(timeout=HANG_S)
     return raised.value
 
 
@@ -89,7 +90,7 @@ def test_an_interrupted_job_may_save_where_it_is_and_goes_on_from_there(
         assert result.revoke()
     with shop.open(app=APP) as second:
         for result, saved in zip(jobs, ["async", "sync"], strict=False):
-            assert result.get(timeout=30) == {
+            assert result.get(timeout=HANG_S) == {
                 "attempt": 2,
                 "failures": 0,
                 "interruptions": 1,
@@ -101,7 +102,7 @@ def test_an_interrupted_job_may_save_where_it_is_and_goes_on_from_there(
 
 def revoked(result: Result[object]) -> str:
     with pytest.raises(JobCancelled) as raised:
-        result.get(timeout=30)
+        result.get(timeout=HANG_S)
     return raised.value.reason
 
 
@@ -133,7 +134,7 @@ def test_a_revoked_job_is_not_retried_and_one_that_goes_on_is_killed(shop: Shop)
 
 def retried_after_the_delay(result: Result[float], shop: Shop, daemon: Daemon) -> None:
     """A retry after a kill at the timeout waits like any other."""
-    again_s = result.get(timeout=30)
+    again_s = result.get(timeout=HANG_S)
     (began,) = [note for note in shop.notes() if note.startswith("at ")]
     # A second until the timeout, half a second of patience, and a second of delay.
     assert again_s - float(began.split()[1]) >= 2.5

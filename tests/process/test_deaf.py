@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.apps.changing import RUN, Changing
+from tests.support.apps.changing import Changing, constant
 from tests.support.rigs.daemon import Daemon
 from tests.support.servers.redis_proxy import LossyProxy
 from tests.support.servers.storages import open_backend
-from tests.support.waiting import wait_until
+from tests.support.waiting import HANG_S, wait_until
 
 OFTEN = """
 from taskqd.storage.redis import bell
@@ -21,7 +21,7 @@ Link.__init__.__kwdefaults__["timeout_s"] = 1.0
 """
 """An idle worker asks its storage twice a second and waits a second for its answer, so that silence is
 noticed early."""
-UNRESPONSIVE_S = 3.0
+UNRESPONSIVE_S = 5.0
 STUCK = """
 from taskqd.storage.sqlite import bell
 bell.POLL_S = 0.5
@@ -54,15 +54,11 @@ def proxy(tmp_path: Path) -> Iterator[tuple[Changing, LossyProxy]]:
 
 
 def daemon_of(app: Changing) -> Daemon:
-    daemon = app.daemon(shutdown={"grace_s": 2})
-    run = RUN.replace(
-        "roll.IMPORT_S = 5.0",
-        f"from taskqd.supervisor.policy import faults\n"
-        f"from taskqd.supervisor.state import observation; observation.UNRESPONSIVE_S = {UNRESPONSIVE_S}\n"
-        "faults.WORKER_BEAT_S = 3.0",
+    return app.daemon(
+        constant("state.observation.UNRESPONSIVE_S", UNRESPONSIVE_S),
+        constant("policy.faults.WORKER_BEAT_S", 5.0),
+        shutdown={"grace_s": 2},
     )
-    daemon._argv = [daemon._argv[0], "-c", run]
-    return daemon
 
 
 def test_a_worker_whose_connections_lead_nowhere_is_replaced_and_its_job_runs_again(
@@ -79,7 +75,7 @@ def test_a_worker_whose_connections_lead_nowhere_is_replaced_and_its_job_runs_ag
         assert "no answer from the storage for" in told["reason"]
         assert daemon.ask("probe", probe="live")["up"]
         assert daemon.wait("worker.recycled")["reason"].startswith("deaf")
-        assert [result.get(timeout=20) for result in results] == [1, 1]
+        assert [result.get(timeout=HANG_S) for result in results] == [1, 1]
         wait_until(lambda: lost not in daemon.worker_pids(), what="the deaf worker to go")
         assert set(app.written()) == {0, 1}
         assert app.runs() == 1
@@ -112,7 +108,7 @@ def test_a_worker_that_beats_and_asks_for_nothing_is_replaced(tmp_path: Path) ->
             recycled = daemon.wait("worker.recycled")
             assert recycled["reason"].startswith("deaf: no answer from the storage")
             wait_until(lambda: stuck not in daemon.worker_pids())
-            assert [app.write(n, 0.0).get(timeout=20) for n in range(5)] == [1] * 5
+            assert [app.write(n, 0.0).get(timeout=HANG_S) for n in range(5)] == [1] * 5
             assert not daemon.events("worker.crashed")
             assert daemon.stop() == 0
         app.close()
@@ -132,7 +128,7 @@ def test_a_worker_whose_pump_is_blocked_is_killed_with_its_stack_and_its_job_run
             hung = daemon.wait("worker.hung")
             assert "no beat" in hung["reason"]
             assert "stuck_turn" in hung["stack"]
-            assert result.get(timeout=20) == 1
+            assert result.get(timeout=HANG_S) == 1
             assert app.written() == [1]
             assert daemon.stop() == 0
         app.close()

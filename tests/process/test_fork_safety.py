@@ -12,6 +12,7 @@ import pytest
 from tests.support.apps.changing import Changing
 from tests.support.rigs.daemon import Daemon
 from tests.support.servers.storages import open_backend
+from tests.support.waiting import HANG_S
 
 THREAD = """
 import threading
@@ -39,7 +40,7 @@ def app(tmp_path: Path) -> Iterator[Changing]:
 
 
 def threads_of_a_worker(app: Changing) -> list[str]:
-    return app.app.task(name="threads")(list)().get(timeout=20)  # type: ignore[no-any-return]
+    return app.app.task(name="threads")(list)().get(timeout=HANG_S)  # type: ignore[no-any-return]
 
 
 def ready(daemon: Daemon) -> Daemon:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +17,7 @@ from tests.support.rigs.daemon import Daemon
 from tests.support.rigs.shop_daemon import Shop, open_shop
 from tests.support.servers.storages import open_backend
 from tests.support.servers.tls import tls_server
-from tests.support.waiting import wait_until
+from tests.support.waiting import HANG_S, wait_until
 
 pytest.importorskip("gevent")
 
@@ -33,9 +32,9 @@ class Green(Shop):
 
     tasks: Any
 
-    def daemon(self, *, env: dict[str, str] | None = None, **changes: Any) -> Daemon:
+    def daemon(self, *constants: str, env: dict[str, str] | None = None, **changes: Any) -> Daemon:
         changes = {"app": "tests.support.apps.green:app", "workers": GREEN, **changes}
-        return super().daemon(env=env, **changes)
+        return super().daemon(*constants, env=env, **changes)
 
 
 @pytest.fixture(params=["sqlite"])
@@ -56,9 +55,9 @@ def open_green(folder: Path, url: str) -> Iterator[Green]:
 @BOTH
 def test_the_app_is_imported_with_a_patched_library_and_the_master_is_not(green: Green) -> None:
     with green.open() as daemon:
-        patched = green.tasks.what_is_patched().get(timeout=20)
+        patched = green.tasks.what_is_patched().get(timeout=HANG_S)
         assert patched == ["socket", "threading", "time", "select"]
-        assert green.tasks.kind_of_socket().get(timeout=20) == "gevent._socket3"
+        assert green.tasks.kind_of_socket().get(timeout=HANG_S) == "gevent._socket3"
         assert daemon.wait("worker.ready")["loop"] == "gevent"
         assert "gevent" not in Path(f"/proc/{daemon.pid}/maps").read_text()
         assert daemon.stop() == 0
@@ -69,11 +68,11 @@ def test_the_app_is_imported_with_a_patched_library_and_the_master_is_not(green:
 def test_jobs_that_wait_for_each_other_all_go_on(green: Green) -> None:
     tasks = green.tasks
     with green.open() as daemon:
-        assert tasks.asks_from_a_thread(7).get(timeout=20) == 7
+        assert tasks.asks_from_a_thread(7).get(timeout=HANG_S) == 7
         results = [tasks.asks_another(n) for n in range(6)]
         results += [tasks.each(n) for n in range(6, 12)]
-        assert [result.get(timeout=20) for result in results] == list(range(12))
-        idents = {result.get(timeout=20) for result in [tasks.locked("door") for _ in range(4)]}
+        assert [result.get(timeout=HANG_S) for result in results] == list(range(12))
+        idents = {result.get(timeout=HANG_S) for result in [tasks.locked("door") for _ in range(4)]}
         assert len(idents) == 4
         assert daemon.stop() == 0
 
@@ -84,7 +83,7 @@ def test_each_greenlet_sees_its_own_job(green: Green, task: str) -> None:
     with green.open() as daemon:
         results = [getattr(green.tasks, task)(4) for _ in range(4)]
         for result in results:
-            answer = result.get(timeout=20)
+            answer = result.get(timeout=HANG_S)
             expected = [result.id, result.id, "kept"] if task == "meets" else result.id
             assert answer == expected
         assert daemon.stop() == 0
@@ -94,7 +93,7 @@ def test_a_greenlet_that_sleeps_past_its_timeout_is_stopped_alone(green: Green) 
     with green.open(shutdown={"grace_s": 1}) as daemon:
         holding, late = green.tasks.holds_on(1), green.tasks.sleeps_too_long()
         with pytest.raises(TaskFailed, match="TaskTimeout: ran longer than"):
-            late.get(timeout=20)
+            late.get(timeout=HANG_S)
         assert green.info(late)["reason"] == "timeout"
         assert green.notes().count("cleaned sleeper") == 1
         assert holding.info()["state"] == "running"
@@ -110,10 +109,10 @@ def test_soft_timeouts_revocations_and_coroutines_end_where_they_wait(green: Gre
         green.begun(1)
         revoked.revoke()
         with pytest.raises(JobCancelled, match="revoked"):
-            revoked.get(timeout=20)
-        assert "soft_timeout of 0.5 s" in soft.get(timeout=20)
+            revoked.get(timeout=HANG_S)
+        assert "soft_timeout of 0.5 s" in soft.get(timeout=HANG_S)
         with pytest.raises(TaskFailed, match="TaskTimeout: ran longer than its timeout of 0.5 s"):
-            late.get(timeout=20)
+            late.get(timeout=HANG_S)
         assert {"cleaned 1", "cleaned coroutine"} <= {*green.notes()}
         assert len(daemon.events("worker.ready")) == 1
         assert daemon.stop() == 0
@@ -128,8 +127,8 @@ def test_a_greenlet_that_holds_the_loop_times_out_and_its_siblings_are_interrupt
         green.begun(2)
         late = green.tasks.computes_too_long()
         with pytest.raises(TaskFailed, match="TaskTimeout: ran longer than"):
-            late.get(timeout=25)
-        assert [result.get(timeout=20) for result in holding] == [INTERRUPTED] * 2
+            late.get(timeout=HANG_S)
+        assert [result.get(timeout=HANG_S) for result in holding] == [INTERRUPTED] * 2
         assert green.info(late)["attempts"] == 1
         hung = daemon.wait("worker.hung")
         assert hung["task"].endswith("computes_too_long")
@@ -144,7 +143,7 @@ def test_a_stop_interrupts_greenlets_where_they_wait(green: Green) -> None:
         assert daemon.stop() == 0
         wait_until(lambda: sum(note.startswith("cleaned") for note in green.notes()) == 4)
     with green.open() as daemon:
-        assert [result.get(timeout=20) for result in results] == [INTERRUPTED] * 4
+        assert [result.get(timeout=HANG_S) for result in results] == [INTERRUPTED] * 4
         assert daemon.stop() == 0
 
 
@@ -153,9 +152,7 @@ def test_the_pump_goes_on_while_a_job_computes(green: Green) -> None:
     with green.open(workers={"count": 2}) as daemon:
         green.tasks.computes_too_long.options()()
         green.begun(1)
-        began_s = time.monotonic()
-        assert [green.tasks.one(n).get(timeout=20) for n in range(20)] == list(range(20))
-        assert time.monotonic() - began_s < 10
+        assert [green.tasks.one(n).get(timeout=HANG_S) for n in range(20)] == list(range(20))
         daemon.wait("worker.hung")
         assert daemon.stop() == 0
 
@@ -176,6 +173,6 @@ def test_a_connection_with_tls_stays_in_the_thread_that_has_opened_it(tmp_path: 
     with tls_server(tmp_path) as (url, certificate):
         trusted = f"{url}?ssl_ca_certs={certificate}"
         with open_green(tmp_path, trusted) as green, green.open() as daemon:
-            assert [green.tasks.asks_another(n).get(timeout=20) for n in range(3)] == [0, 1, 2]
+            assert [green.tasks.asks_another(n).get(timeout=HANG_S) for n in range(3)] == [0, 1, 2]
             assert daemon.stop() == 0
             assert "Traceback" not in daemon.log_text()

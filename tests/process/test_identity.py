@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -18,7 +19,7 @@ import pytest
 
 from taskqd.supervisor.ctl.daemon import _status_lines
 from tests.support.rigs.daemon import ROOT, Daemon
-from tests.support.waiting import wait_until
+from tests.support.waiting import HANG_S, wait_until
 
 APP = """
 import os
@@ -65,7 +66,7 @@ def python_of(user: str) -> str:
     env = {**os.environ, "PYTHONPATH": f"{ROOT}:{PACKAGES}"}
     for python in (sys.executable, "/usr/bin/python3"):
         tried = ["setpriv", f"--reuid={user}", "--clear-groups", "env", python, "-c", PROBE]
-        done = subprocess.run(tried, env=env, check=False, capture_output=True, timeout=60)
+        done = subprocess.run(tried, env=env, check=False, capture_output=True, timeout=HANG_S)
         if done.returncode == 0:
             return python
     pytest.skip(f"user {user} can run no interpreter with taskqd's dependencies here")
@@ -129,7 +130,7 @@ def who(folder: Path) -> list[object]:
 
     app = App("shop", f"sqlite:///{folder}/shop.db")
     try:
-        return app.task(name="who")(list)().get(timeout=20)
+        return app.task(name="who")(list)().get(timeout=HANG_S)
     finally:
         app.close()
 
@@ -169,7 +170,7 @@ def test_a_second_daemon_on_a_host_did_not_start_although_nobody_chose_the_addre
         address = daemon.ask("status")["health"]
         assert f"health http://{address}" in "\n".join(_status_lines(daemon.ask("status")))
         assert address == moved["address"] != "127.0.0.1:7430"
-        with urllib.request.urlopen(f"http://{address}/readyz", timeout=20) as answer:
+        with urllib.request.urlopen(f"http://{address}/readyz", timeout=HANG_S) as answer:
             assert answer.status == 200
         assert daemon.stop() == 0
 
@@ -184,12 +185,17 @@ def test_an_address_that_was_chosen_and_is_taken_ends_the_daemon(folder: Path) -
 
 
 def taken(host: str, port: int) -> socket.socket:
-    """Listen there, unless somebody else does already, which serves as well."""
+    """Listen there, together with other runs of this suite; a daemon of theirs may have it first."""
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind((host, port))
-        sock.listen()
-    except OSError:
-        pass
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+
+    def is_ours() -> bool:
+        with contextlib.suppress(OSError):
+            sock.bind((host, port))
+            sock.listen()
+            return True
+        return False
+
+    wait_until(is_ours, f"port {port} to be free")
     return sock

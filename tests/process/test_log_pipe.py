@@ -31,8 +31,8 @@ def test_a_log_that_nobody_reads_holds_up_no_job_and_no_stop(tmp_path: Path) -> 
         os.close(writer)
         try:
             results = list(tasks.quick.map((number,) for number in range(200)))
-            assert [result.get(timeout=3 * HANG_S) for result in results] == list(range(200))
-            assert daemon.stop(3 * HANG_S) == 0
+            assert [result.get(timeout=HANG_S) for result in results] == list(range(200))
+            assert daemon.stop() == 0
         finally:
             leftovers = daemon._end()
         with os.fdopen(reader) as pipe:

@@ -10,7 +10,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.apps import shop as tasks
 from tests.support.rigs.shop_daemon import Shop
-from tests.support.servers.redis_server import free_port
 from tests.support.waiting import HANG_S, wait_until
 
 
@@ -25,8 +24,8 @@ def _read(port: int) -> dict[str, float]:
 
 
 def test_metrics_are_read_by_prometheus_own_parser(shop: Shop) -> None:
-    port = free_port()
-    with shop.open(health={"bind": f"127.0.0.1:{port}"}) as daemon:
+    with shop.open(health={"bind": "127.0.0.1:0"}) as daemon:
+        port = daemon.health_port()
         before = _read(port)
         assert (before["taskqd_workers_wanted"], before["taskqd_workers_ready"]) == (2, 2)
         assert before["taskqd_storage_up"] == 1

@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.waiting import HANG_S
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DAEMON = [sys.executable, "-c", "from taskqd.supervisor.cli.main import main; main()"]
@@ -55,11 +57,11 @@ def test_quick_start_prints_what_the_readme_says(tmp_path: Path) -> None:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=HANG_S,
             check=False,
         )
         assert answer.stdout == "a.png at 300 px\n", answer.stderr + log.read_text()
         assert "prints `a.png at 300 px`" in README
     finally:
         daemon.send_signal(signal.SIGINT)
-        assert daemon.wait(40) == 0, log.read_text()
+        assert daemon.wait(HANG_S) == 0, log.read_text()

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.apps.changing import Changing, workers
 from tests.support.servers.storages import open_backend
-from tests.support.waiting import wait_until
+from tests.support.waiting import HANG_S, wait_until
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_a_worker_over_a_limit_is_replaced_before_it_goes(
         before = set(daemon.worker_pids())
         results = [app.write(n, 0.01) for n in range(60)]
         daemon.wait("worker.recycled", count=2)
-        assert [result.get(timeout=30) for result in results] == [1] * 60
+        assert [result.get(timeout=HANG_S) for result in results] == [1] * 60
         wait_until(lambda: not before & {row["pid"] for row in workers(daemon)})
         assert daemon.ask("status")["wanted"] == 2
         assert daemon.stop() == 0

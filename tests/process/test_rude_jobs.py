@@ -10,6 +10,7 @@ from taskqd.errors import JobDead, TaskFailed
 from tests.support.apps import rude
 from tests.support.apps import shop as tasks
 from tests.support.rigs.shop_daemon import Shop
+from tests.support.waiting import HANG_S
 
 pytestmark = pytest.mark.parametrize("shop", ["sqlite"], indirect=True)
 APP = "tests.support.apps.rude:app"
@@ -23,7 +24,7 @@ def _workers(kind: str) -> dict[str, Any]:
 def test_a_forked_child_that_came_back_went_on_as_the_worker(shop: Shop, kind: str) -> None:
     """It ended the job's place on the board, so nothing stopped the parent that waited for it."""
     with shop.open(**_workers(kind)) as daemon:
-        codes = [rude.fork(how).get(timeout=20) for how in ("returns", "raises", "exits")]
+        codes = [rude.fork(how).get(timeout=HANG_S) for how in ("returns", "raises", "exits")]
         assert codes == [0, 1, 7]
         assert daemon.stop() == 0
     text = daemon.log_path.read_text()
@@ -37,7 +38,7 @@ def test_a_job_that_broke_its_worker_once_it_had_returned_ran_again_without_end(
 ) -> None:
     with shop.open(**_workers(kind)) as daemon:
         with pytest.raises(JobDead, match="poisoned"):
-            rude.close_files().get(timeout=30)
+            rude.close_files().get(timeout=HANG_S)
         assert quick(1) == 1
         assert daemon.stop() == 0
 
@@ -50,7 +51,7 @@ def test_a_worker_whose_loop_a_job_had_stopped_stayed_up_and_ran_nothing(
         pytest.importorskip("gevent")
     with shop.open(**_workers(kind)) as daemon:
         with pytest.raises(JobDead, match="poisoned"):
-            rude.stop_loop().get(timeout=30)
+            rude.stop_loop().get(timeout=HANG_S)
         assert quick(2) == 2
         assert daemon.stop() == 0
 
@@ -59,7 +60,7 @@ def test_a_coroutine_that_called_exit_ended_its_greenlet_worker(shop: Shop) -> N
     pytest.importorskip("gevent")
     with shop.open(**_workers("greenlet")) as daemon:
         with pytest.raises(TaskFailed, match="SystemExit: 3"):
-            rude.leave().get(timeout=20)
+            rude.leave().get(timeout=HANG_S)
         assert daemon.stop() == 0
     assert "worker.crashed" not in daemon.log_path.read_text()
 
@@ -67,7 +68,7 @@ def test_a_coroutine_that_called_exit_ended_its_greenlet_worker(shop: Shop) -> N
 def test_an_error_that_names_a_file_outside_of_utf8_ended_its_worker(shop: Shop) -> None:
     with shop.open(**_workers("process")) as daemon:
         with pytest.raises(TaskFailed, match=r"FileNotFoundError: caf\\udce9"):
-            rude.complain().get(timeout=20)
+            rude.complain().get(timeout=HANG_S)
         assert daemon.stop() == 0
     assert "worker.crashed" not in daemon.log_path.read_text()
 
@@ -79,4 +80,4 @@ def test_an_import_that_names_a_file_outside_of_utf8_was_told_as_a_death(shop: S
 
 
 def quick(n: int) -> int:
-    return tasks.quick(n).get(timeout=20)
+    return tasks.quick(n).get(timeout=HANG_S)

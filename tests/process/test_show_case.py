@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.servers.redis_server import available_servers
+from tests.support.waiting import HANG_S
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,7 +44,7 @@ def test_unknown_storage_is_refused_with_the_ones_that_are_known(tmp_path: Path)
         env={**os.environ, "STORAGE": "floppy", "TMPDIR": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANG_S,
         check=False,
     )
     assert done.returncode == 1

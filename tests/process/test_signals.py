@@ -12,9 +12,10 @@ import pytest
 
 from tests.support.apps import shop as tasks
 from tests.support.apps.changing import Changing
+from tests.support.descriptors import links_of
 from tests.support.rigs.daemon import Daemon
 from tests.support.rigs.shop_daemon import Shop, open_shop
-from tests.support.waiting import wait_until
+from tests.support.waiting import HANG_S, wait_until
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def test_tstp_and_cont_are_quiet_and_resume(shop: Shop) -> None:
         assert daemon.ask("status")["state"] == "quiet"
         daemon.send("SIGCONT")
         daemon.wait("master.resumed", by="SIGCONT")
-        assert waiting.get(timeout=20) == 1
+        assert waiting.get(timeout=HANG_S) == 1
         assert daemon.stop() == 0
 
 
@@ -77,7 +78,7 @@ def test_after_usr1_every_process_writes_to_the_new_log_file(shop: Shop, tmp_pat
         wait_until(path.exists)
 
         def all_are_in_it() -> bool:
-            tasks.quick(1).get(timeout=20)
+            tasks.quick(1).get(timeout=HANG_S)
             text = path.read_text()
             return all(f'"role":"worker","pid":{pid}' in text for pid in daemon.worker_pids())
 
@@ -85,7 +86,7 @@ def test_after_usr1_every_process_writes_to_the_new_log_file(shop: Shop, tmp_pat
         daemon.send("SIGUSR2")
         wait_until(lambda: "worker.stacks" in path.read_text())
         old = (tmp_path / "taskqd.logs.setup.1").read_text()
-        tasks.quick(1).get(timeout=20)
+        tasks.quick(1).get(timeout=HANG_S)
         assert (tmp_path / "taskqd.logs.setup.1").read_text() == old
 
         path.rename(tmp_path / "taskqd.logs.setup.2")
@@ -116,7 +117,7 @@ def test_titles_tell_who_each_process_is_and_what_it_does(shop: Shop) -> None:
 
 def test_the_master_has_one_thread(shop: Shop) -> None:
     with shop.open(health={"bind": "127.0.0.1:0"}) as daemon:
-        assert tasks.quick(1).get(timeout=20) == 1
+        assert tasks.quick(1).get(timeout=HANG_S) == 1
         assert daemon.ask("top")["ready"] == 2
         assert os.listdir(f"/proc/{daemon.pid}/task") == [str(daemon.pid)]
         assert daemon.stop() == 0
@@ -125,9 +126,9 @@ def test_the_master_has_one_thread(shop: Shop) -> None:
 def test_the_master_holds_a_pidfd_of_each_child(shop: Shop) -> None:
     with shop.open() as daemon:
         held = set()
-        for fd in Path(f"/proc/{daemon.pid}/fd").iterdir():
-            if os.readlink(fd) == "anon_inode:[pidfd]":
-                info = Path(f"/proc/{daemon.pid}/fdinfo/{fd.name}").read_text()
+        for fd, link in links_of(daemon.pid).items():
+            if link == "anon_inode:[pidfd]":
+                info = Path(f"/proc/{daemon.pid}/fdinfo/{fd}").read_text()
                 held.add(int(info.split("Pid:")[1].split()[0]))
         status = daemon.ask("status")
         workers = {row["pid"] for row in status["workers"]}
@@ -158,7 +159,7 @@ def test_a_collection_in_a_worker_copies_nothing_of_the_preloaded_app(tmp_path: 
 
     with changing.daemon() as daemon:
         daemon.wait("master.ready")
-        used = private_mb().get(timeout=20)
+        used = private_mb().get(timeout=HANG_S)
         assert used < 20, used
         assert daemon.stop() == 0
     changing.close()

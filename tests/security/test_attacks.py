@@ -21,7 +21,7 @@ from tests.support.apps import shop as tasks
 from tests.support.rigs.ctl import taskqctl
 from tests.support.rigs.daemon import Daemon
 from tests.support.rigs.shop_daemon import Shop, open_shop
-from tests.support.servers.redis_server import RedisServer, free_port
+from tests.support.servers.redis_server import RedisServer
 from tests.support.waiting import HANG_S, wait_until
 
 CONNECTIONS = 1_000
@@ -75,9 +75,9 @@ def test_spoilt_payloads_become_dead_letters_and_cost_no_worker(shop: Shop) -> N
 class _Attack:
     """Callers who mean no good."""
 
-    def __init__(self, daemon: Daemon, port: int) -> None:
+    def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
-        self._port = port
+        self._port = daemon.health_port()
 
     def connect(self, admin: bool) -> socket.socket:
         if admin:
@@ -112,9 +112,8 @@ _GOOD = (
 
 
 def test_spoilt_slow_endless_and_many_callers_do_not_stop_the_daemon(shop: Shop) -> None:
-    port = free_port()
-    with shop.open(health={"bind": f"127.0.0.1:{port}"}) as daemon:
-        attack = _Attack(daemon, port)
+    with shop.open(health={"bind": "127.0.0.1:0"}) as daemon:
+        attack = _Attack(daemon)
         master = psutil.Process(daemon.pid)
         before_bytes, before_fds = master.memory_info().rss, master.num_fds()
         rng = random.Random(3)
@@ -151,13 +150,12 @@ def test_modes_keep_other_users_out(shop: Shop) -> None:
 
 
 def test_no_secret_is_in_logs_titles_metrics_or_answers(tmp_path: Path) -> None:
-    port = free_port()
     with (
         RedisServer(requirepass=CANARY) as server,
         open_shop(tmp_path, server.url) as shop,
-        shop.open(health={"bind": f"127.0.0.1:{port}"}) as daemon,
+        shop.open(health={"bind": "127.0.0.1:0"}) as daemon,
     ):
-        attack = _Attack(daemon, port)
+        attack = _Attack(daemon)
         with pytest.raises(Exception, match=r".") as raised:
             App("shop", server.url.replace(CANARY, f"{CANARY}-wrong")).counts()
         shown = [str(raised.value), repr(shop.app), repr(tasks.quick(1))]

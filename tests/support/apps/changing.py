@@ -12,6 +12,7 @@ import psutil
 
 from taskqd import App
 from tests.support.rigs.daemon import Daemon, Fact, settings_json
+from tests.support.waiting import HANG_S
 
 SOURCE = """
 import os, signal, time
@@ -45,15 +46,26 @@ from taskqd.supervisor.host import signals
 signals.install()
 from taskqd import settings
 from taskqd.logs import setup as log
-from taskqd.supervisor.policy import reload as roll
 from taskqd.supervisor.master import Master
-roll.IMPORT_S = 5.0
+{changes}
 read = lambda: settings.decode(Path("settings.json").read_text())
 chosen = read()
-out = log.configure(role="master", level="debug", format="json", file=chosen.log.file)
+out = log.configure(role="master", level="{level}", format="json", file=chosen.log.file)
 argv = [sys.executable, "-m", "taskqd.worker.zygote"]
 sys.exit(Master(chosen, log=out, zygote_argv=argv, reload_settings=read).run())
 """
+
+
+def command(*changes: str, level: str = "debug") -> list[str]:
+    """Return what starts a daemon of `settings.json`; `changes` are statements, run before it."""
+    return [sys.executable, "-c", RUN.format(changes="\n".join(changes), level=level)]
+
+
+def constant(name: str, value: float) -> str:
+    """Return the statement that changes a constant, `policy.faults.WORKER_BEAT_S` say, which must exist."""
+    module, _, word = name.rpartition(".")
+    where = f"taskqd.supervisor.{module}"
+    return f"import {where}; {where}.{word}; {where}.{word} = {value}"
 
 
 class Changing:
@@ -74,22 +86,23 @@ class Changing:
         (self.folder / "changing.py").write_text(text)
 
     def write_settings(self, **changes: Any) -> None:
-        storage = {"url": self.url, "durability": "memory", "connect_wait_s": 20}
+        storage = {"url": self.url, "durability": "memory", "connect_wait_s": 60}
         changes = {"app": "changing:app", "storage": storage, **changes}
         (self.folder / "settings.json").write_text(settings_json(self.folder, **changes))
 
-    def daemon(self, env: dict[str, str] | None = None, **changes: Any) -> Daemon:
+    def daemon(self, *constants: str, env: dict[str, str] | None = None, **changes: Any) -> Daemon:
+        """Return one that is not started; `constants` as `constant` makes them."""
         self.write_settings(**changes)
         return Daemon(
             self.folder,
-            [sys.executable, "-c", RUN],
+            command(*constants),
             # A module that is rewritten within a second looks unchanged to its cached bytecode.
             env={"LEDGER": str(self.ledger), "PYTHONDONTWRITEBYTECODE": "1", **(env or {})},
         )
 
     def runs(self) -> int:
         """Return the version that answers."""
-        return self.version().get(timeout=20)
+        return self.version().get(timeout=HANG_S)
 
     def written(self) -> list[int]:
         lines = self.ledger.read_text().splitlines() if self.ledger.exists() else []

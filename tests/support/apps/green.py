@@ -40,13 +40,13 @@ def one(n: int) -> int:
 @app.task()
 def asks_another(n: int) -> int:
     """Enqueue a job and wait for it, in the only worker there is."""
-    return one(n).get(timeout=20)
+    return one(n).get(timeout=60)
 
 
 @app.task()
 def asks_from_a_thread(n: int) -> int:
     """The same, in a thread of the system that the user has made."""
-    answer: int = gevent.get_hub().threadpool.apply(lambda: one(n).get(timeout=20))
+    answer: int = gevent.get_hub().threadpool.apply(lambda: one(n).get(timeout=60))
     return answer
 
 
@@ -67,13 +67,13 @@ async def ameets(n: int) -> str:
     seen.append(current_job().id)
     await asyncio.sleep(0.3)
     assert len(seen) == n + 1
-    assert await one(n).aget(timeout=20) == n
+    assert await one(n).aget(timeout=60) == n
     return current_job().id
 
 
 @app.task()
 def locked(name: str) -> int:
-    with app.lock_task(name, wait=20):
+    with app.lock_task(name, wait=60):
         inside = threading.get_ident()
         time.sleep(0.05)
     return inside

@@ -9,9 +9,9 @@ from collections.abc import Callable
 import pytest
 
 from taskqd.errors import JobDead, TaskFailed
-from tests.support.matrix.yard import DOUBLES_MAX, KINDS, Yard
+from tests.support.matrix.yard import DOUBLES_MAX, GRACE_S, IMPORT_S, KINDS, Yard
 from tests.support.rigs.daemon import Daemon
-from tests.support.waiting import wait_until
+from tests.support.waiting import HANG_S, wait_until
 
 HUPS = 50
 
@@ -47,7 +47,7 @@ def _dies(yard: Yard, how: str, why: str) -> None:
         culprit = yard.culprit(how)
         yard.send(8, 0.1)
         with pytest.raises(JobDead, match="poisoned") as raised:
-            culprit.get(timeout=30)
+            culprit.get(timeout=HANG_S)
         assert why in str(raised.value)
         assert daemon.events("worker.crashed")
         yard.all_done(DOUBLES_MAX)
@@ -66,7 +66,7 @@ def exits(yard: Yard) -> None:
     # What only one thread, greenlet or coroutine asks for ends its job and nothing else.
     with yard.open() as daemon:
         with pytest.raises(TaskFailed, match="SystemExit: 3"):
-            yard.culprit("sys.exit").get(timeout=30)
+            yard.culprit("sys.exit").get(timeout=HANG_S)
         yard.send(8)
         yard.all_done(DOUBLES_MAX)
         assert not daemon.events("worker.crashed")
@@ -78,7 +78,7 @@ def _hangs(yard: Yard, how: str) -> None:
         culprit = yard.culprit(how)
         yard.send(8, 0.1)
         with pytest.raises(TaskFailed, match="TaskTimeout: ran longer than"):
-            culprit.get(timeout=40)
+            culprit.get(timeout=HANG_S)
         info = culprit.info()
         assert (info["reason"], info["crashes"]) == ("timeout", 0)
         hung = daemon.wait("worker.hung")
@@ -103,16 +103,16 @@ def leaks(yard: Yard) -> None:
     limit = 120 * 1024 * 1024
     with yard.open(workers={**KINDS[yard.kind], "max_memory_bytes": limit}) as daemon:
         for _ in range(12):
-            yard.culprit("leak").get(timeout=20)
+            yard.culprit("leak").get(timeout=HANG_S)
         yard.send(8, 0.05)
-        daemon.wait("worker.recycled", timeout_s=30)
+        daemon.wait("worker.recycled")
         yard.all_done()
         assert not daemon.events("worker.crashed")
 
 
 def forks_children(yard: Yard) -> None:
     with yard.open() as daemon:
-        yard.culprit("fork").get(timeout=20)
+        yard.culprit("fork").get(timeout=HANG_S)
         child = yard.child()
         held = yard.hold(2)
         for pid in daemon.worker_pids():
@@ -123,7 +123,7 @@ def forks_children(yard: Yard) -> None:
         assert yard.attempts(held) == {2}
     # A stop leaves none behind either.
     with yard.open():
-        yard.culprit("fork").get(timeout=20)
+        yard.culprit("fork").get(timeout=HANG_S)
 
 
 # -- master and zygote -------------------------------------------------------------------------
@@ -161,7 +161,7 @@ def yard_is_done(yard: Yard, doubles_max: int = 0) -> None:
 
 def term_idle(yard: Yard) -> None:
     with yard.open() as daemon:
-        yard.stop(daemon, "SIGTERM", in_s=2.0)
+        yard.stop(daemon, "SIGTERM", in_s=GRACE_S)
 
 
 def term_busy(yard: Yard) -> None:
@@ -234,7 +234,7 @@ def hup_broken(yard: Yard) -> None:
 
 
 def hup_hanging(yard: Yard) -> None:
-    _hup_fails(yard, "time.sleep(600)", "not imported within 5 s")
+    _hup_fails(yard, "time.sleep(600)", f"not imported within {IMPORT_S:g} s")
 
 
 def hup_many(yard: Yard) -> None:
@@ -243,7 +243,7 @@ def hup_many(yard: Yard) -> None:
             for number in range(1, HUPS + 1):
                 yard.write_source(number + 1)
                 daemon.send("SIGHUP")
-                daemon.wait("master.reloaded", count=number, timeout_s=40)
+                daemon.wait("master.reloaded", count=number)
             assert yard.version() == HUPS + 1
         yard.all_done()
         assert not daemon.events("reload.aborted")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
-import sys
+import re
 import threading
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,10 +15,10 @@ import psutil
 
 from taskqd import App
 from taskqd.client.result import Result
-from tests.support.apps.changing import RUN
+from tests.support.apps.changing import command, constant
 from tests.support.apps.run_log import RunLog
 from tests.support.rigs.daemon import Daemon, settings_json
-from tests.support.waiting import wait_until
+from tests.support.waiting import HANG_S, wait_until
 
 KINDS: dict[str, dict[str, Any]] = {
     "process": {"count": 2},
@@ -30,7 +29,9 @@ KINDS: dict[str, dict[str, Any]] = {
 DOUBLES_MAX = 8
 """As many as there are slots: so many jobs can have ended, unheard, when a worker is killed."""
 GRACE_S = 3
-IN_TIME_S = GRACE_S + 3.0
+IN_TIME_S = GRACE_S + 7.0
+"""With room for a machine that others load, on which processes start and end late."""
+IMPORT_S = 15.0
 LOAD_S = 0.02
 
 SOURCE = """
@@ -76,7 +77,7 @@ class Yard:
             log.rename(self.folder / f"log.{next(self._numbers)}.jsonl")
         chosen = {
             "app": "jobs:app",
-            "storage": {"url": self.url, "durability": "memory", "connect_wait_s": 20},
+            "storage": {"url": self.url, "durability": "memory", "connect_wait_s": 60},
             "workers": KINDS[self.kind],
             "shutdown": {"grace_s": GRACE_S},
             **changes,
@@ -84,7 +85,7 @@ class Yard:
         (self.folder / "settings.json").write_text(settings_json(self.folder, **chosen))
         return Daemon(
             self.folder,
-            [sys.executable, "-c", RUN],
+            command(constant("policy.reload.IMPORT_S", IMPORT_S)),
             # A module that is rewritten within a second looks unchanged to its cached bytecode.
             env={"LEDGER": str(self.ledger.path), "PYTHONDONTWRITEBYTECODE": "1", **(env or {})},
         )
@@ -145,7 +146,7 @@ class Yard:
         return self._tasks["culprit"](f"c{next(self._numbers)}", how)
 
     def version(self) -> int:
-        number: int = self._tasks["version"]().get(timeout=30)
+        number: int = self._tasks["version"]().get(timeout=HANG_S)
         return number
 
     @contextmanager
@@ -177,13 +178,11 @@ class Yard:
 
     def child(self) -> int:
         """Return the pid that a job has forked."""
-        until = time.monotonic() + 20
-        while time.monotonic() < until:
-            for line in self.ledger.path.read_text().splitlines():
-                if line.startswith("child fork "):
-                    return int(line.split()[2])
-            time.sleep(0.01)
-        raise AssertionError("nothing was forked")
+        lines = self.ledger.path.read_text
+        forked = wait_until(
+            lambda: re.findall(r"^child fork (\d+)", lines(), re.MULTILINE), "a fork"
+        )
+        return int(forked[0])
 
     def close(self) -> None:
         self.app.close()

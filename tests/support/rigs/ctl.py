@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests.support.waiting import HANG_S
+
 ROOT = Path(__file__).parents[3]
 MAIN = "from taskqd.supervisor.ctl import main; main()"
 
@@ -32,7 +34,7 @@ def taskqctl(folder: Path, *words: str, **env: str) -> Done:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANG_S,
         check=False,
     )
     assert "Traceback" not in done.stderr, done.stderr

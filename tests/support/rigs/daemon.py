@@ -166,6 +166,10 @@ class Daemon:
     def ask(self, cmd: str, **facts: Any) -> Fact:
         return admin_client.ask(self.socket, {"cmd": cmd, **facts}, timeout_s=HANG_S)
 
+    def health_port(self) -> int:
+        """Return the port that it has chosen where it was told `HOST:0`."""
+        return int(self.ask("status")["health"].rpartition(":")[2])
+
     def worker_pids(self) -> list[int]:
         return [row["pid"] for row in self.ask("status")["workers"] if row.get("pid")]
 

@@ -18,7 +18,7 @@ from tests.support.rigs.daemon import Daemon, settings_json
 from tests.support.waiting import wait_until
 
 RUN = (
-    "import sys; from taskqd.supervisor.host import signals; signals.install();"
+    "import sys; from taskqd.supervisor.host import signals; signals.install();{changes};"
     "from taskqd import settings; from taskqd.logs import setup as log; from taskqd.supervisor.master import Master;"
     "chosen = settings.decode(sys.argv[1]);"
     "out = log.configure(role='master', level='debug', format='json', file=chosen.log.file);"
@@ -37,24 +37,25 @@ class Shop:
         self.app = shop.app
         self._count = 0
 
-    def daemon(self, *, env: dict[str, str] | None = None, **changes: Any) -> Daemon:
-        """Return a daemon that is not started yet; each has a folder of its own."""
+    def daemon(self, *constants: str, env: dict[str, str] | None = None, **changes: Any) -> Daemon:
+        """Return a daemon that is not started yet; each has a folder of its own.
+
+        `constants` as `changing.constant` makes them.
+        """
         self._count += 1
         folder = self.folder / f"daemon{self._count}"
         folder.mkdir()
-        changes = {
-            "app": "tests.support.apps.shop:app",
-            "storage": {"url": self.url, "durability": "memory", "connect_wait_s": 20},
-            **changes,
-        }
+        storage = {"url": self.url, "durability": "memory", "connect_wait_s": 60}
+        storage |= changes.pop("storage", {})
+        changes = {"app": "tests.support.apps.shop:app", "storage": storage, **changes}
         settings = settings_json(folder, **changes)
-        argv = [sys.executable, "-c", RUN, settings]
+        argv = [sys.executable, "-c", RUN.format(changes=";".join(constants) or "pass"), settings]
         return Daemon(folder, argv, env={"SHOP_LEDGER": str(self.ledger), **(env or {})})
 
     @contextmanager
-    def open(self, **changes: Any) -> Iterator[Daemon]:
+    def open(self, *constants: str, **changes: Any) -> Iterator[Daemon]:
         """Run a daemon, ready."""
-        with self.daemon(**changes) as daemon:
+        with self.daemon(*constants, **changes) as daemon:
             daemon.wait("master.ready")
             yield daemon
 
