@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from taskqd.ipc.board import Board
+from taskqd.ipc.channel import Channel
 from taskqd.ipc.messages import Depth, Message
 from taskqd.logs import events
 from taskqd.logs.setup import Log
 from taskqd.settings import Settings
 from taskqd.supervisor.host.cgroup import WorkerGroups, groups, worker_groups
-from taskqd.supervisor.host.channel import Channel
 from taskqd.supervisor.host.file_watcher import FileWatcher
 from taskqd.supervisor.host.oom import OomCounter
 from taskqd.supervisor.host.shared_memory import StackFile
@@ -67,7 +67,7 @@ class Connections:
             return
         connection.channel.send(message, fds)
         self._watch(connection)
-        if connection.channel.broken:
+        if not connection.channel.open:
             self._on_readable(connection)
 
     def adopt(self, key: str, pid: int) -> bool:

@@ -12,13 +12,13 @@ from taskqd.client.delivery import EnqueuedJob
 from taskqd.errors import ConfigError, HookFailed, StorageCorrupt, StorageRefused
 from taskqd.execution.runner import Runner
 from taskqd.ipc import board
-from taskqd.ipc.messages import Booted, BootFailed, Drained
+from taskqd.ipc.channel import Channel
+from taskqd.ipc.messages import Booted, BootFailed, Drained, ToChild, decode_to_child
 from taskqd.logs import events
 from taskqd.logs.setup import Log
 from taskqd.storage.base import Storage
 from taskqd.worker.connection.boot_wait import AskedToEnd
 from taskqd.worker.connection.open import open_log, reach_storage
-from taskqd.worker.host.channel import Channel
 from taskqd.worker.host.signals import catch_term, dump_stacks_on_request, reset_signals
 from taskqd.worker.host.title import Title
 from taskqd.worker.leasing.context import Orders, Post
@@ -49,7 +49,7 @@ def live(born: Newborn) -> int:
     dump_stacks_on_request(born.stacks_fd)
     manners.reseed()
     gc.enable()
-    channel = Channel(born.channel)
+    channel = Channel(born.channel, decode_to_child)
     channel.send(Booted(os.getpid()))
     boot = scheduler.boot if spawn.role == "scheduler" else _boot_worker
     try:
@@ -69,7 +69,7 @@ def live(born: Newborn) -> int:
     return run()
 
 
-def _boot_worker(born: Newborn, channel: Channel, signals: int) -> Callable[[], int]:
+def _boot_worker(born: Newborn, channel: Channel[ToChild], signals: int) -> Callable[[], int]:
     manners.die_before_the_master()
     forks.end_with_their_jobs()
     manners.renice(born.family.settings.workers.nice)
@@ -79,7 +79,7 @@ def _boot_worker(born: Newborn, channel: Channel, signals: int) -> Callable[[], 
 class Worker:
     """Boots when it is made; then runs the slots in this thread and the pump beside it."""
 
-    def __init__(self, born: Newborn, channel: Channel, signals: int) -> None:
+    def __init__(self, born: Newborn, channel: Channel[ToChild], signals: int) -> None:
         context, self._settings, self._app, shared = born.family
         log = open_log(
             "worker", self._settings, worker=born.spawn.number, generation=context.generation

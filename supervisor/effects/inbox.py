@@ -70,7 +70,7 @@ class Inbox:
             self._hear(connection.key, message)
         if heard.garbled:
             self._garbled(connection.key, heard.garbled)
-        if heard.hung_up or heard.garbled or connection.channel.broken:
+        if heard.garbled or not connection.channel.open:
             self._hung_up(connection.key)
         while self._posthumous:
             child, death = self._posthumous.pop()

@@ -8,6 +8,7 @@ import socket
 from contextlib import ExitStack
 
 from taskqd.ipc import messages
+from taskqd.ipc.channel import Channel
 from taskqd.ipc.messages import (
     CONTEXT_ENV,
     ChildContext,
@@ -21,7 +22,6 @@ from taskqd.settings import Settings
 from taskqd.settings import encode as encode_settings
 from taskqd.supervisor.context import MasterContext
 from taskqd.supervisor.host import syscalls
-from taskqd.supervisor.host.channel import Channel
 from taskqd.supervisor.host.shared_memory import StackFile
 from taskqd.supervisor.policy.recycling import jitter
 from taskqd.supervisor.state.fleet import Child, Post, Zygote, ZygoteState

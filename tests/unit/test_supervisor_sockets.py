@@ -1,4 +1,4 @@
-"""Channel, admin socket, health endpoint, service manager: real sockets, no daemon."""
+"""Admin socket, health endpoint, service manager: real sockets, no daemon."""
 
 from __future__ import annotations
 
@@ -18,80 +18,11 @@ import pytest
 
 from taskqd.clock import monotonic_s
 from taskqd.errors import ConfigError
-from taskqd.ipc import messages
-from taskqd.ipc.messages import decode_from_child, encode
 from taskqd.supervisor.endpoints import admin, admin_client, health, listener
 from taskqd.supervisor.endpoints.listener import Listener
 from taskqd.supervisor.host import systemd as notify
-from taskqd.supervisor.host.channel import Channel
 from tests.support.rigs.daemon import ROOT
 from tests.support.waiting import wait_until
-
-# -- the channel -----------------------------------------------------------------------------------
-
-
-def test_messages_arrive_whole_and_in_order() -> None:
-    channel, theirs = Channel.pair(decode_from_child)
-    with theirs:
-        for pid in range(5):
-            theirs.send(encode(messages.Booted(pid)))
-        heard = channel.receive()
-    assert heard.messages == [messages.Booted(pid) for pid in range(5)]
-    assert not heard.hung_up
-    assert channel.receive().hung_up
-    channel.close()
-
-
-def test_nonsense_is_told_apart_from_silence() -> None:
-    channel, theirs = Channel.pair(decode_from_child)
-    with theirs:
-        theirs.send(encode(messages.Booted(1)))
-        theirs.send(b"\xff nonsense")
-        heard = channel.receive()
-    assert heard.messages == [messages.Booted(1)]
-    assert "nonsense" in heard.garbled
-    channel.close()
-
-
-def test_a_child_that_does_not_read_never_blocks_the_master() -> None:
-    channel, theirs = Channel.pair(decode_from_child)
-    order = messages.RecoverWorker("w", tuple(range(2000)), "orphaned")
-    for _ in range(100):
-        channel.send(order)
-    assert channel.waits
-    theirs.settimeout(5)
-    for _ in range(100):
-        assert messages.decode_to_child(theirs.recv(messages.PACKET_BYTES_MAX)) == order
-        channel.flush()
-    assert not channel.waits
-    channel.close()
-    theirs.close()
-
-
-def test_a_child_that_never_reads_is_taken_for_dead() -> None:
-    channel, theirs = Channel.pair(decode_from_child)
-    with theirs:
-        for _ in range(3000):
-            channel.send(messages.Quiet())
-        assert channel.broken
-        assert not channel.waits
-    channel.close()
-
-
-def test_descriptors_travel_with_their_message_and_are_closed_here() -> None:
-    channel, theirs = Channel.pair(decode_from_child)
-    reader, writer = os.pipe()
-    with theirs:
-        channel.send(messages.Spawn("worker", 0, "n.1"), [writer])
-        with pytest.raises(OSError, match="Bad file descriptor"):
-            os.fstat(writer)
-        _, fds, _, _ = socket.recv_fds(theirs, 4096, 4)
-        os.write(fds[0], b"x")
-        assert os.read(reader, 1) == b"x"
-    os.close(fds[0])
-    os.close(reader)
-    channel.close()
-
 
 # -- a loop to serve on ----------------------------------------------------------------------------
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from select import select
 
 from taskqd.clock import monotonic_s
-from taskqd.ipc.messages import Drain, Interrupt, Retire, decode_to_child
-from taskqd.worker.host.channel import Channel
+from taskqd.ipc.channel import Channel
+from taskqd.ipc.messages import Drain, Interrupt, Retire, ToChild
 from taskqd.worker.host.signals import TERM, signals_caught
 
 
@@ -15,7 +15,7 @@ class AskedToEnd(Exception):
 
 
 class Antechamber:
-    def __init__(self, channel: Channel, signals: int) -> None:
+    def __init__(self, channel: Channel[ToChild], signals: int) -> None:
         self._channel = channel
         self._signals = signals
 
@@ -31,10 +31,8 @@ class Antechamber:
                 self._listen()
 
     def _listen(self) -> None:
-        packets = self._channel.receive()
-        ends = any(
-            isinstance(decode_to_child(packet), Drain | Interrupt | Retire) for packet in packets
-        )
+        heard = self._channel.receive_all()
+        ends = any(isinstance(message, Drain | Interrupt | Retire) for message in heard)
         if ends or not self._channel.open:
             raise AskedToEnd
-        self._channel.hold(packets)
+        self._channel.hold(heard)

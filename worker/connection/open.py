@@ -7,12 +7,12 @@ import random
 from taskqd.app import App
 from taskqd.clock import monotonic_s
 from taskqd.errors import StorageCorrupt, StorageError, StorageRefused
-from taskqd.ipc.messages import StorageRestored
+from taskqd.ipc.channel import Channel
+from taskqd.ipc.messages import StorageRestored, ToChild
 from taskqd.logs import setup as log
 from taskqd.logs.setup import Log
 from taskqd.settings import Settings
 from taskqd.storage.base import Storage
-from taskqd.worker.host.channel import Channel
 
 from .boot_wait import Antechamber
 from .outage import Outage, loss
@@ -28,7 +28,7 @@ def open_log(role: str, settings: Settings, **facts: int) -> Log:
     )
 
 
-def reach_storage(app: App, settings: Settings, channel: Channel, signals: int) -> Storage:
+def reach_storage(app: App, settings: Settings, channel: Channel[ToChild], signals: int) -> Storage:
     """Open the app's storage, waiting as long as it cannot be reached; the master is told.
 
     Raises ConfigError, StorageRefused or StorageCorrupt: waiting would not help.  Raises

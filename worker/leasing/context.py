@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from taskqd.ipc.board import Board, Row
+from taskqd.ipc.channel import Channel
+from taskqd.ipc.messages import ToChild
 from taskqd.logs.setup import Log
-from taskqd.worker.host.channel import Channel
 from taskqd.worker.host.title import Title
 from taskqd.worker.slots.stop_state import Stopping
 
@@ -23,7 +24,7 @@ class Post(NamedTuple):
     board: Board
     workers_max: int
     """Rows 0 to `workers_max` - 1 of the board are workers'."""
-    channel: Channel
+    channel: Channel[ToChild]
     signals: int
     """Reading end of `signals.catch_term`."""
     stopping: Stopping

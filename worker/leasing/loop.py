@@ -210,8 +210,8 @@ class Pump:
             self._stop_alone()
 
     def _listen(self) -> None:
-        for packet in self._post.channel.receive():
-            self._hear(messages.decode_to_child(packet))
+        for message in self._post.channel.receive_all():
+            self._hear(message)
         if not self._post.channel.open:
             # The master is gone: end by ourselves.
             self._poll.unregister(self._post.channel.fileno())

@@ -17,6 +17,7 @@ from taskqd.clock import monotonic_ns, monotonic_s
 from taskqd.errors import StorageError
 from taskqd.execution.runner import Runner
 from taskqd.ipc import board
+from taskqd.ipc.channel import Channel
 from taskqd.ipc.messages import (
     Count,
     Drain,
@@ -27,7 +28,6 @@ from taskqd.ipc.messages import (
     Retire,
     Serve,
     ToChild,
-    decode_to_child,
 )
 from taskqd.logs import events
 from taskqd.logs.setup import Log
@@ -38,7 +38,6 @@ from taskqd.worker.connection.open import open_log, reach_storage
 from taskqd.worker.host import native_threads as native
 from taskqd.worker.host import procfs
 from taskqd.worker.host import syscalls as process
-from taskqd.worker.host.channel import Channel
 from taskqd.worker.host.signals import TERM, signals_caught
 from taskqd.worker.host.title import Title
 
@@ -61,7 +60,7 @@ LAST_WORDS_S = 0.5
 """For handlers of signals that are still to be told."""
 
 
-def boot(born: Newborn, channel: Channel, signals: int) -> Callable[[], int]:
+def boot(born: Newborn, channel: Channel[ToChild], signals: int) -> Callable[[], int]:
     """Return what runs the scheduler until its end and gives its exit code."""
     family = born.family
     native.claim()
@@ -118,7 +117,7 @@ class Scheduler:
         keeper: Keeper,
         chores: Chores,
         reports: Reports,
-        channel: Channel,
+        channel: Channel[ToChild],
         signals: int,
         log: Log,
     ) -> None:
@@ -184,8 +183,8 @@ class Scheduler:
     # -- what comes in -----------------------------------------------------------------------
 
     def _listen(self) -> None:
-        for packet in self._channel.receive():
-            self._hear(decode_to_child(packet))
+        for message in self._channel.receive_all():
+            self._hear(message)
         if not self._channel.open:
             self._poll.unregister(self._channel.fileno())
             self._linger()

@@ -21,6 +21,7 @@ import msgspec
 
 from taskqd.app import App
 from taskqd.errors import ConfigError, HookFailed
+from taskqd.ipc.channel import receive_with_fds, say
 from taskqd.ipc.messages import (
     CONTEXT_ENV,
     ChildContext,
@@ -29,18 +30,15 @@ from taskqd.ipc.messages import (
     ForkFailed,
     Loaded,
     LoadFailed,
-    Message,
     Spawn,
     Unsafe,
     decode_to_zygote,
-    encode,
 )
 from taskqd.jobs.exception_text import writable
 from taskqd.settings import Settings, decode
 from taskqd.storage import mask_url
 from taskqd.worker.child import Family, Newborn
 from taskqd.worker.host import syscalls as process
-from taskqd.worker.host.channel import receive_with_fds
 from taskqd.worker.host.signals import reset_signals
 from taskqd.worker.host.title import Title
 from taskqd.worker.main import live
@@ -93,27 +91,27 @@ def _load(context: ChildContext, channel: socket) -> Family | None:
         family = load_family(context)
     except BaseException as error:
         _report_files(settings, channel, error)
-        _say(channel, LoadFailed("import", one_line(error), _traceback(error)))
+        say(channel, LoadFailed("import", one_line(error), _traceback(error)))
         return None
     try:
         family.app.run_vital_hooks("before_fork")
     except HookFailed as error:
         _report_files(settings, channel, error)
-        _say(channel, LoadFailed(error.hook, str(error), _traceback(error.__cause__ or error)))
+        say(channel, LoadFailed(error.hook, str(error), _traceback(error.__cause__ or error)))
         return None
     gc.collect()
     # Nothing that lives now is ever collected or written to by a collection, so the pages stay
     # shared with the children.
     gc.freeze()
     _report_files(settings, channel)
-    _say(channel, _loaded(family.app, (time.monotonic() - started) * 1000))
+    say(channel, _loaded(family.app, (time.monotonic() - started) * 1000))
     return family
 
 
 def _report_files(settings: Settings, channel: socket, error: BaseException | None = None) -> None:
     if settings.reload:
         for report in sources.reports(error):
-            _say(channel, report)
+            say(channel, report)
 
 
 def _loaded(app: App, import_ms: float) -> Loaded:
@@ -158,14 +156,14 @@ def serve(family: Family, channel: socket, cwd: str) -> Newborn | None:
             else:
                 pid = fresh.start(family.context, message, cwd, fds, os.environ)
         except process.ForkError as error:
-            _say(channel, ForkFailed(message.worker_id, str(error)))
+            say(channel, ForkFailed(message.worker_id, str(error)))
             pid = -1
         if pid == 0:
             return _born(family, message, channel, fds)
         for fd in fds:
             close(fd)
         if pid > 0:
-            _say(channel, Forked(message.worker_id, pid))
+            say(channel, Forked(message.worker_id, pid))
 
 
 def forks(family: Family, hygiene: Hygiene, channel: socket, fds: list[int]) -> bool:
@@ -175,7 +173,7 @@ def forks(family: Family, hygiene: Hygiene, channel: socket, fds: list[int]) -> 
     found = hygiene.look(fds)
     does = wanted == "always" or (wanted == "safe" and not found.threads)
     if news := hygiene.news(found):
-        _say(channel, Unsafe(news, forks=does))
+        say(channel, Unsafe(news, forks=does))
     return does
 
 
@@ -185,14 +183,6 @@ def _born(family: Family, spawn: Spawn, zygote_channel: socket, fds: list[int]) 
     close(family.context.board_fd)
     channel_fd, stacks_fd = fds
     return Newborn(family, spawn, socket(fileno=channel_fd), stacks_fd)
-
-
-def _say(channel: socket, message: Message) -> None:
-    try:
-        channel.send(encode(message))
-    except OSError as error:
-        # The master is gone; the end of file on the channel is next.
-        print(f"taskqd: zygote: {type(message).__name__} not sent: {error}", file=sys.stderr)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -6,16 +6,15 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 from os import close, posix_spawn
-from signal import signal as set_handler
 from socket import socket
 
 import msgspec
 
-from taskqd.ipc.messages import BootFailed, ChildContext, Message, Spawn, encode
+from taskqd.ipc.channel import say
+from taskqd.ipc.messages import BootFailed, ChildContext, Spawn
 from taskqd.worker.host import syscalls as process
 from taskqd.worker.host.signals import reset_signals
 
@@ -86,19 +85,10 @@ def _live(told: Fresh, channel: socket) -> int:
     try:
         family = load_family(told.context)
     except BaseException as error:
-        _say(channel, BootFailed("import", one_line(error)))
+        say(channel, BootFailed("import", one_line(error)))
         return process.EXIT_BOOT
     close(told.context.board_fd)
     return live(Newborn(family, told.spawn, channel, told.stacks_fd))
-
-
-def _say(channel: socket, message: Message) -> None:
-    # Without the master there is nobody to tell, and this process is to end anyway.
-    set_handler(signal.SIGPIPE, signal.SIG_IGN)
-    try:
-        channel.send(encode(message))
-    except OSError as error:
-        print(f"taskqd: {type(message).__name__} not sent: {error}", file=sys.stderr)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -15,11 +15,11 @@ from types import TracebackType
 
 from taskqd.execution.current_job import SlotLike
 from taskqd.ipc.board import Board, size
-from taskqd.ipc.messages import FromChild, Message, decode_from_child, encode
+from taskqd.ipc.channel import Channel
+from taskqd.ipc.messages import FromChild, Message, decode_from_child, decode_to_child, encode
 from taskqd.jobs.job import Answer, Entry, Lease, Marks, Outcome, encode_answer
 from taskqd.logs import setup as log
 from taskqd.storage.base import Node, Storage
-from taskqd.worker.host.channel import Channel
 from taskqd.worker.host.title import Title
 from taskqd.worker.leasing.context import Orders, Post
 from taskqd.worker.leasing.loop import Pump
@@ -130,7 +130,7 @@ class PumpRig:
             self.row,
             self.board,
             1,
-            Channel(theirs),
+            Channel(theirs, decode_to_child),
             self._signals,
             self.stopping,
             Silent("test"),
