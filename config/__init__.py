@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .load import Loaded, load
+from .load import LoadedConfig, load
 from .problems import ConfigErrors, Problem
 
-__all__ = ["ConfigErrors", "Loaded", "Problem", "load"]
+__all__ = ["ConfigErrors", "LoadedConfig", "Problem", "load"]

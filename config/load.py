@@ -20,7 +20,7 @@ from .problems import ConfigErrors, Problem
 DEFAULT = "default"
 
 
-class Loaded(NamedTuple):
+class LoadedConfig(NamedTuple):
     settings: Settings
     origins: dict[str, str]
     """Key -> ``prod.toml:3``, ``TASKQD_WORKERS``, ``--workers``, ``credential storage_url`` or
@@ -28,7 +28,7 @@ class Loaded(NamedTuple):
     warnings: list[str]
 
 
-def load(*, file: Path | None, env: Mapping[str, str], flags: Mapping[str, object]) -> Loaded:
+def load(*, file: Path | None, env: Mapping[str, str], flags: Mapping[str, object]) -> LoadedConfig:
     """Return what flag > environment > credential > file > default say.
 
     `file`: None takes TASKQD_CONFIG, if set.  `flags`: key path -> value as given (text or a TOML
@@ -45,7 +45,7 @@ def load(*, file: Path | None, env: Mapping[str, str], flags: Mapping[str, objec
     if findings.problems:
         raise ConfigErrors(sorted(findings.problems, key=_line))
     origins = {path: chosen[path].where if path in chosen else DEFAULT for path in KEYS}
-    return Loaded(_settings(chosen), origins, findings.warnings)
+    return LoadedConfig(_settings(chosen), origins, findings.warnings)
 
 
 def _line(problem: Problem) -> tuple[bool, int]:

@@ -27,7 +27,7 @@ from taskqd.supervisor.effects.memory_monitor import MemoryMonitor
 from taskqd.supervisor.effects.reaper import Reaper
 from taskqd.supervisor.effects.reloader import ReadSettings, Reloader
 from taskqd.supervisor.effects.spawner import Spawner
-from taskqd.supervisor.endpoints.server import Doors
+from taskqd.supervisor.endpoints.server import Endpoints
 from taskqd.supervisor.host.oom import OomCounter
 from taskqd.supervisor.host.shared_memory import BoardMemory
 from taskqd.supervisor.policy.plan import plan, wake_in_s
@@ -92,10 +92,10 @@ class Master:
         reloader.on_end = self._announcer.reload_ended
         self._memory_monitor = MemoryMonitor(self._context)
         self._commands = Commands(self._context, self._executor, reloader)
-        self._doors = Doors(
+        self._endpoints = Endpoints(
             self._context, self._selector, self._commands.answer, may_move=health_may_move
         )
-        self._inbox.on_loaded = self._doors.open_admin
+        self._inbox.on_loaded = self._endpoints.open_admin
 
     def _build(self, zygote_argv: list[str]) -> tuple[BoardMemory, MasterContext]:
         settings = self._settings
@@ -143,7 +143,7 @@ class Master:
         except Exception as error:
             # The children hear of our end by the kernel, drain, and give back what they hold.
             self._log.emit(events.MASTER_FAILED, error=repr(error), traceback=_traceback(error))
-            self._doors.unlink()
+            self._endpoints.unlink()
             return 1
         self._end(self._executor.finished)
         return self._executor.finished
@@ -159,9 +159,9 @@ class Master:
             worker_type=settings.workers.type,
             node=self._context.node_id,
         )
-        self._doors.open_health()
+        self._endpoints.open_health()
         if settings.name or settings.admin.socket:
-            self._doors.open_admin()
+            self._endpoints.open_admin()
         self._context.build_worker_groups()
         self._woke_s = self._clock()
 
@@ -183,7 +183,7 @@ class Master:
         self._mind_the_gap(sleep_s)
         for key, _ in ready:
             key.data()
-        self._doors.look()
+        self._endpoints.look()
         for name in self._signals.take():
             self._log.emit(events.SIGNAL_RECEIVED, signal=name)
             self._commands.signal(name)
@@ -233,7 +233,7 @@ class Master:
         for key in context.connections.names():
             context.connections.signal(key, "SIGKILL")
         self._reap_the_rest()
-        self._doors.close()
+        self._endpoints.close()
         stop = context.fleet.stop
         self._log.emit(
             events.MASTER_STOPPED,

@@ -17,7 +17,7 @@ from taskqd.settings import Settings, slots_per_worker
 from taskqd.storage import open_storage
 from taskqd.urls import mask_url
 
-from . import common as usage
+from . import common
 from .common import Fail
 
 _STDLIB = os.path.dirname(os.path.realpath(os.__file__)) + os.sep
@@ -30,13 +30,13 @@ _OUR_FOLDERS = tuple(
 def check(settings: Settings, warnings: Sequence[str]) -> int:
     """Print a summary and return 0; raises Fail (78 app or storage URL, 69 storage)."""
     if settings.workers.type == "greenlet" and find_spec("gevent") is None:
-        raise Fail(usage.CONFIG, NO_GEVENT)
+        raise Fail(common.CONFIG, NO_GEVENT)
     _try_log_file(settings.log.file)
     app = import_app(settings.app)
     found = [*warnings, *_strange_queues(settings, app), *_try_storage(settings, app)]
-    usage.complain(f"warning: {warning}" for warning in found)
-    usage.show(_summary(settings, app))
-    return usage.OK
+    common.complain(f"warning: {warning}" for warning in found)
+    common.show(_summary(settings, app))
+    return common.OK
 
 
 def _try_log_file(file: str | None) -> None:
@@ -44,11 +44,11 @@ def _try_log_file(file: str | None) -> None:
     if not file:
         return
     if os.path.isdir(file):
-        raise usage.log_failure(file, os.strerror(errno.EISDIR))
+        raise common.log_failure(file, os.strerror(errno.EISDIR))
     place = file if os.path.exists(file) else os.path.dirname(file) or "."
     if not os.access(place, os.W_OK):
         missing = not os.path.exists(place)
-        raise usage.log_failure(file, os.strerror(errno.ENOENT if missing else errno.EACCES))
+        raise common.log_failure(file, os.strerror(errno.ENOENT if missing else errno.EACCES))
 
 
 def import_app(path: str) -> App:
@@ -58,9 +58,9 @@ def import_app(path: str) -> App:
     try:
         return load_app(path)
     except ConfigError as error:
-        raise Fail(usage.CONFIG, str(error)) from None
+        raise Fail(common.CONFIG, str(error)) from None
     except (Exception, SystemExit) as error:
-        raise Fail(usage.CONFIG, f"app {path!r}: {_what_and_where(error)}") from None
+        raise Fail(common.CONFIG, f"app {path!r}: {_what_and_where(error)}") from None
 
 
 def _what_and_where(error: BaseException) -> str:
@@ -95,9 +95,9 @@ def _try_storage(settings: Settings, app: App) -> list[str]:
         finally:
             storage.close()
     except ConfigError as error:
-        raise Fail(usage.CONFIG, str(error)) from None
+        raise Fail(common.CONFIG, str(error)) from None
     except StorageError as error:
-        raise usage.storage_failure(url, error) from None
+        raise common.storage_failure(url, error) from None
 
 
 def _strange_queues(settings: Settings, app: App) -> Iterator[str]:

@@ -18,20 +18,19 @@ import click
 import msgspec
 
 from taskqd import __version__
-from taskqd.config import ConfigErrors, Loaded, load
+from taskqd.config import ConfigErrors, LoadedConfig, load
 from taskqd.config.cpus import worker_count
 from taskqd.config.load import DEFAULT
 from taskqd.errors import ConfigError
 from taskqd.logs import events
 from taskqd.logs.setup import Log, configure
 from taskqd.settings import Settings
-from taskqd.supervisor.host import signals
-from taskqd.supervisor.host import syscalls as process
+from taskqd.supervisor.host import signals, syscalls
 
-from . import common as usage
-from . import completion
+from . import common, completion
 from .common import Fail
-from .privileges import Identity, assume, pid_file, resolve
+from .pidfile import pid_file
+from .privileges import Identity, assume, resolve
 
 NO_APP = (
     "taskqd: no app given; say which to run: `taskqd shop.tasks:app`, "
@@ -90,7 +89,7 @@ def taskqd(**flags: Any) -> dict[str, Any]:
 def main() -> None:
     """Entry point of `taskqd`."""
     # First of all, or a pipe of ours could take the place of a standard stream that is closed.
-    process.fill_standard_fds()
+    syscalls.fill_standard_fds()
     # Before anything that takes time: PID 1 ignores a signal that has no handler.
     signals.install()
     code = run(sys.argv[1:], os.environ)
@@ -103,7 +102,7 @@ def run(argv: Sequence[str], env: Mapping[str, str]) -> int:
     if completion.is_asked("taskqd", env):
         return completion.answer(taskqd, "taskqd", env)
     try:
-        flags = usage.read_flags(taskqd, "taskqd", argv)
+        flags = common.read_flags(taskqd, "taskqd", argv)
         loaded = load_settings(flags, env)
         identity = _resolve(loaded.settings)
         if flags["check"]:
@@ -112,20 +111,20 @@ def run(argv: Sequence[str], env: Mapping[str, str]) -> int:
             loaded, identity, lambda: _read_again(flags, env), _watched(loaded, flags, env)
         )
     except Fail as failure:
-        usage.complain([str(failure)])
+        common.complain([str(failure)])
         return failure.code
 
 
-def load_settings(flags: Mapping[str, Any], env: Mapping[str, str]) -> Loaded:
+def load_settings(flags: Mapping[str, Any], env: Mapping[str, str]) -> LoadedConfig:
     """Return the settings of a daemon, "auto" resolved; raises Fail with every error."""
     file = Path(flags["config"]) if flags["config"] else None
     given = {key: flags[flag] for flag, key in KEY_OF_FLAG.items()}
     try:
         loaded = load(file=file, env=env, flags=given)
     except ConfigErrors as error:
-        raise Fail(usage.CONFIG, str(error)) from None
+        raise Fail(common.CONFIG, str(error)) from None
     if not loaded.settings.app:
-        raise Fail(usage.CONFIG, NO_APP)
+        raise Fail(common.CONFIG, NO_APP)
     return loaded._replace(settings=resolve_auto(loaded.settings))
 
 
@@ -147,16 +146,16 @@ def _resolve(settings: Settings) -> Identity:
     try:
         return resolve(settings.process)
     except ConfigError as error:
-        raise Fail(usage.CONFIG, str(error)) from None
+        raise Fail(common.CONFIG, str(error)) from None
 
 
-def _watched(loaded: Loaded, flags: Mapping[str, Any], env: Mapping[str, str]) -> list[str]:
+def _watched(loaded: LoadedConfig, flags: Mapping[str, Any], env: Mapping[str, str]) -> list[str]:
     file = flags["config"] or env.get("TASKQD_CONFIG")
     return [os.path.abspath(file)] if file and loaded.settings.reload else []
 
 
 def _serve(
-    loaded: Loaded,
+    loaded: LoadedConfig,
     identity: Identity,
     reload_settings: Callable[[], Settings],
     watched: Sequence[str],
@@ -166,10 +165,12 @@ def _serve(
         with pid_file(loaded.settings.process.pidfile):
             return _run(loaded, reload_settings, watched)
     except ConfigError as error:
-        raise Fail(usage.CONFIG, str(error)) from None
+        raise Fail(common.CONFIG, str(error)) from None
 
 
-def _run(loaded: Loaded, reload_settings: Callable[[], Settings], watched: Sequence[str]) -> int:
+def _run(
+    loaded: LoadedConfig, reload_settings: Callable[[], Settings], watched: Sequence[str]
+) -> int:
     from taskqd.supervisor.master import Master
 
     settings = loaded.settings
@@ -193,10 +194,10 @@ def _open_log(settings: Settings) -> Log:
     try:
         return configure(role="master", level=wanted.level, format=wanted.format, file=wanted.file)
     except OSError as error:
-        raise usage.log_failure(wanted.file or "", error.strerror or repr(error)) from None
+        raise common.log_failure(wanted.file or "", error.strerror or repr(error)) from None
 
 
-def _check(loaded: Loaded) -> int:
+def _check(loaded: LoadedConfig) -> int:
     from .check import check
 
     # A check is no daemon: Ctrl-C ends it at once, also while it imports an app that hangs.

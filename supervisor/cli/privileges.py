@@ -1,4 +1,4 @@
-"""As whom the daemon runs: user, groups, file mode mask and pid file.
+"""The privileges that the daemon keeps: its user, its groups and its file mode mask.
 
 law: privileges are given up before anything is opened, so that nothing is held that the user could
 not have opened itself.
@@ -6,18 +6,13 @@ not have opened itself.
 
 from __future__ import annotations
 
-import fcntl
 import grp
 import os
 import pwd
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from taskqd.errors import ConfigError
 from taskqd.settings import ProcessSettings
-
-_TRIES = 100
 
 
 class Identity(NamedTuple):
@@ -95,78 +90,3 @@ def _refuse_forbidden(wanted: ProcessSettings, uid: int | None, gid: int | None)
         raise ConfigError(
             f'process.group: "{wanted.group}": only root can change the group; {remedy}'
         )
-
-
-# -- the pid file ------------------------------------------------------------------------------
-
-
-@contextmanager
-def pid_file(path: str | None) -> Iterator[None]:
-    """Hold the pid file while inside; its lock is the proof that its daemon lives.
-
-    Raises ConfigError where another daemon holds it.
-    """
-    if path is None:
-        yield
-        return
-    try:
-        fd = _take(path)
-    except OSError as error:
-        raise ConfigError(
-            f"process.pidfile: {path}: cannot be written: {error.strerror}"
-        ) from error
-    try:
-        yield
-    finally:
-        # Nobody else can have replaced it while it was locked.
-        with suppress(OSError):
-            os.unlink(path)
-        os.close(fd)
-
-
-def _take(path: str) -> int:
-    """Return a locked descriptor of the file, which holds our pid whenever it can be seen."""
-    for _ in range(_TRIES):
-        old = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-        try:
-            _lock(old, path)
-            if _is_at(old, path):
-                return _replace(path)
-        finally:
-            os.close(old)
-    raise ConfigError(f"process.pidfile: {path}: other daemons keep replacing it")
-
-
-def _lock(fd: int, path: str) -> None:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        pid = os.pread(fd, 20, 0).decode(errors="replace").strip()
-        raise ConfigError(
-            f"process.pidfile: {path}: held by a daemon that runs (pid {pid or 'not written yet'}); "
-            "stop it, or give this one another file"
-        ) from None
-
-
-def _is_at(fd: int, path: str) -> bool:
-    """Return whether the file is still the one at `path`: a daemon that ends takes it away."""
-    try:
-        return os.path.samestat(os.fstat(fd), os.stat(path, follow_symlinks=False))
-    except FileNotFoundError:
-        return False
-
-
-def _replace(path: str) -> int:
-    """Put our file in the place of an old one that we have locked; a reader sees one or the other."""
-    fresh = f"{path}.{os.getpid()}"
-    fd = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.write(fd, f"{os.getpid()}\n".encode())
-        os.rename(fresh, path)
-    except OSError:
-        os.close(fd)
-        with suppress(OSError):
-            os.unlink(fresh)
-        raise
-    return fd

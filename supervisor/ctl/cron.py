@@ -12,10 +12,10 @@ import click
 from taskqd.client.rows import iso
 from taskqd.clock import now_ms
 from taskqd.errors import ConfigError
-from taskqd.supervisor.cli import common as usage
+from taskqd.supervisor.cli import common
 from taskqd.supervisor.cli.common import Fail
 
-from .asked import Asked, Output, Row, command
+from .options import Options, Output, Row, command
 from .target import open_app
 
 if TYPE_CHECKING:
@@ -35,9 +35,9 @@ def cron() -> None:
 
 
 @command(cron, "ls")
-def cron_ls(asked: Asked) -> Output:
+def cron_ls(options: Options) -> Output:
     """List periodic tasks with their next and last tick."""
-    with _agenda(asked) as agenda:
+    with _agenda(options) as agenda:
         return Output(rows=[_row(row) for row in agenda()], columns=COLUMNS)
 
 
@@ -46,12 +46,12 @@ def cron_ls(asked: Asked) -> Output:
 @click.option(
     "-n", "count", type=click.IntRange(1, NEXT_MAX), default=5, help="How many; default 5."
 )
-def cron_next(asked: Asked, which: str, count: int) -> Output:
+def cron_next(options: Options, which: str, count: int) -> Output:
     """Print the coming ticks of NAME in its time zone."""
-    with _agenda(asked) as agenda:
+    with _agenda(options) as agenda:
         task = agenda.find(which)
     if task.paused:
-        usage.complain([f"note: {which} is paused; these would be its ticks"])
+        common.complain([f"note: {which} is paused; these would be its ticks"])
     rows: list[Row] = []
     tick_ms: int | None = now_ms()
     while tick_ms is not None and len(rows) < count:
@@ -63,14 +63,14 @@ def cron_next(asked: Asked, which: str, count: int) -> Output:
 
 @command(cron, "run")
 @click.argument("which", metavar="NAME")
-def cron_run(asked: Asked, which: str) -> Output:
+def cron_run(options: Options, which: str) -> Output:
     """Enqueue the job of NAME now, beside its ticks."""
-    with _agenda(asked) as agenda:
+    with _agenda(options) as agenda:
         task = agenda.find(which)
         result = agenda.run(which)
     if result is None:
         text = f"{which}: its last job is not over, and overlap is 'skip'; nothing enqueued"
-        raise Fail(usage.FAILED, text)
+        raise Fail(common.FAILED, text)
     return Output(
         facts={"name": which, "id": result.id, "task": task.task.name, "queue": task.queue}
     )
@@ -78,27 +78,27 @@ def cron_run(asked: Asked, which: str) -> Output:
 
 @command(cron, "pause")
 @click.argument("which", metavar="NAME")
-def cron_pause(asked: Asked, which: str) -> Output:
+def cron_pause(options: Options, which: str) -> Output:
     """Let NAME tick no more, on all daemons, until `cron resume`."""
-    with _agenda(asked) as agenda:
+    with _agenda(options) as agenda:
         return Output(facts={"name": which, "paused": True, "changed": agenda.pause(which)})
 
 
 @command(cron, "resume")
 @click.argument("which", metavar="NAME")
-def cron_resume(asked: Asked, which: str) -> Output:
+def cron_resume(options: Options, which: str) -> Output:
     """Let NAME tick again; ticks of the pause do not come later."""
-    with _agenda(asked) as agenda:
+    with _agenda(options) as agenda:
         return Output(facts={"name": which, "paused": False, "changed": agenda.resume(which)})
 
 
 @contextmanager
-def _agenda(asked: Asked) -> Iterator[Agenda]:
-    with open_app(asked) as app:
+def _agenda(options: Options) -> Iterator[Agenda]:
+    with open_app(options) as app:
         try:
             yield app.periodic
         except ConfigError as error:
-            raise Fail(usage.FAILED, str(error)) from None
+            raise Fail(common.FAILED, str(error)) from None
 
 
 def _row(row: PeriodicRow) -> Row:

@@ -9,12 +9,12 @@ from typing import Any
 import click
 
 from taskqd.settings import MIB
-from taskqd.supervisor.cli import common as usage
+from taskqd.supervisor.cli import common
 from taskqd.supervisor.cli.common import Fail
 from taskqd.supervisor.cli.text import cell, plain, span
 from taskqd.supervisor.endpoints import admin_client
 
-from .asked import Asked, Output, command
+from .options import Options, Output, command
 from .target import ask_daemon, socket_of
 
 LOOK_S = 0.1
@@ -29,62 +29,62 @@ def add_to(root: click.Group) -> None:
         command(root, name)(function)
 
 
-def status(asked: Asked) -> Output:
+def status(options: Options) -> Output:
     """Show state, workers and what they run."""
-    facts = ask_daemon(asked, {"cmd": "status"})
+    facts = ask_daemon(options, {"cmd": "status"})
     return Output(facts=facts, text=_status_lines(facts))
 
 
 @click.option("--wait", is_flag=True, help="Return when the daemon has ended.")
-def drain(asked: Asked, wait: bool) -> Output:
+def drain(options: Options, wait: bool) -> Output:
     """Stop leasing, let running jobs finish within the grace, requeue the rest, exit."""
-    return _end(asked, {"cmd": "drain"}, wait)
+    return _end(options, {"cmd": "drain"}, wait)
 
 
 @click.option("--wait", is_flag=True, help="Return when the daemon has ended.")
 @click.option("--now", is_flag=True, help="No grace: requeue running jobs at once.")
-def stop(asked: Asked, wait: bool, now: bool) -> Output:
+def stop(options: Options, wait: bool, now: bool) -> Output:
     """Stop as on SIGTERM; --now as on a second one."""
-    return _end(asked, {"cmd": "stop", "now": now}, wait)
+    return _end(options, {"cmd": "stop", "now": now}, wait)
 
 
-def quiet(asked: Asked) -> Output:
+def quiet(options: Options) -> Output:
     """Lease no more jobs, stay up."""
-    return Output(facts=ask_daemon(asked, {"cmd": "quiet"}))
+    return Output(facts=ask_daemon(options, {"cmd": "quiet"}))
 
 
-def resume(asked: Asked) -> Output:
+def resume(options: Options) -> Output:
     """Lease jobs again after `quiet`."""
-    return Output(facts=ask_daemon(asked, {"cmd": "resume"}))
+    return Output(facts=ask_daemon(options, {"cmd": "resume"}))
 
 
 @click.option("--wait", is_flag=True, help="Return when it has happened; fails if it was aborted.")
-def reload(asked: Asked, wait: bool) -> Output:
+def reload(options: Options, wait: bool) -> Output:
     """Import code and configuration again and replace the workers one by one."""
-    path = socket_of(asked)
-    asked = asked._replace(socket=path)
-    answer = ask_daemon(asked, {"cmd": "reload"})
+    path = socket_of(options)
+    options = options._replace(socket=path)
+    answer = ask_daemon(options, {"cmd": "reload"})
     if not wait:
         return Output(facts=answer)
-    while not (facts := ask_daemon(asked, {"cmd": "reload", "number": answer["number"]}))["done"]:
+    while not (facts := ask_daemon(options, {"cmd": "reload", "number": answer["number"]}))["done"]:
         time.sleep(LOOK_S)
     if not facts["reloaded"]:
-        raise Fail(usage.FAILED, f"reload aborted at {facts['step']}: {facts['error']}")
+        raise Fail(common.FAILED, f"reload aborted at {facts['step']}: {facts['error']}")
     return Output(facts=answer | facts)
 
 
 @click.argument("count", type=int)
-def scale(asked: Asked, count: int) -> Output:
+def scale(options: Options, count: int) -> Output:
     """Change the number of workers."""
-    return Output(facts=ask_daemon(asked, {"cmd": "scale", "count": count}))
+    return Output(facts=ask_daemon(options, {"cmd": "scale", "count": count}))
 
 
-def stacks(asked: Asked) -> Output:
+def stacks(options: Options) -> Output:
     """Show what each worker is doing, by its stacks."""
-    asked = asked._replace(socket=socket_of(asked))
-    ask_daemon(asked, {"cmd": "stacks"})
+    options = options._replace(socket=socket_of(options))
+    ask_daemon(options, {"cmd": "stacks"})
     until_s = time.monotonic() + STACKS_S
-    while (answer := ask_daemon(asked, {"cmd": "stacks", "read": True}))["awaited"]:
+    while (answer := ask_daemon(options, {"cmd": "stacks", "read": True}))["awaited"]:
         if time.monotonic() > until_s:
             break
         time.sleep(LOOK_S)
@@ -104,9 +104,9 @@ _COMMANDS: dict[str, Callable[..., Output]] = {
 }
 
 
-def _end(asked: Asked, request: dict[str, Any], wait: bool) -> Output:
-    path = socket_of(asked)
-    answer = ask_daemon(asked._replace(socket=path), request)
+def _end(options: Options, request: dict[str, Any], wait: bool) -> Output:
+    path = socket_of(options)
+    answer = ask_daemon(options._replace(socket=path), request)
     if wait:
         _await_end(path, answer["seconds_left"] + END_S)
     return Output(facts=answer | {"ended": wait})
@@ -116,7 +116,7 @@ def _await_end(path: str, within_s: float) -> None:
     deadline_s = time.monotonic() + within_s
     while _is_up(path):
         if time.monotonic() > deadline_s:
-            raise Fail(usage.FAILED, f"the daemon on {path} has not ended within {within_s:.0f} s")
+            raise Fail(common.FAILED, f"the daemon on {path} has not ended within {within_s:.0f} s")
         time.sleep(LOOK_S)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import click
 import msgspec
 
 from taskqd import errors
@@ -11,11 +12,11 @@ from taskqd.client.delivery import deliver
 from taskqd.clock import now_ms
 from taskqd.ids import checked_id, new_id
 from taskqd.jobs.job import NAME_PATTERN, NOTHING, Entry, Envelope
-from taskqd.supervisor.cli import common as usage
+from taskqd.supervisor.cli import common
 from taskqd.supervisor.cli.common import Fail
 
-from .asked import Asked, Row
-from .target import find_app, open_target
+from .options import Options, Output, Row, command
+from .target import complete_queue, complete_task, find_app, open_target
 
 if TYPE_CHECKING:
     from taskqd.app import App
@@ -25,32 +26,58 @@ _encode = msgspec.json.Encoder().encode
 _BAD_CALL = (errors.BadArguments, errors.EncodeError, errors.PayloadTooLarge, errors.UnknownTask)
 
 
-def enqueue_call(asked: Asked, task: str, call: str, kwargs: str, **options: Any) -> Row:
+def add_to(root: click.Group) -> None:
+    command(root, "enqueue")(enqueue)
+
+
+@click.argument("task", metavar="TASK", shell_complete=complete_task)
+@click.option("--args", "call", metavar="JSON", default="[]", help="Arguments: [..] or {..}.")
+@click.option("--kwargs", metavar="JSON", default="{}", help="Keyword arguments: {..}.")
+@click.option(
+    "--queue", metavar="NAME", shell_complete=complete_queue, help="Default: the task's queue."
+)
+@click.option("--priority", type=click.IntRange(0, 9), help="Higher first.")
+@click.option("--delay", type=click.FloatRange(0), metavar="S", help="Not before S seconds.")
+@click.option("--id", "job_id", metavar="ID", help="A job's own id: used twice, it is one job.")
+def enqueue(options: Options, **call: Any) -> Output:
+    """Enqueue one job.
+
+    With an app (--app, or the configuration's) the arguments are checked against the task's
+    signature; without one, the call is written as it is, to the queue given.
+    """
+    return Output(facts=enqueue_call(options, **call))
+
+
+def enqueue_call(options: Options, task: str, call: str, kwargs: str, **call_options: Any) -> Row:
     """Enqueue one call; `call` is a JSON array, or an object that stands for `kwargs`."""
     positional, keyword = _read_call(call, kwargs)
-    given = {name: value for name, value in options.items() if value is not None}
+    given = {name: value for name, value in call_options.items() if value is not None}
     if "job_id" in given:
         given["id"] = given.pop("job_id")
     try:
-        app = find_app(asked, needed=True)
+        app = find_app(options, needed=True)
         entry = (
             _by_app(app, task, positional, keyword, given)
             if app
             else _as_it_is(task, positional, keyword, **given)
         )
     except _BAD_CALL as error:
-        raise Fail(usage.USAGE, f"nothing enqueued: {error}") from None
+        raise Fail(common.USAGE, f"nothing enqueued: {error}") from None
     except errors.ConfigError as error:
-        raise Fail(usage.USAGE, f"nothing enqueued: {error}") from None
-    with open_target(asked, create=app is not None) as storage:
+        raise Fail(common.USAGE, f"nothing enqueued: {error}") from None
+    with open_target(options, create=app is not None) as storage:
         (new,) = deliver(storage, [entry])
     return {"id": entry.id, "task": task, "queue": entry.queue, "new": new}
 
 
 def _by_app(
-    app: App, task: str, positional: list[Any], keyword: dict[str, Any], options: dict[str, Any]
+    app: App,
+    task: str,
+    positional: list[Any],
+    keyword: dict[str, Any],
+    call_options: dict[str, Any],
 ) -> Entry:
-    bound = app.find_task(task).options(**options)
+    bound = app.find_task(task).options(**call_options)
     return app.entry(bound.s(*positional, **keyword))
 
 
@@ -88,9 +115,9 @@ def _read_call(call: str, kwargs: str) -> tuple[list[Any], dict[str, Any]]:
     if isinstance(positional, dict) and not keyword:
         positional, keyword = [], positional
     if not isinstance(positional, list):
-        raise Fail(usage.USAGE, "--args: expected a JSON array like [1, 2], or an object")
+        raise Fail(common.USAGE, "--args: expected a JSON array like [1, 2], or an object")
     if not isinstance(keyword, dict):
-        raise Fail(usage.USAGE, '--kwargs: expected a JSON object like {"width": 200}')
+        raise Fail(common.USAGE, '--kwargs: expected a JSON object like {"width": 200}')
     return positional, keyword
 
 
@@ -98,4 +125,4 @@ def _json(text: str, flag: str) -> Any:
     try:
         return _decode(text.encode())
     except (msgspec.DecodeError, UnicodeError) as error:
-        raise Fail(usage.USAGE, f"{flag}: not JSON: {error}") from None
+        raise Fail(common.USAGE, f"{flag}: not JSON: {error}") from None

@@ -12,12 +12,11 @@ from taskqd.client.rows import describe, job_row
 from taskqd.clock import now_ms
 from taskqd.jobs.job import Answer, Reason, State, encode_answer
 from taskqd.storage.base import JobRow, Storage
-from taskqd.supervisor.cli import common as usage
+from taskqd.supervisor.cli import common
 from taskqd.supervisor.cli.common import Fail
 
-from . import names
-from .asked import Asked, Output, Row, command
-from .target import open_target
+from .options import Options, Output, Row, command
+from .target import complete_queue, complete_task, open_target
 
 JOB_COLUMNS = ("id", "task", "queue", "state", "attempts", "run_at", "error")
 DEAD_COLUMNS = ("id", "task", "queue", "reason", "attempts", "finished_at", "error")
@@ -37,13 +36,13 @@ def _filters(function: Any) -> Any:
         click.option(
             "--task",
             metavar="NAME",
-            shell_complete=names.tasks,
+            shell_complete=complete_task,
             help="Only jobs of this task.",
         ),
         click.option(
             "--queue",
             metavar="NAME",
-            shell_complete=names.queues,
+            shell_complete=complete_queue,
             help="Only jobs of this queue.",
         ),
     ):
@@ -64,37 +63,37 @@ def job() -> None:
     help="Default: running, queued, scheduled.",
 )
 def job_ls(
-    asked: Asked, queue: str | None, task: str | None, limit: int | None, state: str | None
+    options: Options, queue: str | None, task: str | None, limit: int | None, state: str | None
 ) -> Output:
     """List jobs."""
     states = (State(state),) if state else WAITING
-    return _list(asked, states, queue, task, limit, JOB_COLUMNS)
+    return _list(options, states, queue, task, limit, JOB_COLUMNS)
 
 
 @command(job, "show")
 @click.argument("job_id", metavar="ID")
-def job_show(asked: Asked, job_id: str) -> Output:
+def job_show(options: Options, job_id: str) -> Output:
     """Show all that is known of one job."""
-    with open_target(asked) as storage:
+    with open_target(options) as storage:
         row = storage.job(job_id)
         if row is None:
-            raise Fail(usage.FAILED, f"job {job_id}: not known, or its result's lifetime is over")
+            raise Fail(common.FAILED, f"job {job_id}: not known, or its result's lifetime is over")
         return Output(facts=describe(row, storage.answer(job_id, row.queue or None)))
 
 
 @command(job, "revoke")
 @click.argument("job_ids", metavar="ID...", nargs=-1, required=True)
-def job_revoke(asked: Asked, job_ids: tuple[str, ...]) -> Output:
+def job_revoke(options: Options, job_ids: tuple[str, ...]) -> Output:
     """Cancel waiting jobs, at once."""
-    with open_target(asked) as storage:
+    with open_target(options) as storage:
         return _each(job_ids, "revoked", storage, lambda row: _revoke(storage, row))
 
 
 @command(job, "retry")
 @click.argument("job_ids", metavar="ID...", nargs=-1, required=True)
-def job_retry(asked: Asked, job_ids: tuple[str, ...]) -> Output:
+def job_retry(options: Options, job_ids: tuple[str, ...]) -> Output:
     """Run dead jobs again, and scheduled ones now."""
-    with open_target(asked) as storage:
+    with open_target(options) as storage:
         return _each(job_ids, "retried", storage, lambda row: _retry(storage, row))
 
 
@@ -107,20 +106,20 @@ def dead() -> None:
 @_filters
 @click.option("--reason", metavar="WORD", help="Only those given up for this reason.")
 def dead_ls(
-    asked: Asked, queue: str | None, task: str | None, limit: int | None, reason: str | None
+    options: Options, queue: str | None, task: str | None, limit: int | None, reason: str | None
 ) -> Output:
     """List dead letters."""
-    return _list(asked, (State.DEAD,), queue, task, limit, DEAD_COLUMNS, reason)
+    return _list(options, (State.DEAD,), queue, task, limit, DEAD_COLUMNS, reason)
 
 
 @command(dead, "show")
 @click.argument("job_id", metavar="ID")
-def dead_show(asked: Asked, job_id: str) -> Output:
+def dead_show(options: Options, job_id: str) -> Output:
     """Show one dead letter with its traceback and raw payload."""
-    with open_target(asked) as storage:
+    with open_target(options) as storage:
         row = storage.job(job_id)
         if row is None or row.state is not State.DEAD:
-            raise Fail(usage.FAILED, f"job {job_id}: not among the dead letters")
+            raise Fail(common.FAILED, f"job {job_id}: not among the dead letters")
         return Output(facts=describe(row, storage.answer(job_id, row.queue or None)))
 
 
@@ -130,10 +129,10 @@ def _chosen(function: Any) -> Any:
         click.option("--all", "everything", is_flag=True, help="All of them."),
         click.option("--reason", metavar="WORD", help="Those given up for this reason."),
         click.option(
-            "--task", metavar="NAME", shell_complete=names.tasks, help="Those of this task."
+            "--task", metavar="NAME", shell_complete=complete_task, help="Those of this task."
         ),
         click.option(
-            "--queue", metavar="NAME", shell_complete=names.queues, help="Those of this queue."
+            "--queue", metavar="NAME", shell_complete=complete_queue, help="Those of this queue."
         ),
         click.argument("job_ids", metavar="[ID...]", nargs=-1),
     ):
@@ -143,24 +142,24 @@ def _chosen(function: Any) -> Any:
 
 @command(dead, "retry")
 @_chosen
-def dead_retry(asked: Asked, **chosen: Any) -> Output:
+def dead_retry(options: Options, **chosen: Any) -> Output:
     """Put dead letters back into their queues, their counters at zero."""
-    with open_target(asked) as storage:
+    with open_target(options) as storage:
         count = sum(storage.revive(batch) for batch in _batches(storage, **chosen))
     return _counted("retried", count, chosen["job_ids"])
 
 
 @command(dead, "purge")
 @_chosen
-def dead_purge(asked: Asked, **chosen: Any) -> Output:
+def dead_purge(options: Options, **chosen: Any) -> Output:
     """Drop dead letters for good."""
-    with open_target(asked) as storage:
+    with open_target(options) as storage:
         count = sum(storage.purge_dead(batch) for batch in _batches(storage, **chosen))
     return _counted("purged", count, chosen["job_ids"])
 
 
 def _list(
-    asked: Asked,
+    options: Options,
     states: Sequence[State],
     queue: str | None,
     task: str | None,
@@ -169,7 +168,7 @@ def _list(
     reason: str | None = None,
 ) -> Output:
     def rows() -> Iterator[Row]:
-        with open_target(asked) as storage:
+        with open_target(options) as storage:
             yield from islice(_rows(storage, states, queue, task, reason), limit)
 
     return Output(rows=rows(), columns=columns)
@@ -199,7 +198,7 @@ def _batches(
 ) -> Iterator[list[str]]:
     """Yield the ids of the dead letters that are chosen, some hundred at a time."""
     if not (job_ids or queue or task or reason or everything):
-        raise Fail(usage.USAGE, "taskqctl: say which: ID..., --queue, --task, --reason or --all")
+        raise Fail(common.USAGE, "taskqctl: say which: ID..., --queue, --task, --reason or --all")
     # The ids are gathered first: the letters move while they are retried or purged.
     ids = list(job_ids) or [row["id"] for row in _rows(storage, (State.DEAD,), queue, task, reason)]
     for start in range(0, len(ids), BATCH):
@@ -208,7 +207,7 @@ def _batches(
 
 def _counted(word: str, count: int, job_ids: Sequence[str]) -> Output:
     missing = max(0, len(set(job_ids)) - count)
-    return Output(facts={word: count, "missing": missing}, code=usage.FAILED if missing else 0)
+    return Output(facts={word: count, "missing": missing}, code=common.FAILED if missing else 0)
 
 
 def _each(job_ids: Sequence[str], word: str, storage: Storage, act: Any) -> Output:
@@ -218,7 +217,7 @@ def _each(job_ids: Sequence[str], word: str, storage: Storage, act: Any) -> Outp
         found = storage.job(job_id)
         done = found is not None and act(found)
         rows.append({"id": job_id, word: done, "state": str(found.state) if found else "unknown"})
-    code = 0 if all(row[word] for row in rows) else usage.FAILED
+    code = 0 if all(row[word] for row in rows) else common.FAILED
     return Output(rows=rows, columns=("id", word, "state"), code=code)
 
 

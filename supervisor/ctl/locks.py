@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 
 from taskqd.client.rows import lock_row
-from taskqd.supervisor.cli import common as usage
+from taskqd.supervisor.cli import common
 from taskqd.supervisor.cli.common import Fail
 
-from .asked import Asked, Output, command
+from .options import Options, Output, command
 from .target import open_target
 
 
@@ -22,22 +22,22 @@ def lock() -> None:
 
 
 @command(lock, "ls")
-def lock_ls(asked: Asked) -> Output:
+def lock_ls(options: Options) -> Output:
     """List held locks; without `expires_in_s` one lives as long as the worker that owns it."""
-    with open_target(asked) as storage:
+    with open_target(options) as storage:
         rows = sorted(storage.locks())
     return Output(rows=map(lock_row, rows), columns=("name", "owner", "token", "expires_in_s"))
 
 
 @command(lock, "release")
 @click.argument("which", metavar="NAME")
-def lock_release(asked: Asked, which: str) -> Output:
+def lock_release(options: Options, which: str) -> Output:
     """Free a lock, whoever holds it; whoever waits for it comes next.
 
     The job that holds it goes on and does not know: its fencing token tells it from the next one.
     """
-    with open_target(asked) as storage:
+    with open_target(options) as storage:
         released = storage.flush_locks([which])
     if not released:
-        raise Fail(usage.FAILED, f"lock {which}: not held; see taskqctl lock ls")
+        raise Fail(common.FAILED, f"lock {which}: not held; see taskqctl lock ls")
     return Output(facts={"lock": which, "released": released})

@@ -19,7 +19,7 @@ DATE = "2026-11-20"
 WIDTH = 79
 
 
-class Page(NamedTuple):
+class ManualPage(NamedTuple):
     """What click does not know of a command."""
 
     name: str
@@ -62,7 +62,7 @@ ENVIRONMENT = (
 )
 
 PAGES = {
-    "taskqd": Page(
+    "taskqd": ManualPage(
         "taskqd",
         "run the jobs of an app",
         "[APP] [options]",
@@ -77,7 +77,7 @@ PAGES = {
         ),
         ("taskqctl(1)", "systemd.service(5)"),
     ),
-    "taskqctl": Page(
+    "taskqctl": ManualPage(
         "taskqctl",
         "look into and steer taskqd",
         "[options] COMMAND [options]",
@@ -91,7 +91,7 @@ PAGES = {
 }
 
 
-def render(page: Page, command: click.Command) -> str:
+def render(page: ManualPage, command: click.Command) -> str:
     """Return the page in the man macros."""
     context = click.Context(command, info_name=page.name)
     lines = [

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+import click
+
 from taskqd.errors import ConfigError, StorageError
-from taskqd.supervisor.cli import common as usage
+from taskqd.supervisor.cli import common
 from taskqd.supervisor.cli.common import Fail
 from taskqd.supervisor.endpoints import admin_client
 from taskqd.urls import mask_url, scheme_of
 
-from .asked import Asked
+from .options import Options, options_of
 
 if TYPE_CHECKING:
     from taskqd.app import App
@@ -25,34 +27,36 @@ DEFAULT_URL = "sqlite:///taskqd.db"
 """What an App takes when nothing is said."""
 
 
-def ask_daemon(asked: Asked, request: dict[str, Any], timeout_s: float = 10.0) -> dict[str, Any]:
+def ask_daemon(
+    options: Options, request: dict[str, Any], timeout_s: float = 10.0
+) -> dict[str, Any]:
     """Return the daemon's answer; raises Fail where there is none (69) or it refuses (1)."""
-    path = socket_of(asked)
+    path = socket_of(options)
     try:
         answer = admin_client.ask(path, request, timeout_s=timeout_s)
     except (OSError, ValueError) as error:
         text = f"no daemon answers on {path}: {error}"
-        raise Fail(usage.UNAVAILABLE, text) from None
+        raise Fail(common.UNAVAILABLE, text) from None
     if not answer.pop("ok", False):
-        raise Fail(usage.FAILED, f"the daemon refuses: {answer.get('error')}")
+        raise Fail(common.FAILED, f"the daemon refuses: {answer.get('error')}")
     return answer
 
 
-def socket_of(asked: Asked) -> str:
+def socket_of(options: Options) -> str:
     """Return the path of the daemon's socket: what was said, else the only one there is."""
-    if asked.socket:
-        return asked.socket
-    settings = asked.read_config(asked).settings
+    if options.socket:
+        return options.socket
+    settings = options.read_config(options).settings
     if settings.admin.socket:
         return settings.admin.socket
     try:
         return admin_client.find(settings.name or admin_client.only_instance())
     except OSError as error:
-        raise Fail(usage.UNAVAILABLE, str(error)) from None
+        raise Fail(common.UNAVAILABLE, str(error)) from None
 
 
 @contextmanager
-def open_target(asked: Asked, *, create: bool = False) -> Iterator[Storage]:
+def open_target(options: Options, *, create: bool = False) -> Iterator[Storage]:
     """Open the storage that is meant; its errors become Fail (69, or 78 for a bad URL).
 
     `create`: the storage may begin to exist; else a missing file is an error and not made.
@@ -60,75 +64,75 @@ def open_target(asked: Asked, *, create: bool = False) -> Iterator[Storage]:
     from taskqd.storage import open_storage
 
     try:
-        url = storage_url(asked)
+        url = storage_url(options)
         if not create:
             _insist_on_file(url)
-        storage = open_storage(url, namespace_of(asked, url))
+        storage = open_storage(url, namespace_of(options, url))
         try:
             yield storage
         finally:
             storage.close()
     except ConfigError as error:
-        raise Fail(usage.CONFIG, str(error)) from None
+        raise Fail(common.CONFIG, str(error)) from None
     except StorageError as error:
-        raise usage.storage_failure(url, error) from None
+        raise common.storage_failure(url, error) from None
 
 
 @contextmanager
-def open_app(asked: Asked) -> Iterator[App]:
+def open_app(options: Options) -> Iterator[App]:
     """Give the app that is meant, told what its daemon would be; its storage's errors become Fail."""
-    app = find_app(asked, needed=True)
+    app = find_app(options, needed=True)
     if app is None:
-        raise Fail(usage.USAGE, "the app itself is needed here: say --app or --config")
-    if asked.namespace not in (None, app.name):
-        text = f"--namespace {asked.namespace}: app {app.name!r} has another one; leave it out"
-        raise Fail(usage.USAGE, text)
-    settings = asked.read_config(asked).settings
+        raise Fail(common.USAGE, "the app itself is needed here: say --app or --config")
+    if options.namespace not in (None, app.name):
+        text = f"--namespace {options.namespace}: app {app.name!r} has another one; leave it out"
+        raise Fail(common.USAGE, text)
+    settings = options.read_config(options).settings
     app.adopt(settings.storage, settings.limits, settings.scheduler, settings.crypto)
     _insist_on_file(app.storage_url)
     try:
         try:
             _ = app.storage
         except ConfigError as error:
-            raise Fail(usage.CONFIG, str(error)) from None
+            raise Fail(common.CONFIG, str(error)) from None
         yield app
     except StorageError as error:
-        raise usage.storage_failure(app.storage_url, error) from None
+        raise common.storage_failure(app.storage_url, error) from None
     finally:
         app.close()
 
 
-def storage_url(asked: Asked) -> str:
-    settings = asked.read_config(asked).settings
+def storage_url(options: Options) -> str:
+    settings = options.read_config(options).settings
     if settings.storage.url:
         return settings.storage.url
-    app = find_app(asked)
+    app = find_app(options)
     return app.storage_url if app else DEFAULT_URL
 
 
-def namespace_of(asked: Asked, url: str) -> str:
+def namespace_of(options: Options, url: str) -> str:
     """Return the namespace: as said, the app's, or the only one in the storage."""
-    if asked.namespace:
-        return asked.namespace
-    app = find_app(asked)
+    if options.namespace:
+        return options.namespace
+    app = find_app(options)
     return app.name if app else _only_namespace(url)
 
 
-def find_app(asked: Asked, *, needed: bool = False) -> App | None:
+def find_app(options: Options, *, needed: bool = False) -> App | None:
     """Return the app of --app or of the configuration, imported; None where none is to be had.
 
     One that cannot be imported raises Fail if it is `needed` or was given by --app; else that of
     the configuration is only a hint.
     """
-    path = asked.read_config(asked).settings.app
+    path = options.read_config(options).settings.app
     if not path:
         return None
     try:
         return _import_app(path)
     except Fail as failure:
-        if asked.app or needed:
+        if options.app or needed:
             raise
-        usage.complain([f"warning: {failure}"])
+        common.complain([f"warning: {failure}"])
         return None
 
 
@@ -147,11 +151,11 @@ def _only_namespace(url: str) -> str:
         return found[0]
     if not found:
         raise Fail(
-            usage.FAILED, f"storage {mask_url(url)}: holds nothing; say --namespace or --app"
+            common.FAILED, f"storage {mask_url(url)}: holds nothing; say --namespace or --app"
         )
     names = ", ".join(found)
     raise Fail(
-        usage.USAGE, f"storage {mask_url(url)}: several namespaces: {names}; say --namespace"
+        common.USAGE, f"storage {mask_url(url)}: several namespaces: {names}; say --namespace"
     )
 
 
@@ -160,4 +164,37 @@ def _insist_on_file(url: str) -> None:
     path = unquote(urlsplit(url).path[1:])
     if scheme_of(url) == "sqlite" and not os.path.exists(path):
         text = f"storage {url}: no such file; say --storage, --config or --app"
-        raise Fail(usage.UNAVAILABLE, text)
+        raise Fail(common.UNAVAILABLE, text)
+
+
+# -- names that a shell completes --------------------------------------------------------------
+
+
+def complete_queue(context: click.Context, _parameter: click.Parameter, typed: str) -> list[str]:
+    """Complete the name of a queue, where the storage can be found and reached."""
+
+    def names() -> list[str]:
+        with open_target(options_of(context)) as storage:
+            return [row.name for row in storage.queues()]
+
+    return _matching(names, typed)
+
+
+def complete_task(context: click.Context, _parameter: click.Parameter, typed: str) -> list[str]:
+    """Complete the name of a task, where the app is known."""
+
+    def names() -> list[str]:
+        app = find_app(options_of(context))
+        return list(app.registry) if app else []
+
+    return _matching(names, typed)
+
+
+def _matching(names: Callable[[], list[str]], typed: str) -> list[str]:
+    try:
+        found = names()
+    except Exception:
+        # Whatever it is, an error in the middle of a line that is being typed helps nobody; the
+        # command itself will tell it.
+        return []
+    return sorted(name for name in found if name.startswith(typed))

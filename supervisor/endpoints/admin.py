@@ -18,7 +18,7 @@ from typing import Any
 from taskqd.errors import ConfigError
 
 from .admin_client import REQUEST_BYTES_MAX, ask, socket_paths
-from .listener import Answer
+from .listener import Reply
 
 REQUESTS_MAX = 16
 """From one caller, before it has read an answer: each costs the master time."""
@@ -92,21 +92,21 @@ def _clear(path: str) -> None:
     )
 
 
-class Conversation:
+class AdminConversation:
     """Talks with one caller, who may ask more than once."""
 
     def __init__(self, handle: Handler) -> None:
         self._handle = handle
         self._buffer = b""
 
-    def receive(self, data: bytes) -> Answer:
+    def receive(self, data: bytes) -> Reply:
         self._buffer += data
         *lines, self._buffer = self._buffer.split(b"\n")
         if len(self._buffer) > REQUEST_BYTES_MAX:
-            return Answer(_line(_refusal("request longer than 64 KiB")), close=True)
+            return Reply(_line(_refusal("request longer than 64 KiB")), close=True)
         if len(lines) > REQUESTS_MAX:
-            return Answer(_line(_refusal(f"more than {REQUESTS_MAX} requests at once")), close=True)
-        return Answer(b"".join(self._answer(line) for line in lines if line.strip()), not data)
+            return Reply(_line(_refusal(f"more than {REQUESTS_MAX} requests at once")), close=True)
+        return Reply(b"".join(self._answer(line) for line in lines if line.strip()), not data)
 
     def _answer(self, line: bytes) -> bytes:
         try:
@@ -118,11 +118,11 @@ class Conversation:
         return _line(self._handle(request))
 
 
-def converse(handle: Handler) -> Callable[[socket.socket], Conversation | None]:
+def converse(handle: Handler) -> Callable[[socket.socket], AdminConversation | None]:
     """Return how to begin with a caller: None for one who may not ask."""
 
-    def begin(sock: socket.socket) -> Conversation | None:
-        return Conversation(handle) if _peer_uid(sock) in (os.getuid(), 0) else None
+    def begin(sock: socket.socket) -> AdminConversation | None:
+        return AdminConversation(handle) if _peer_uid(sock) in (os.getuid(), 0) else None
 
     return begin
 

@@ -12,28 +12,28 @@ import h11
 
 from taskqd.errors import ConfigError
 
-from .listener import Answer
+from .listener import Reply
 
 _TEXT = "text/plain; charset=utf-8"
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
 
-class Page(NamedTuple):
+class HttpPage(NamedTuple):
     status: int
     body: str
     content_type: str = _TEXT
 
 
-Pages = Mapping[str, Callable[[], Page]]
+HttpPages = Mapping[str, Callable[[], HttpPage]]
 
 
-def probe_page(answer: dict[str, Any]) -> Page:
+def probe_page(answer: dict[str, Any]) -> HttpPage:
     """Return the page of a probe's answer: 200 or 503, with its reasons as JSON."""
-    return Page(200 if answer["ok"] else 503, json.dumps(answer) + "\n", "application/json")
+    return HttpPage(200 if answer["ok"] else 503, json.dumps(answer) + "\n", "application/json")
 
 
-def metrics_page(text: str) -> Page:
-    return Page(200, text, _METRICS)
+def metrics_page(text: str) -> HttpPage:
+    return HttpPage(200, text, _METRICS)
 
 
 def listen_near(bind: str) -> socket.socket:
@@ -70,14 +70,14 @@ def listen(bind: str) -> socket.socket:
     return sock
 
 
-class Conversation:
+class HttpConversation:
     """Answers one caller; a kept-alive connection may ask again."""
 
-    def __init__(self, pages: Pages) -> None:
+    def __init__(self, pages: HttpPages) -> None:
         self._pages = pages
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=16 * 1024)
 
-    def receive(self, data: bytes) -> Answer:
+    def receive(self, data: bytes) -> Reply:
         replies: list[bytes] = []
         try:
             self._http.receive_data(data)
@@ -85,9 +85,9 @@ class Conversation:
                 if isinstance(event, h11.Request):
                     replies.append(self._reply(event))
         except h11.RemoteProtocolError as error:
-            return Answer(b"".join([*replies, self._refuse(error)]), close=True)
+            return Reply(b"".join([*replies, self._refuse(error)]), close=True)
         closed = self._http.our_state in (h11.MUST_CLOSE, h11.CLOSED, h11.ERROR)
-        return Answer(b"".join(replies), close=closed or not data)
+        return Reply(b"".join(replies), close=closed or not data)
 
     def _next(self) -> h11.Event | None:
         """Return the next event, also of a request sent behind the first; None: more must come."""
@@ -102,19 +102,19 @@ class Conversation:
     def _reply(self, request: h11.Request) -> bytes:
         path = request.target.partition(b"?")[0].decode(errors="replace")
         if request.method not in (b"GET", b"HEAD"):
-            page = Page(405, "only GET and HEAD\n")
+            page = HttpPage(405, "only GET and HEAD\n")
         elif path in self._pages:
             page = self._pages[path]()
         else:
-            page = Page(404, f"there are {', '.join(self._pages)}\n")
+            page = HttpPage(404, f"there are {', '.join(self._pages)}\n")
         return self._send(page, head=request.method == b"HEAD")
 
     def _refuse(self, error: h11.RemoteProtocolError) -> bytes:
         if self._http.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             return b""
-        return self._send(Page(error.error_status_hint, f"{error}\n"))
+        return self._send(HttpPage(error.error_status_hint, f"{error}\n"))
 
-    def _send(self, page: Page, *, head: bool = False) -> bytes:
+    def _send(self, page: HttpPage, *, head: bool = False) -> bytes:
         body = page.body.encode()
         headers = [
             ("Content-Type", page.content_type),

@@ -14,14 +14,14 @@ CALL_S = 5.0
 REPLY_BYTES_MAX = 4 * 1024 * 1024
 
 
-class Answer(NamedTuple):
+class Reply(NamedTuple):
     data: bytes
     close: bool
     """Hang up once `data` is sent."""
 
 
 class Conversation(Protocol):
-    def receive(self, data: bytes) -> Answer:
+    def receive(self, data: bytes) -> Reply:
         """Take in what came (b"" at end of file) and say what to answer."""
         ...
 
@@ -35,7 +35,7 @@ class _Caller:
     closing: bool = False
 
 
-class Listener:
+class EndpointListener:
     """Accepts on `sock` and holds one conversation with each caller; owns all these sockets."""
 
     def __init__(

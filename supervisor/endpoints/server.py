@@ -1,4 +1,4 @@
-"""The master's doors: the sockets on which it is asked about its health and told what to do."""
+"""The sockets of the master on which outsiders ask about its health and tell it what to do."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from taskqd.logs import events
 from taskqd.supervisor.context import MasterContext
 
 from . import admin, health, metrics, status
-from .listener import Conversation, Listener
+from .listener import Conversation, EndpointListener
 
 
-class Doors:
+class Endpoints:
     """Owns the listeners; `look` is called once a turn."""
 
     def __init__(
@@ -32,7 +32,7 @@ class Doors:
         self._selector = selector
         self._answer = answer
         self._may_move = may_move
-        self._listeners: list[Listener] = []
+        self._listeners: list[EndpointListener] = []
 
     def open_health(self) -> None:
         """Raises ConfigError."""
@@ -69,22 +69,22 @@ class Doors:
             with suppress(FileNotFoundError):
                 os.unlink(self._context.admin_path)
 
-    def _http(self) -> Callable[[socket.socket], health.Conversation]:
+    def _http(self) -> Callable[[socket.socket], health.HttpConversation]:
         context = self._context
-        pages: health.Pages = {
+        pages: health.HttpPages = {
             "/livez": lambda: health.probe_page(status.live(context)),
             "/readyz": lambda: health.probe_page(status.ready(context)),
             "/startupz": lambda: health.probe_page(status.startup(context)),
             "/metrics": lambda: health.metrics_page(metrics.text(context)),
         }
-        return lambda _sock: health.Conversation(pages)
+        return lambda _sock: health.HttpConversation(pages)
 
     def _serve(
         self,
         sock: socket.socket,
         begin: Callable[[socket.socket], Conversation | None],
     ) -> None:
-        listener = Listener(self._selector, sock, begin, self._context.clock, self._report)
+        listener = EndpointListener(self._selector, sock, begin, self._context.clock, self._report)
         self._listeners.append(listener)
 
     def _report(self, error: Exception) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from taskqd.settings import slots_per_worker
 from taskqd.supervisor.context import COUNTERS, MasterContext
-from taskqd.supervisor.policy import recycling as recycle
+from taskqd.supervisor.policy import recycling
 from taskqd.supervisor.state.fleet import Child, Fleet, Observation, Post
 from taskqd.supervisor.state.lifecycle import ChildState
 
@@ -81,7 +81,7 @@ def live(context: MasterContext) -> dict[str, Any]:
     deaf = [
         (child, why)
         for child in workers
-        if (why := recycle.unresponsive(context.fleet, child, now_s))
+        if (why := recycling.unresponsive(context.fleet, child, now_s))
     ]
     reasons = [f"worker {child.number} (pid {child.pid}) {why}" for child, why in deaf]
     # It is being replaced; only where that does not help a new start of everything might.

@@ -13,7 +13,7 @@ import pytest
 from taskqd.supervisor.ctl.install import render as install
 
 ROOT = Path(__file__).parents[2]
-CTL = [sys.executable, "-c", "from taskqd.supervisor.ctl import main; main()"]
+CTL = [sys.executable, "-c", "from taskqd.supervisor.ctl.main import main; main()"]
 BIN = ("--bin", "bin", "--print")
 RATING_MAX = 11
 """1.1, as systemd-analyze counts it."""

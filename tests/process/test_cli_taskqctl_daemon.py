@@ -60,7 +60,7 @@ def test_probes_answer_by_exit_code(daemon: Daemon) -> None:
 def test_a_probe_imports_the_standard_library_only(daemon: Daemon) -> None:
     program = (
         "import sys; before = set(sys.modules)\n"
-        "from taskqd.supervisor.ctl import main\n"
+        "from taskqd.supervisor.ctl.main import main\n"
         "try: main()\n"
         "except SystemExit as end: code = end.code\n"
         "tops = {name.partition('.')[0] for name in set(sys.modules) - before}\n"

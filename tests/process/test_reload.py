@@ -236,7 +236,7 @@ def test_reloads_under_load_lose_nothing_and_repeat_nothing(storage: str, tmp_pa
 
 
 def ctl(daemon: Daemon, *argv: str) -> subprocess.CompletedProcess[str]:
-    code = "from taskqd.supervisor.ctl import main; main()"
+    code = "from taskqd.supervisor.ctl.main import main; main()"
     command = [sys.executable, "-c", code, *argv, "--socket", daemon.socket]
     return subprocess.run(
         command, check=False, capture_output=True, text=True, timeout=HANG_S, cwd=os.getcwd()

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taskqd import config
-from taskqd.config import ConfigErrors, Loaded
+from taskqd.config import ConfigErrors, LoadedConfig
 from taskqd.config.keys import KEYS
 from taskqd.config.table import as_written
 from taskqd.settings import Settings, decode, encode
@@ -36,7 +36,7 @@ GOOD: dict[str, st.SearchStrategy[object]] = {
 }
 
 
-def load(env: dict[str, str]) -> Loaded:
+def load(env: dict[str, str]) -> LoadedConfig:
     return config.load(file=None, env=env, flags={})
 
 

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from taskqd import config
-from taskqd.config import ConfigErrors, Loaded
+from taskqd.config import ConfigErrors, LoadedConfig
 from taskqd.errors import ConfigError
 from taskqd.settings import Settings
 
@@ -22,7 +22,9 @@ def written(folder: Path, text: str, mode: int = 0o600) -> Path:
     return file
 
 
-def load(file: Path | None = None, env: dict[str, str] | None = None, **flags: object) -> Loaded:
+def load(
+    file: Path | None = None, env: dict[str, str] | None = None, **flags: object
+) -> LoadedConfig:
     dotted = {name.replace("__", "."): value for name, value in flags.items()}
     return config.load(file=file, env=env or {}, flags=dotted)
 

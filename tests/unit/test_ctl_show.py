@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskqd.supervisor.cli.text import cell, plain
-from taskqd.supervisor.ctl.show import show_facts, show_rows
+from taskqd.supervisor.ctl.output import show_facts, show_rows
 
 ROWS = [
     {"id": "a", "error": "line\none \x1b[31mred", "count": 3, "hidden": {"x": 1}},

@@ -15,11 +15,11 @@ from taskqd.supervisor.ctl.doctor import look
 from taskqd.supervisor.ctl.doctor.checks import CHECKS, examine
 from taskqd.supervisor.ctl.doctor.command import namesakes
 from taskqd.supervisor.ctl.doctor.facts import (
+    ControlGroup,
     Daemon,
     Facts,
     File,
     Finding,
-    Group,
     Manager,
     Parent,
     Store,
@@ -44,7 +44,7 @@ def managed(**facts: Any) -> Facts:
 
 
 def grouped(**facts: Any) -> Facts:
-    return daemon(workers=4, slots=2)._replace(group=Group(**facts))
+    return daemon(workers=4, slots=2)._replace(group=ControlGroup(**facts))
 
 
 def stored(**facts: Any) -> Facts:
@@ -100,7 +100,7 @@ VERDICTS: list[tuple[str, str, Facts, str]] = [
     ("pids", "fail", grouped(pids_max=20, pids_used=15), "15 of 20"),
     ("cpu", "ok", grouped(), "no quota"),
     ("cpu", "ok", grouped(cpus=1.0), "4 workers on a quota of 1"),
-    ("cpu", "warn", daemon(workers=9)._replace(group=Group(cpus=1.5)), "9 workers"),
+    ("cpu", "warn", daemon(workers=9)._replace(group=ControlGroup(cpus=1.5)), "9 workers"),
     ("storage", "ok", stored(), "serves"),
     ("storage", "warn", stored(warnings=["maxmemory-policy lru may drop jobs"]), "may drop"),
     ("storage", "fail", stored(error="refused"), "refused"),
@@ -199,7 +199,7 @@ def test_limits_of_control_groups_are_read_in_both_versions(tmp_path: Path) -> N
             "sys/fs/cgroup/pod/box/cpu.max": "150000 100000\n",
         },
     )
-    assert look.group(5, v2) == Group(200, 150, 64, 9, 1.5)
+    assert look.group(5, v2) == ControlGroup(200, 150, 64, 9, 1.5)
     v1 = write_tree(
         tmp_path / "v1",
         {
@@ -213,7 +213,7 @@ def test_limits_of_control_groups_are_read_in_both_versions(tmp_path: Path) -> N
             "sys/fs/cgroup/pids/box/pids.max": "max\n",
         },
     )
-    assert look.group(5, v1) == Group(memory_max=300, memory_used=30)
+    assert look.group(5, v1) == ControlGroup(memory_max=300, memory_used=30)
     assert look.group(5, tmp_path / "nowhere") is None
 
 

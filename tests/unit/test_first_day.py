@@ -13,7 +13,7 @@ import pytest
 from taskqd import App, crontab
 from taskqd.errors import BadArguments, ConfigError
 from taskqd.immediate import run_queued
-from taskqd.supervisor.ctl import show
+from taskqd.supervisor.ctl import output
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -116,4 +116,4 @@ def test_other_first_mistakes_are_told_with_what_was_expected(app: App) -> None:
 def test_rows_are_written_where_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     """A closed standard output is None: `taskqctl queue ls >&-` ended with a traceback."""
     monkeypatch.setattr(sys, "stdout", None)
-    show.show_rows(iter([{"queue": "default"}]), ["queue"], as_json=False)
+    output.show_rows(iter([{"queue": "default"}]), ["queue"], as_json=False)

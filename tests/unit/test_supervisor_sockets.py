@@ -19,7 +19,7 @@ import pytest
 from taskqd.clock import monotonic_s
 from taskqd.errors import ConfigError
 from taskqd.supervisor.endpoints import admin, admin_client, health, listener
-from taskqd.supervisor.endpoints.listener import Listener
+from taskqd.supervisor.endpoints.listener import EndpointListener
 from taskqd.supervisor.host import systemd as notify
 from tests.support.rigs.daemon import ROOT
 from tests.support.waiting import wait_until
@@ -33,12 +33,14 @@ class Loop:
     def __init__(self) -> None:
         self.selector = selectors.DefaultSelector()
         self.over = False
-        self.listeners: list[Listener] = []
+        self.listeners: list[EndpointListener] = []
         self.errors: list[Exception] = []
         self._thread = threading.Thread(target=self._run)
 
-    def serve(self, sock: socket.socket, begin: Callable[[socket.socket], Any]) -> Listener:
-        self.listeners.append(Listener(self.selector, sock, begin, monotonic_s, self.errors.append))
+    def serve(self, sock: socket.socket, begin: Callable[[socket.socket], Any]) -> EndpointListener:
+        self.listeners.append(
+            EndpointListener(self.selector, sock, begin, monotonic_s, self.errors.append)
+        )
         self._thread.start()
         return self.listeners[-1]
 
@@ -155,7 +157,7 @@ def test_a_request_that_never_ends_is_cut_off(loop: Loop, tmp_path: Path) -> Non
     ],
 )
 def test_what_is_no_request_gets_a_clear_answer(line: bytes, error: str) -> None:
-    answer = json.loads(admin.Conversation(echo).receive(line).data)
+    answer = json.loads(admin.AdminConversation(echo).receive(line).data)
     assert not answer["ok"]
     assert error in answer["error"]
 
@@ -179,7 +181,7 @@ def test_a_slow_caller_is_dropped_and_others_are_served(
 
 def test_many_requests_at_once_are_refused_before_they_cost_anything() -> None:
     asked: list[dict[str, Any]] = []
-    talk = admin.Conversation(lambda ask: asked.append(ask) or {"ok": True})
+    talk = admin.AdminConversation(lambda ask: asked.append(ask) or {"ok": True})
     answer = talk.receive(b'{"cmd": "x"}\n' * 100)
     assert answer.close
     assert "requests at once" in json.loads(answer.data)["error"]
@@ -320,7 +322,7 @@ PAGES = {
 
 
 def get(request: bytes) -> tuple[bytes, bool]:
-    answer = health.Conversation(PAGES).receive(request)
+    answer = health.HttpConversation(PAGES).receive(request)
     return answer.data, answer.close
 
 
@@ -366,7 +368,7 @@ def test_what_is_no_http_is_refused_and_hung_up_on(request_bytes: bytes) -> None
 
 
 def test_a_request_may_come_in_pieces() -> None:
-    talk = health.Conversation(PAGES)
+    talk = health.HttpConversation(PAGES)
     request = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
     data = b"".join(talk.receive(request[i : i + 1]).data for i in range(len(request)))
     assert data.startswith(b"HTTP/1.1 200 ")
@@ -375,7 +377,7 @@ def test_a_request_may_come_in_pieces() -> None:
 def test_health_answers_over_a_real_connection(loop: Loop) -> None:
     sock = health.listen("127.0.0.1:0")
     port = sock.getsockname()[1]
-    loop.serve(sock, lambda _sock: health.Conversation(PAGES))
+    loop.serve(sock, lambda _sock: health.HttpConversation(PAGES))
     with socket.create_connection(("127.0.0.1", port), timeout=10) as caller:
         caller.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
         assert caller.recv(4096).startswith(b"HTTP/1.1 200 ")

@@ -14,10 +14,10 @@ import click
 
 from taskqd.errors import ConfigError, StorageError
 from taskqd.storage.base import NodeRow
-from taskqd.supervisor.cli import common as usage
+from taskqd.supervisor.cli import common
 from taskqd.supervisor.cli.common import Fail
 from taskqd.supervisor.cli.text import plain
-from taskqd.supervisor.ctl.asked import Asked, Output, command
+from taskqd.supervisor.ctl.options import Options, Output, command
 from taskqd.supervisor.ctl.target import ask_daemon, find_app, open_target, socket_of, storage_url
 from taskqd.urls import mask_url, scheme_of
 
@@ -39,32 +39,32 @@ def add_to(root: click.Group) -> None:
 @click.option(
     "--pod-grace", type=float, metavar="S", help="The pod's terminationGracePeriodSeconds."
 )
-def doctor(asked: Asked, pod_grace: float | None) -> Output:
+def doctor(options: Options, pod_grace: float | None) -> Output:
     """Check daemon, host and storage for what makes trouble later; exits with 1 if one fails."""
-    facts = _gather(asked, pod_grace)
+    facts = _gather(options, pod_grace)
     findings = list(examine(facts))
     failed = any(found.verdict == "fail" for found in findings)
     rows = [found._asdict() for found in findings]
-    if asked.json:
-        return Output(rows=rows, code=usage.FAILED if failed else usage.OK)
-    return Output(facts={}, text=_lines(findings), code=usage.FAILED if failed else usage.OK)
+    if options.json:
+        return Output(rows=rows, code=common.FAILED if failed else common.OK)
+    return Output(facts={}, text=_lines(findings), code=common.FAILED if failed else common.OK)
 
 
-def _gather(asked: Asked, pod_grace_s: float | None) -> Facts:
-    facts = Facts(grace_s=asked.read_config(asked).settings.shutdown.grace_s)
+def _gather(options: Options, pod_grace_s: float | None) -> Facts:
+    facts = Facts(grace_s=options.read_config(options).settings.shutdown.grace_s)
     pid = os.getpid()
     try:
-        socket = socket_of(asked)
-        status = ask_daemon(asked._replace(socket=socket), {"cmd": "status"})
+        socket = socket_of(options)
+        status = ask_daemon(options._replace(socket=socket), {"cmd": "status"})
         pid = status["pid"]
         facts = facts._replace(daemon=look.daemon(status, socket), group=look.group(pid))
     except (Fail, OSError) as failure:
         facts = facts._replace(daemon_error=str(failure))
-    app = find_app(asked)
+    app = find_app(options)
     return facts._replace(
         manager=look.manager(pid, pod_grace_s),
         tasks=_tasks(app) if app else None,
-        store=_store(asked),
+        store=_store(options),
     )
 
 
@@ -74,14 +74,14 @@ def _tasks(app: App) -> Tasks:
     return Tasks(longest, longest_s, tuple(name for name in FORK_UNSAFE if name in sys.modules))
 
 
-def _store(asked: Asked) -> Store | None:
+def _store(options: Options) -> Store | None:
     """Return what the storage says; None where there is none to be asked (of another process)."""
-    url = storage_url(asked)
+    url = storage_url(options)
     if scheme_of(url) == "memory":
         return None
     shown = mask_url(url)
     try:
-        with open_target(asked) as storage:
+        with open_target(options) as storage:
             before_s = time.time()
             theirs_s = storage.server_ms() / 1000
             took_s = time.time() - before_s
@@ -90,11 +90,11 @@ def _store(asked: Asked) -> Store | None:
                 warnings=storage.warnings(),
                 skew_s=theirs_s - before_s - took_s / 2,
                 doubt_s=took_s / 2,
-                file=_file(asked, url),
+                file=_file(options, url),
                 namesakes=namesakes(storage.nodes()),
             )
     except (Fail, ConfigError, StorageError) as error:
-        return Store(shown, error=str(error), file=_file(asked, url))
+        return Store(shown, error=str(error), file=_file(options, url))
 
 
 def namesakes(nodes: Iterable[NodeRow]) -> list[str]:
@@ -108,7 +108,7 @@ def namesakes(nodes: Iterable[NodeRow]) -> list[str]:
     ]
 
 
-def _file(asked: Asked, url: str) -> File | None:
+def _file(options: Options, url: str) -> File | None:
     if scheme_of(url) != "sqlite":
         return None
     from taskqd.storage.sqlite import disk
@@ -123,7 +123,7 @@ def _file(asked: Asked, url: str) -> File | None:
     except OSError:
         # The storage has said so already.
         return None
-    quick = asked.read_config(asked).settings.storage.durability == "memory"
+    quick = options.read_config(options).settings.storage.durability == "memory"
     said = parse_qs(parts.query).get("synchronous", ["normal" if quick else "full"])[-1]
     return File(path, kind, kind in disk.NETWORK, wal, said, room.f_bavail * room.f_frsize)
 

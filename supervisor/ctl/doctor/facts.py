@@ -63,7 +63,7 @@ class Manager(NamedTuple):
     pod_grace_s: float | None = None
 
 
-class Group(NamedTuple):
+class ControlGroup(NamedTuple):
     """The daemon's control group; inf: unlimited."""
 
     memory_max: float = math.inf
@@ -110,7 +110,7 @@ class Facts(NamedTuple):
     daemon: Daemon | None = None
     daemon_error: str = ""
     manager: Manager = Manager()
-    group: Group | None = None
+    group: ControlGroup | None = None
     store: Store | None = None
     tasks: Tasks | None = None
     grace_s: float = 25.0

@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .facts import Daemon, Group, Manager, Parent
+from .facts import ControlGroup, Daemon, Manager, Parent
 
 ROOT = Path("/")
 SYSTEMCTL_S = 5.0
@@ -69,12 +69,12 @@ def _nofile(limits: str) -> float:
 # -- control groups --------------------------------------------------------------------------------
 
 
-def group(pid: int, root: Path = ROOT) -> Group | None:
+def group(pid: int, root: Path = ROOT) -> ControlGroup | None:
     """Return the tightest limits on the way up from the process's groups; None: there are none."""
     text = _read(root / f"proc/{pid}/cgroup")
     if not text:
         return None
-    return Group(
+    return ControlGroup(
         *_tightest(text, root, "memory", (("memory.max", "memory.current"), _V1_MEMORY)),
         *_tightest(text, root, "pids", (("pids.max", "pids.current"),)),
         cpus=min(map(_quota, _folders(text, root, "cpu")), default=math.inf),

@@ -10,13 +10,13 @@ from typing import Any
 import click
 
 from taskqd.supervisor.cli.common import Fail
-from taskqd.supervisor.ctl.asked import Asked, Output, command
+from taskqd.supervisor.ctl.options import Options, Output, command
 from taskqd.supervisor.ctl.target import ask_daemon, socket_of
 
 from . import machine
 from .paint import paint, text
 from .screen import Screen
-from .view import Sample, View, rates, view
+from .view import Sample, TopView, rates, view
 
 PIPE_COLUMNS = 200
 """Width where the output is no terminal."""
@@ -34,30 +34,30 @@ def add_to(root: click.Group) -> None:
     help="Between two looks (1).",
 )
 @click.option("--once", is_flag=True, help="Look twice, an interval apart, print and end.")
-def top(asked: Asked, interval: float, once: bool) -> Output:
+def top(options: Options, interval: float, once: bool) -> Output:
     """Watch workers, queues and rates, live; `q` quits.
 
     Prints once where it is not at a terminal, and with --json.
     """
-    asked = asked._replace(socket=socket_of(asked))
-    if once or asked.json or not (sys.stdin.isatty() and sys.stdout.isatty()):
-        return _once(asked, interval)
+    options = options._replace(socket=socket_of(options))
+    if once or options.json or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return _once(options, interval)
     with Screen() as screen:
-        _watch(asked, screen, interval)
+        _watch(options, screen, interval)
     return Output(facts={}, text=())
 
 
-def _once(asked: Asked, interval_s: float) -> Output:
-    before = _look(asked)
+def _once(options: Options, interval_s: float) -> Output:
+    before = _look(options)
     time.sleep(interval_s)
-    now = _look(asked)
+    now = _look(options)
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPE_COLUMNS
     facts: dict[str, Any] = {**now.facts, "rates": rates(before, now)}
     return Output(facts=facts, text=text(view(before, now), width))
 
 
-def _watch(asked: Asked, screen: Screen, interval_s: float) -> None:
-    before, now = None, _look(asked)
+def _watch(options: Options, screen: Screen, interval_s: float) -> None:
+    before, now = None, _look(options)
     note = ""
     while True:
         screen.draw(paint(_shown(before, now), *screen.size(), note=note))
@@ -67,7 +67,7 @@ def _watch(asked: Asked, screen: Screen, interval_s: float) -> None:
                 return
             screen.draw(paint(_shown(before, now), *screen.size(), note=note))
         try:
-            fresh = _look(asked)
+            fresh = _look(options)
         except Fail as failure:
             # It may be started again: the last that was seen stays, and says so.
             note = f"{failure} (q quits)"
@@ -75,11 +75,11 @@ def _watch(asked: Asked, screen: Screen, interval_s: float) -> None:
             before, now, note = (now, fresh, "")
 
 
-def _shown(before: Sample | None, now: Sample) -> View:
+def _shown(before: Sample | None, now: Sample) -> TopView:
     same = before is not None and before.facts["pid"] == now.facts["pid"]
     return view(before if same else None, now)
 
 
-def _look(asked: Asked) -> Sample:
-    facts = {**ask_daemon(asked, {"cmd": "top"}), "machine": machine.look()}
+def _look(options: Options) -> Sample:
+    facts = {**ask_daemon(options, {"cmd": "top"}), "machine": machine.look()}
     return Sample(time.monotonic(), facts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-from .view import Table, View, cut, fit, lines
+from .view import Table, TopView, cut, fit, lines
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -14,7 +14,7 @@ _BOLD, _RED, _DIM, _OFF = "\x1b[1m", "\x1b[31m", "\x1b[2m", "\x1b[0m"
 KEYS = "q quits"
 
 
-def paint(view: View, width: int, height: int, *, note: str = "") -> list[str]:
+def paint(view: TopView, width: int, height: int, *, note: str = "") -> list[str]:
     """Return the lines of a screen of this size, coloured."""
     try:
         body = _by_rich(view, width)
@@ -33,7 +33,7 @@ def paint(view: View, width: int, height: int, *, note: str = "") -> list[str]:
     ][:height]
 
 
-def text(view: View, width: int) -> list[str]:
+def text(view: TopView, width: int) -> list[str]:
     """Return lines for a file or a pipe: no colours."""
     parts = [view.head, lines(view.workers, width)]
     if view.queues.rows:
@@ -41,7 +41,7 @@ def text(view: View, width: int) -> list[str]:
     return [line for part in parts for line in (*part, "")][:-1]
 
 
-def _by_hand(view: View, width: int) -> list[str]:
+def _by_hand(view: TopView, width: int) -> list[str]:
     found = [""]
     for table in (view.workers, view.queues):
         if not table.rows:
@@ -53,7 +53,7 @@ def _by_hand(view: View, width: int) -> list[str]:
     return found
 
 
-def _by_rich(view: View, width: int) -> list[str]:
+def _by_rich(view: TopView, width: int) -> list[str]:
     from rich.console import Console
 
     console = Console(

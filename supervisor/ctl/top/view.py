@@ -31,7 +31,7 @@ class Table(NamedTuple):
     """Numbers of the rows to be shown as trouble."""
 
 
-class View(NamedTuple):
+class TopView(NamedTuple):
     head: list[str]
     workers: Table
     queues: Table
@@ -64,7 +64,7 @@ def rates(before: Sample | None, now: Sample) -> dict[str, float | None]:
     return {name: _rate(before, now, ("jobs", name)) for name in jobs}
 
 
-def view(before: Sample | None, now: Sample) -> View:
+def view(before: Sample | None, now: Sample) -> TopView:
     facts = now.facts
     olds = {row.get("id"): row for row in before.facts["workers"]} if before else {}
     passed_s = now.at_s - before.at_s if before else 0.0
@@ -72,7 +72,7 @@ def view(before: Sample | None, now: Sample) -> View:
     rows.append(_worker({**facts["scheduler"], "worker": "scheduler"}, None, 0.0))
     every = [*facts["workers"], facts["scheduler"]]
     loud = frozenset(i for i, row in enumerate(every) if row["state"] in BAD or _away(row))
-    return View(_head(facts, rates(before, now)), Table(WORKERS, rows, loud), _queues(facts))
+    return TopView(_head(facts, rates(before, now)), Table(WORKERS, rows, loud), _queues(facts))
 
 
 def _head(facts: Facts, per_s: Mapping[str, float | None]) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from tests.support.waiting import HANG_S
 
 ROOT = Path(__file__).parents[3]
-MAIN = "from taskqd.supervisor.ctl import main; main()"
+MAIN = "from taskqd.supervisor.ctl.main import main; main()"
 
 
 class Done(NamedTuple):

@@ -10,7 +10,7 @@ import click
 
 from taskqd.settings import Settings
 
-from .show import show_facts, show_rows
+from .output import show_facts, show_rows
 
 Row = dict[str, Any]
 
@@ -22,11 +22,11 @@ class Configured(NamedTuple):
     warnings: list[str]
 
 
-class Asked(NamedTuple):
+class Options(NamedTuple):
     """The options that all commands share."""
 
     env: Mapping[str, str]
-    read_config: Callable[[Asked], Configured]
+    read_config: Callable[[Options], Configured]
     config: str | None = None
     storage: str | None = None
     namespace: str | None = None
@@ -69,7 +69,7 @@ _COMMON = (
 )
 
 
-def common(function: Any) -> Any:
+def with_shared_options(function: Any) -> Any:
     """Add the shared options to a command or group."""
     for option in reversed(_COMMON):
         function = option(function)
@@ -77,28 +77,28 @@ def common(function: Any) -> Any:
 
 
 def command(group: click.Group, name: str) -> Callable[[Callable[..., Output]], click.Command]:
-    """Declare a command whose function gets `Asked` first and gives back its `Output`."""
+    """Declare a command whose function gets `Options` first and gives back its `Output`."""
 
     def declare(function: Callable[..., Output]) -> click.Command:
         @functools.wraps(function)
         def run(**given: Any) -> int:
-            asked = asked_of(click.get_current_context())
-            return _put(asked, function(asked, **given))
+            options = options_of(click.get_current_context())
+            return _put(options, function(options, **given))
 
-        return group.command(name)(common(run))
+        return group.command(name)(with_shared_options(run))
 
     return declare
 
 
-def asked_of(context: click.Context) -> Asked:
-    base: Asked = context.find_root().obj
-    given = {name: context.meta[name] for name in Asked._fields if name in context.meta}
+def options_of(context: click.Context) -> Options:
+    base: Options = context.find_root().obj
+    given = {name: context.meta[name] for name in Options._fields if name in context.meta}
     return base._replace(**given)
 
 
-def _put(asked: Asked, output: Output) -> int:
+def _put(options: Options, output: Output) -> int:
     if output.rows is not None:
-        show_rows(output.rows, output.columns, as_json=asked.json)
+        show_rows(output.rows, output.columns, as_json=options.json)
     else:
-        show_facts(output.facts or {}, output.text, as_json=asked.json)
+        show_facts(output.facts or {}, output.text, as_json=options.json)
     return output.code

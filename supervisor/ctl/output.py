@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from taskqd.supervisor.cli import common as usage
+from taskqd.supervisor.cli import common
 from taskqd.supervisor.cli.text import cell, plain
 
 PAGE = 200
@@ -21,7 +21,7 @@ _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 def show_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:
     """Write an array of all fields, or a table of `columns`; rows may come lazily."""
-    usage.show(_json_array(rows) if as_json else _table(iter(rows), columns))
+    common.show(_json_array(rows) if as_json else _table(iter(rows), columns))
 
 
 def show_facts(
@@ -29,9 +29,9 @@ def show_facts(
 ) -> None:
     """Write an object, or its fields on a line each (or `text` instead)."""
     if as_json:
-        usage.show([_encode(facts).decode()])
+        common.show([_encode(facts).decode()])
     else:
-        usage.show(_fields(facts) if text is None else text)
+        common.show(_fields(facts) if text is None else text)
 
 
 def _json_array(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
