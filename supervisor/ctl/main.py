@@ -4,7 +4,7 @@ Exit codes: 0 done, 1 refused, not found or not ready, 64 usage, 69 no daemon or
 configuration.
 
 law: nothing but the standard library is imported for a probe; the rest is loaded after that.
-(test_probe_loads_only_the_standard_library)
+(test_a_probe_imports_the_standard_library_only)
 """
 
 from __future__ import annotations
