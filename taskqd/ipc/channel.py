@@ -3,7 +3,7 @@
 The pair keeps packets whole and tells of the other process's death by end of file.  The master holds
 one end of each, its children the others; descriptors travel with the packets.
 
-Everything of `socket` is bound here at import: in workers of greenlets gevent replaces it later, and a
+What gevent replaces is bound here at import: in workers of greenlets that comes later, and a
 channel must not become one that waits for greenlets.
 """
 
@@ -14,6 +14,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
+from os import close
 from socket import (
     AF_UNIX,
     MSG_NOSIGNAL,
@@ -105,7 +106,7 @@ class Channel(Generic[M]):
 
     def _drop_first(self) -> None:
         for fd in self._outbox.popleft()[1]:
-            os.close(fd)
+            close(fd)
 
     def receive(self) -> Heard[M]:
         """Return what has come; `open` and `hung_up` say afterwards whether that was the last."""
