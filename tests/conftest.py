@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
@@ -16,6 +18,11 @@ settings.load_profile("ci" if os.environ.get("CI") else "taskqd")
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _clean_environment() -> None:
+def _clean_environment() -> Iterator[None]:
     for name in [name for name in os.environ if name.startswith("TASKQD_")]:
         del os.environ[name]
+    os.environ.pop("RUNTIME_DIRECTORY", None)
+    # Short, for sockets, and ours alone: daemons of other runs are not found.
+    with tempfile.TemporaryDirectory(prefix="tq-run-") as folder:
+        os.environ["XDG_RUNTIME_DIR"] = folder
+        yield

@@ -30,7 +30,7 @@ from tests.chaos.report import Report, document, markdown, versions
 from tests.chaos.world import GRACE_S, LEASE_S, Broke, World, wait_for
 from tests.support.rigs.daemon import Daemon
 
-READY_S = 30.0
+READY_S = 120.0
 DRAIN_S = 120.0
 CLIENTS = 2
 LONG_RATE, LONG_WORKERS = 115.0, 6

@@ -30,7 +30,7 @@ from tests.chaos.apps import chord_workload
 from tests.chaos.serve_storage import serve_storage
 from tests.support.rigs.daemon import Daemon
 
-READY_S = 60.0
+READY_S = 120.0
 END_S = 600.0
 """Only a hang takes so long."""
 

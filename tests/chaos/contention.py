@@ -41,8 +41,8 @@ from tests.support.servers.redis_server import RedisServer, available_servers
 
 DRAIN_S = 180.0
 """Without any progress for so long, the run has failed."""
-DEAD_S = 20.0
-READY_S = 60.0
+DEAD_S = 60.0
+READY_S = 120.0
 ROLES = ("worker",) * 12 + ("scheduler", "master", "tree")
 LOCKS = 40
 
@@ -183,8 +183,10 @@ class Arena:
         """Stop the daemons; return what went wrong."""
         self.stop_killing()
         for daemon in self._daemons:
+            # An interpreter that has just been started would die of it.
+            daemon.wait("master.started", pid=daemon.pid)
             daemon.send("SIGTERM")
-        codes = [daemon.exit_code(30) for daemon in self._daemons]
+        codes = [daemon.exit_code() for daemon in self._daemons]
         return [*self._failed, *(f"a daemon exited with {code}" for code in codes if code)]
 
     def kills(self) -> Counter[str]:

@@ -34,8 +34,8 @@ from tests.support.rigs.daemon import Daemon
 
 DAEMONS = 4
 GRACE_S = 6.0
-DEAD_S = 20.0
-READY_S = 60.0
+DEAD_S = 60.0
+READY_S = 120.0
 END_S = 120.0
 """Only a hang takes so long to fire and run what is due."""
 KINDS = ("tree", "tree", "master", "scheduler", "worker", "stop", "all", "freeze")

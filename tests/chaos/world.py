@@ -28,7 +28,7 @@ from tests.support.servers.unruly_proxy import UnrulyProxy
 
 LEASE_S = 5.0
 GRACE_S = 6.0
-WAIT_S = 30.0
+WAIT_S = 60.0
 TAIL_BYTES = 32 * 1024
 
 

@@ -187,7 +187,7 @@ def test_a_caller_that_waited_got_an_error_as_soon_as_the_storage_was_away(tmp_p
 
         result = nothing()
         with ThreadPoolExecutor(1) as pool:
-            waiting = pool.submit(result.wait, 10.0)
+            waiting = pool.submit(result.wait, HANG_S)
             wait_until(lambda: len(server.client().client_list()) >= 3)
             server.kill()
             server.start()

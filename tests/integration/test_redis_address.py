@@ -12,12 +12,8 @@ from taskqd.errors import ConfigError, NodeExpired, StorageUnavailable
 from taskqd.storage.redis import RedisStorage
 from taskqd.storage.redis.address import address
 from tests.support.rigs.rig import Rig, ack, entry, ids
-from tests.support.servers.redis_server import (
-    RedisServer,
-    SentinelServer,
-    available_servers,
-    free_port,
-)
+from tests.support.servers.ports import free_port
+from tests.support.servers.redis_server import RedisServer, SentinelServer, available_servers
 from tests.support.servers.tls import tls_server
 from tests.support.waiting import HANG_S, wait_until
 

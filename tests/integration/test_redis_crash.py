@@ -16,7 +16,8 @@ from taskqd.storage.base import Node
 from taskqd.storage.redis import RedisStorage
 from taskqd.storage.redis.keep import ClockGuard
 from tests.support.rigs.rig import Rig, ack, entry, ids
-from tests.support.servers.redis_server import RedisServer, available_servers, free_port
+from tests.support.servers.ports import free_port
+from tests.support.servers.redis_server import RedisServer, available_servers
 from tests.support.waiting import wait_until
 
 KINDS = sorted(available_servers())

@@ -21,8 +21,9 @@ from taskqd.jobs.job import State
 from taskqd.storage.base import Fired
 from taskqd.storage.redis import RedisStorage
 from tests.support.rigs.rig import Rig, ack, entry, ids, outcome
+from tests.support.servers.ports import free_port
 from tests.support.servers.redis_proxy import LossyProxy
-from tests.support.servers.redis_server import RedisServer, available_servers, free_port, servers
+from tests.support.servers.redis_server import RedisServer, available_servers, servers
 from tests.support.waiting import wait_until
 
 SECRET = "geheim123"

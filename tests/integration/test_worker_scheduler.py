@@ -108,7 +108,7 @@ def job(job_id: str, delay_s: float = 0.0) -> Entry:
 def test_the_node_is_registered_and_its_lease_is_renewed(
     server: RedisServer, folder: Path, storage: Storage
 ) -> None:
-    with rig_of(server, folder, lease_s=1.0) as rig:
+    with rig_of(server, folder, lease_s=4.0) as rig:
         child = scheduler(rig)
         (row,) = storage.nodes()
         assert row.node.id == "n1"
@@ -117,10 +117,15 @@ def test_the_node_is_registered_and_its_lease_is_renewed(
         assert row.node.host == procfs.host_id()
         assert child.title() == "taskqd: scheduler"
         assert child.row.get(board.READY) == 1
-        deadline = time.monotonic() + 2.5
-        while time.monotonic() < deadline:
-            assert storage.nodes()[0].expires_in_s > 0
-            time.sleep(0.05)
+        left_s = [storage.nodes()[0].expires_in_s]
+
+        def renewed() -> bool:
+            left_s.append(storage.nodes()[0].expires_in_s)
+            return left_s[-1] > left_s[-2]
+
+        for _ in range(3):
+            wait_until(renewed, "a renewal")
+        assert min(left_s) > 0
         beat = child.row.get(board.BEAT)
         wait_until(lambda: child.row.get(board.BEAT) > beat)
 
@@ -130,10 +135,10 @@ def test_a_delayed_job_is_due_on_time_although_it_came_after_the_scheduler_slept
 ) -> None:
     with rig_of(server, folder) as rig:
         scheduler(rig)
-        storage.enqueue([job("later", 60), job("soon", 0.4)])
-        began = time.monotonic()
+        soon = job("soon", 0.4)
+        storage.enqueue([job("later", 600), soon])
         wait_until(lambda: storage.queues()[0].queued == 1)
-        assert time.monotonic() - began > 0.2
+        assert time.time() * 1000 >= soon.run_at_ms
         row = storage.job("soon", "default")
         assert row is not None
         assert row.state == State.QUEUED

@@ -11,6 +11,8 @@ from tests.chaos.faults.operation import DEAD_S, VERDICT_S, Operation, send
 from tests.chaos.ledger import Fault
 from tests.chaos.world import GRACE_S, WAIT_S, Broke, World, alive, all_dead, state, wait_for
 
+LATE_S = 4.0
+
 
 class Command(Operation):
     """Signals that an operator sends; the daemon has to live on."""
@@ -202,15 +204,15 @@ class Stop(Down):
 
     def verify(self) -> None:
         self._condemn()
-        began = time.monotonic()
         code = self._reap()
-        took_s = time.monotonic() - began
         if code == -signal.SIGTERM and not self.world.began():
             self.fault.took_hold = "it had not begun"
             return
         if code != 0:
             raise Broke(f"{self.name}: the daemon exited with {code}")
-        if took_s > GRACE_S + 2.0:
+        # By its own clock: a loaded machine starts and reaps processes late.
+        took_s: float = self.world.events("master.stopped")[-1]["took_s"]
+        if took_s > GRACE_S + LATE_S:
             raise Broke(f"{self.name}: the daemon took {took_s:.1f} s of {GRACE_S:g}")
         self._condemn()
         if left := [pid for pid in self._crew if alive(pid)]:

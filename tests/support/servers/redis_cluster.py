@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Callable
 from typing import Any
 
 import redis
 
-from tests.support.servers.redis_server import RedisServer, free_port
+from tests.support.servers.ports import free_port
+from tests.support.servers.redis_server import RedisServer
+from tests.support.waiting import wait_until
 
 
 class RedisCluster:
@@ -44,9 +44,9 @@ class RedisCluster:
                     client.execute_command("CLUSTER", "MEET", "127.0.0.1", port, bus)
         self.wait_ok()
 
-    def wait_ok(self, wait_s: float = 20) -> None:
+    def wait_ok(self) -> None:
         """Return when every server says that all slots are served."""
-        _until(lambda: all(map(_serves_all, self.servers)), wait_s)
+        wait_until(lambda: all(map(_serves_all, self.servers)), "all slots to be served")
 
     def add_replica(self, master: RedisServer) -> RedisServer:
         """Start a server that follows `master`, and takes its place when it dies; return it in sync."""
@@ -56,12 +56,12 @@ class RedisCluster:
         node = _node_id(master)
         with replica.client() as client:
             client.execute_command("CLUSTER", "MEET", "127.0.0.1", port, bus)
-            _until(lambda: node.encode() in client.execute_command("CLUSTER", "NODES"))
+            wait_until(lambda: node.encode() in client.execute_command("CLUSTER", "NODES"))
             client.execute_command("CLUSTER", "REPLICATE", node)
-            _until(lambda: client.info("replication")["master_link_status"] == "up")
+            wait_until(lambda: client.info("replication")["master_link_status"] == "up")
         for server in self.servers:
             with server.client() as client:
-                _until(
+                wait_until(
                     lambda: _node_id(replica).encode() in client.execute_command("CLUSTER", "NODES")
                 )
         return replica
@@ -98,14 +98,6 @@ def _server(binary: str | None, **conf: object) -> RedisServer:
     ports = {"port": free_port(), "cluster_port": free_port()}
     given = {"cluster_enabled": "yes", "cluster_node_timeout": 1000, **conf, **ports}
     return RedisServer(binary, **given)  # type: ignore[arg-type]
-
-
-def _until(holds: Callable[[], object], wait_s: float = 20) -> None:
-    deadline = time.monotonic() + wait_s
-    while not holds():
-        if time.monotonic() > deadline:
-            raise RuntimeError("the cluster is not complete")
-        time.sleep(0.02)
 
 
 class Move:

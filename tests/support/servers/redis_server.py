@@ -17,7 +17,6 @@ import importlib.util
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -27,6 +26,9 @@ from typing import Any
 
 import pytest
 import redis
+
+from tests.support.servers.ports import free_port
+from tests.support.waiting import HANG_S
 
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -45,13 +47,6 @@ def _valkey_binary() -> str | None:
         return shutil.which("valkey-server")
     found = sorted(Path(spec.origin).parent.glob("_binaries/*/valkey-server"))
     return str(found[0]) if found else None
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class RedisServer:
@@ -107,7 +102,7 @@ class RedisServer:
         conf |= {name.replace("_", "-"): value for name, value in self.conf.items()}
         return [text for name, value in conf.items() for text in (f"--{name}", str(value))]
 
-    def start(self, wait_s: float = 20) -> RedisServer:
+    def start(self, wait_s: float = HANG_S) -> RedisServer:
         self.dir.mkdir(parents=True, exist_ok=True)
         Path(self.socket).unlink(missing_ok=True)
         self.process = subprocess.Popen(
@@ -120,7 +115,7 @@ class RedisServer:
         self.wait_ready(wait_s)
         return self
 
-    def wait_ready(self, wait_s: float = 20) -> None:
+    def wait_ready(self, wait_s: float = HANG_S) -> None:
         """Return when the server answers (and has loaded its data)."""
         deadline = time.monotonic() + wait_s
         while True:

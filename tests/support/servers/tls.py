@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.servers.redis_server import RedisServer, available_servers, free_port
+from tests.support.servers.ports import free_port
+from tests.support.servers.redis_server import RedisServer, available_servers
 
 
 @contextmanager
