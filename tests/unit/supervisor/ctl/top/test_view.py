@@ -1,14 +1,11 @@
-"""taskqctl top: what is shown of two samples, in how much room."""
+"""What taskqctl top shows of two samples, in how much room."""
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import pytest
 
-from taskqd.supervisor.ctl.top import machine
-from taskqd.supervisor.ctl.top.paint import paint, text
 from taskqd.supervisor.ctl.top.view import Column, Sample, Table, fit, lines, rates, view
 
 
@@ -123,33 +120,6 @@ def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     assert all(len(line) <= width for line in lines(shown.queues, width))
 
 
-@pytest.fixture(params=["rich", "plain"])
-def painter(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    if request.param == "plain":
-        for name in ("rich", "rich.console", "rich.table"):
-            monkeypatch.setitem(sys.modules, name, None)
-    else:
-        pytest.importorskip("rich")
-    return str(request.param)
-
-
-def test_both_painters_show_the_same_and_keep_to_the_screen(painter: str) -> None:
-    now = Sample(0.0, facts(*map(worker, range(30)), depths=[depth("default", queued=12)]))
-    screen = paint(view(None, now), 80, 60)
-    assert "shop: ready, up 1 min 10 s" in screen[0]
-    assert sum("ready" in line for line in screen[3:]) == 31
-    assert any("default" in line and "12" in line for line in screen)
-    small = paint(view(None, now), 80, 10)
-    assert len(small) == 10
-    assert "more lines" in small[-2]
-    assert "q quits" in small[-1]
-
-
-def test_for_a_pipe_there_are_no_colours() -> None:
-    now = Sample(0.0, facts(worker(0), depths=[depth("default")]))
-    assert "\x1b" not in "".join(text(view(None, now), 200))
-
-
 def test_the_machine_is_shown_below_the_jobs() -> None:
     load = {
         "cpu_percent": 35.2,
@@ -160,10 +130,3 @@ def test_the_machine_is_shown_below_the_jobs() -> None:
     }
     head = view(None, Sample(0.0, facts(machine=load))).head
     assert head[-1] == "machine 35 % of 2 CPUs, 3.1 of 24.0 GB used, load 2.80 2.00 1.50"
-
-
-def test_the_machine_is_looked_at() -> None:
-    seen = machine.look()
-    assert 0 <= seen["cpu_percent"] <= 100
-    assert 0 < seen["memory_used_bytes"] < seen["memory_bytes"]
-    assert len(seen["load"]) == 3

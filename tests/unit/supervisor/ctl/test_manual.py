@@ -10,7 +10,7 @@ import pytest
 
 from taskqd.supervisor.ctl.manual import PAGES, commands, escape, render
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 
 
 @pytest.mark.parametrize("name", sorted(PAGES))

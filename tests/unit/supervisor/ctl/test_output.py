@@ -1,4 +1,4 @@
-"""What taskqctl writes: JSON that any tool reads, tables that no job's name can break."""
+"""Output of commands: JSON for tools, tables for people."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from taskqd.supervisor.cli.text import cell, plain
 from taskqd.supervisor.ctl.output import show_facts, show_rows
 
 ROWS = [
@@ -55,16 +52,3 @@ def test_facts_for_people_keep_tracebacks_readable(capsys: pytest.CaptureFixture
         "    one",
         "      two",
     ]
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(None, ""), (True, "yes"), (1.50, "1.5"), ([1], "[1]"), ({"a": "b"}, '{"a":"b"}')],
-)
-def test_cells(value: object, text: str) -> None:
-    assert cell(value) == text
-
-
-@given(st.text(alphabet=st.characters(exclude_categories=("Cs",))))
-def test_no_text_reaches_a_terminal_that_it_would_obey(text: str) -> None:
-    assert plain(text).isprintable()
