@@ -11,7 +11,7 @@ from taskqd.ipc.messages import ChildContext, Spawn
 from taskqd.settings import Settings
 
 
-class Family(NamedTuple):
+class LoadedApp(NamedTuple):
     """What all processes forked from one zygote share."""
 
     context: ChildContext
@@ -20,10 +20,10 @@ class Family(NamedTuple):
     board: Board
 
 
-class Newborn(NamedTuple):
+class NewChild(NamedTuple):
     """A child just forked, before it has become anyone."""
 
-    family: Family
+    loaded: LoadedApp
     spawn: Spawn
     channel: socket
     stacks_fd: int

@@ -21,8 +21,8 @@ from taskqd.settings import LimitSettings
 from taskqd.storage.base import Node, Storage
 from taskqd.worker.scheduler import ticker as timetable
 from taskqd.worker.scheduler.chores import Chores, Duty
-from taskqd.worker.scheduler.outbox import Reports
-from taskqd.worker.scheduler.ticker import Timetable
+from taskqd.worker.scheduler.outbox import Outbox
+from taskqd.worker.scheduler.ticker import Ticker
 from tests.support.rigs.rig import Rig, ack
 from tests.support.rigs.timetable_rig import MINUTE, NOON, Daemon, fired
 from tests.support.servers.storages import Backend
@@ -348,7 +348,7 @@ def test_a_running_scheduler_hears_of_changes_by_the_bell_alone(
     def note(word: str) -> None: ...
 
     silent = log.configure(role="test", level="critical")
-    table = Timetable(app.periodic.read, "skip")
+    table = Ticker(app.periodic.read, "skip")
     duty = Duty(
         Node("n"),
         ["q"],
@@ -357,7 +357,7 @@ def test_a_running_scheduler_hears_of_changes_by_the_bell_alone(
         table,
         Runner(app, LimitSettings(), silent).interrupted,
     )
-    chores = Chores(duty, lambda: backend.open(rig.storage.namespace), Reports(), silent)
+    chores = Chores(duty, lambda: backend.open(rig.storage.namespace), Outbox(), silent)
     thread = threading.Thread(target=chores.run, daemon=True)
     thread.start()
 

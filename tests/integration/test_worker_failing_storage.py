@@ -11,7 +11,7 @@ from taskqd.ipc import board
 from taskqd.ipc.messages import Drain, Drained
 from taskqd.jobs.job import State
 from taskqd.storage.base import Node
-from tests.support.rigs.pump_rig import NODE, Jobs, PumpRig, entries
+from tests.support.rigs.worker_rig import NODE, Jobs, WorkerRig, entries
 from tests.support.servers.failing_storage import FailingStorage
 from tests.support.servers.storages import NAMES, Backend, backends
 from tests.support.waiting import wait_until
@@ -28,8 +28,8 @@ def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(random, "uniform", lambda low, high: 0.001)
 
 
-def rig_in(failing: FailingStorage, **options: Any) -> PumpRig:
-    return PumpRig(failing, **options)  # type: ignore[arg-type]
+def rig_in(failing: FailingStorage, **options: Any) -> WorkerRig:
+    return WorkerRig(failing, **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("seed", SEEDS)

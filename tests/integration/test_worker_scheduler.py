@@ -29,7 +29,7 @@ from taskqd.settings import SchedulerSettings, Settings, StorageSettings
 from taskqd.storage import open_storage
 from taskqd.storage.base import Node, Storage
 from taskqd.worker.host import procfs
-from tests.support.rigs.pump_rig import ack
+from tests.support.rigs.worker_rig import ack
 from tests.support.rigs.zygote_rig import Child, ZygoteRig
 from tests.support.servers.redis_server import RedisServer, available_servers
 from tests.support.waiting import wait_until

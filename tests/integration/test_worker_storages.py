@@ -10,7 +10,7 @@ import pytest
 from taskqd.ipc import board
 from taskqd.ipc.messages import Ready, StorageLost, StorageRestored
 from taskqd.storage import open_storage
-from tests.support.rigs.pump_rig import Jobs, PumpRig, entries
+from tests.support.rigs.worker_rig import Jobs, WorkerRig, entries
 from tests.support.servers.redis_server import RedisServer, available_servers
 from tests.support.servers.storages import NAMES, Backend, backends
 from tests.support.waiting import wait_until
@@ -32,7 +32,7 @@ def test_every_job_runs_once_and_leaves_only_its_answer(
     other = backend.open(storage.namespace)
     storage.enqueue(entries(1000))
     jobs = Jobs()
-    with PumpRig(storage, jobs=jobs, **kind) as rig:
+    with WorkerRig(storage, jobs=jobs, **kind) as rig:
         wait_until(lambda: rig.row.get(board.DONE) == 1000)
         assert sorted(jobs.started) == [entry.id for entry in entries(1000)]
         assert other.answer("job0999", "q") is not None
@@ -43,7 +43,7 @@ def test_an_idle_worker_starts_a_job_at_once(backend: Backend, kind: dict[str, i
     storage = backend.open(backend.namespace())
     producer = backend.open(storage.namespace)
     jobs = Jobs()
-    with PumpRig(storage, jobs=jobs, **kind) as rig:
+    with WorkerRig(storage, jobs=jobs, **kind) as rig:
         rig.hear(Ready)
         latencies = []
         for number, entry in enumerate(entries(40)):
@@ -62,7 +62,7 @@ def test_jobs_that_come_together_start_together_in_an_idle_worker(backend: Backe
     jobs = Jobs()
     for entry in entries(6):
         jobs.gate(entry.id)
-    with PumpRig(storage, jobs=jobs, threads=6) as rig:
+    with WorkerRig(storage, jobs=jobs, threads=6) as rig:
         rig.hear(Ready)
         producer.enqueue(entries(4))
         wait_until(lambda: len(jobs.started) == 4)
@@ -85,7 +85,7 @@ def test_a_job_hears_that_it_is_revoked_while_another_queue_keeps_its_worker_bus
             producer.enqueue(entries(2000, "first", prefix=f"n{next(numbers)}-"))
         return jobs.places[0].stopping
 
-    with PumpRig(storage, jobs=jobs, threads=2, queues=("first", "second")):
+    with WorkerRig(storage, jobs=jobs, threads=2, queues=("first", "second")):
         producer.enqueue(entries(1, "second", prefix="long"))
         wait_until(lambda: jobs.started)
         heard()
@@ -101,8 +101,8 @@ def test_two_workers_share_a_short_queue_of_long_jobs(backend: Backend) -> None:
         jobs.gate(entry.id)
     storage.enqueue(entries(2))
     with (
-        PumpRig(storage, jobs=jobs),
-        PumpRig(backend.open(storage.namespace), jobs=jobs, serial=2),
+        WorkerRig(storage, jobs=jobs),
+        WorkerRig(backend.open(storage.namespace), jobs=jobs, serial=2),
     ):
         wait_until(lambda: len(jobs.started) == 2)
 
@@ -116,7 +116,7 @@ def test_consumption_resumes_after_redis_was_killed_and_started_again(kind: dict
         jobs = Jobs()
         jobs.gate("job0000")
         storage.enqueue(entries(200))
-        with PumpRig(open_storage(server.url, "outage"), jobs=jobs, **kind) as rig:
+        with WorkerRig(open_storage(server.url, "outage"), jobs=jobs, **kind) as rig:
             wait_until(lambda: "job0000" in jobs.started)
             server.kill()
             jobs.gates["job0000"].set()

@@ -29,7 +29,7 @@ from taskqd.jobs.job import State
 from taskqd.periodic.cron import crontab, every
 from taskqd.storage.memory import MemoryStorage
 from taskqd.worker.scheduler import ticker as timetable
-from taskqd.worker.scheduler.ticker import Timetable
+from taskqd.worker.scheduler.ticker import Ticker
 from tests.support.rigs.timetable_rig import Told
 
 NEW_YORK, ROME, LORD_HOWE = "America/New_York", "Europe/Rome", "Australia/Lord_Howe"
@@ -133,8 +133,8 @@ class Simulated:
         for which in range(len(apps)):
             self._fire(which)
 
-    def _table(self, which: int) -> Timetable:
-        return Timetable(
+    def _table(self, which: int) -> Ticker:
+        return Ticker(
             self._apps[which].periodic.read, "skip", clock=lambda: self._now + self._skews[which]
         )
 

@@ -21,7 +21,7 @@ from taskqd.logs import sink as log_sink
 from taskqd.logs.setup import Log, configure
 from taskqd.logs.sink import Sink
 from taskqd.storage.memory import MemoryStorage
-from tests.support.rigs.pump_rig import Jobs, PumpRig, entries
+from tests.support.rigs.worker_rig import Jobs, WorkerRig, entries
 from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -196,7 +196,7 @@ def test_a_job_is_in_the_log_before_the_storage_hears_that_it_is_done(
     out.holds = True
     storage = Auditor(tmp_path / "log")
     storage.enqueue(entries(300))
-    with PumpRig(storage, jobs=Told(out), threads=threads, out=out):
+    with WorkerRig(storage, jobs=Told(out), threads=threads, out=out):
         wait_until(lambda: len(storage.settled) == 300, "300 jobs settled")
     assert storage.unlogged == set()
     assert len(lines_of(tmp_path / "log")) == 300

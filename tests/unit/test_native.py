@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from taskqd.worker.host import native_threads as native
+from taskqd.worker.host import native_threads
 
 ROOT = Path(__file__).parents[2]
 USERS_SIDE = {
     "worker/slots/thread_slots.py",  # never in one process with gevent
     "worker/slots/timer.py",  # nor its thread
-    "worker/slots/pokes.py",
+    "worker/slots/process_slots.py",
     "worker/slots/greenlets/patch.py",
 }
 
@@ -59,9 +59,9 @@ def test_no_thread_of_ours_looks_up_what_gevent_replaces(replaced: dict[str, lis
 
 
 def test_an_event_wakes_its_waiter_and_can_be_used_again() -> None:
-    event = native.Event()
+    event = native_threads.NativeEvent()
     assert not event.wait(0)
-    thread = native.Thread(lambda: event.wait(20))
+    thread = native_threads.Thread(lambda: event.wait(20))
     thread.start()
     assert not thread.join(0)
     event.set()
@@ -74,10 +74,10 @@ def test_an_event_wakes_its_waiter_and_can_be_used_again() -> None:
 
 def test_a_thread_of_ours_is_known_as_long_as_it_runs() -> None:
     seen: list[bool] = []
-    thread = native.Thread(lambda: seen.append(native.is_ours()))
+    thread = native_threads.Thread(lambda: seen.append(native_threads.is_ours()))
     thread.start()
     assert thread.join(20)
     assert seen == [True]
-    with native.claimed():
-        assert native.is_ours()
-    assert not native.is_ours()
+    with native_threads.claimed():
+        assert native_threads.is_ours()
+    assert not native_threads.is_ours()

@@ -20,9 +20,9 @@ from taskqd.jobs.job import Lease, Outcome, decode_answer
 from taskqd.logs.setup import configure
 from taskqd.settings import LimitSettings
 from taskqd.storage.base import Node
-from taskqd.worker.slots import pokes
-from taskqd.worker.slots.slot import SlotPlace
-from taskqd.worker.slots.stop_state import Stopping
+from taskqd.worker.slots import process_slots
+from taskqd.worker.slots.slot import Slot
+from taskqd.worker.slots.stop_state import StopState
 
 
 class Bench:
@@ -32,10 +32,10 @@ class Bench:
         self.app = App("halts", f"memory://{time.monotonic_ns()}")
         self.app.storage.register(Node("n"), ["default"], 600)
         row = Board(memoryview(bytearray(size(1, 1))), 1, 1).row(0)
-        self.place = SlotPlace(row, 0, Stopping("n.1"))
-        halts = self.place.halts
-        assert pokes.on_poke(lambda _number, frame: halts.deliver(frame))
-        halts.poke = pokes.poke_main_thread
+        self.place = Slot(row, 0, StopState("n.1"))
+        interrupts = self.place.interrupts
+        assert process_slots.on_signal_to_main(lambda _number, frame: interrupts.deliver(frame))
+        interrupts.wake = process_slots.signal_main_thread
         self.reached: list[str] = []
 
     def run(self, function: Callable[..., Any], **options: Any) -> Outcome:
@@ -54,8 +54,8 @@ class Bench:
     def strike(self, error: BaseException | None = None) -> None:
         """Have the running job interrupted, at the very bytecode where this is called from."""
         assert self.place.lease is not None
-        self.place.halts.halt(self.place.lease.token, error or JobInterrupted("now"))
-        pokes.poke_main_thread()
+        self.place.interrupts.request(self.place.lease.token, error or JobInterrupted("now"))
+        process_slots.signal_main_thread()
 
     def hang(self) -> None:
         self.reached.append("own code")
@@ -67,8 +67,8 @@ class Bench:
 def bench() -> Iterator[Bench]:
     made = Bench()
     yield made
-    made.place.halts.poke = None
-    pokes.on_poke(lambda _number, _frame: None)
+    made.place.interrupts.wake = None
+    process_slots.on_signal_to_main(lambda _number, _frame: None)
 
 
 def reason(outcome: Outcome) -> tuple[str, str]:
@@ -159,8 +159,8 @@ def test_an_exception_for_one_job_never_hits_the_next(bench: Bench) -> None:
     bench.run(lambda: tokens.append(current_job().token))
 
     def next_job() -> str:
-        bench.place.halts.halt(tokens[0], JobInterrupted("of the job before"))
-        pokes.poke_main_thread()
+        bench.place.interrupts.request(tokens[0], JobInterrupted("of the job before"))
+        process_slots.signal_main_thread()
         time.sleep(0.02)
         return "unharmed"
 
@@ -261,7 +261,7 @@ def test_in_a_storm_of_strikes_each_hits_the_job_that_it_is_for(bench: Bench) ->
         while not over.is_set():
             lease = bench.place.lease
             if lease is not None:
-                bench.place.halts.halt(lease.token, JobInterrupted(lease.token))
+                bench.place.interrupts.request(lease.token, JobInterrupted(lease.token))
             time.sleep(0.001)
 
     task = bench.app.task(name="storm", soft_timeout=0.0015)(job)

@@ -25,14 +25,13 @@ from taskqd.logs import setup as log
 from taskqd.periodic.cron import every
 from taskqd.settings import WorkerSettings
 from taskqd.storage.memory import MemoryStorage
-from taskqd.worker.connection.boot_wait import Antechamber, AskedToEnd
-from taskqd.worker.host import procfs
-from taskqd.worker.host import syscalls as process
-from taskqd.worker.scheduler.ticker import Timetable
+from taskqd.worker.connection.open import AskedToEnd, BootWait
+from taskqd.worker.host import procfs, syscalls
+from taskqd.worker.scheduler.ticker import Ticker
 from taskqd.worker.slots import kinds
 from taskqd.worker.slots.asyncio_slots import AsyncioSlots
-from taskqd.worker.slots.stop_state import Stopping
-from tests.support.rigs.pump_rig import Jobs
+from taskqd.worker.slots.stop_state import StopState
+from tests.support.rigs.worker_rig import Jobs
 
 SILENT = log.configure(role="test", level="critical")
 
@@ -52,7 +51,7 @@ def test_what_comes_during_the_boot_is_kept_and_a_drain_ends_it(
 ) -> None:
     channel, master = pair
     reader, _writer = os.pipe()
-    antechamber = Antechamber(channel, reader)
+    antechamber = BootWait(channel, reader)
     master.send(encode(Quiet()))
     antechamber.wait(0.05)
     assert channel.receive().messages == [Quiet()]
@@ -90,13 +89,13 @@ class Clock:
         return self.ms
 
 
-def ticking(rule: Any, missed: str = "skip", clock: Callable[[], int] | None = None) -> Timetable:
+def ticking(rule: Any, missed: str = "skip", clock: Callable[[], int] | None = None) -> Ticker:
     app = App("shop", "memory://")
 
     @app.periodic_task(rule, name="tick")
     def tick() -> None: ...
 
-    return Timetable(app.periodic.read, missed, clock or now_ms)
+    return Ticker(app.periodic.read, missed, clock or now_ms)
 
 
 def fired(storage: MemoryStorage) -> list[str]:
@@ -156,7 +155,7 @@ def test_a_rule_that_raises_does_not_stop_the_other_tasks(storage: Broken) -> No
     @app.periodic_task(At(tick), name="good")
     def good() -> None: ...
 
-    table = Timetable(app.periodic.read, "skip", clock)
+    table = Ticker(app.periodic.read, "skip", clock)
     table.fire(storage, SILENT)
     clock.ms += 30
     table.fire(storage, SILENT)
@@ -199,10 +198,10 @@ def test_a_fork_that_the_kernel_refuses_is_an_error_and_no_second_zygote(
     def refuse() -> int:
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
-    monkeypatch.setattr(process, "fork", refuse)
+    monkeypatch.setattr(syscalls, "fork", refuse)
     descriptors = len(os.listdir("/proc/self/fd"))
-    with pytest.raises(process.ForkError, match="temporarily unavailable"):
-        process.double_fork()
+    with pytest.raises(syscalls.ForkError, match="temporarily unavailable"):
+        syscalls.double_fork()
     assert len(os.listdir("/proc/self/fd")) == descriptors
 
 
@@ -230,7 +229,7 @@ def test_the_fast_event_loop_is_used_where_it_is_installed(
     stand_in = SimpleNamespace(new_event_loop=asyncio.new_event_loop) if installed else None
     monkeypatch.setitem(sys.modules, "uvloop", stand_in)
     memory = Board(memoryview(bytearray(board.size(1, 2))), 1, 2)
-    slots = AsyncioSlots(memory.row(0), 2, Stopping("n.1"), Jobs())
+    slots = AsyncioSlots(memory.row(0), 2, StopState("n.1"), Jobs())
     assert slots.loop == ("uvloop" if installed else "asyncio")
 
 
@@ -246,7 +245,7 @@ def test_ten_thousand_tasks_that_are_not_due_are_not_looked_at_again(storage: Br
 
     for number in range(50):
         app.periodic_task(Far(), name=f"far-{number}")(lambda: None)
-    table = Timetable(app.periodic.read, "skip")
+    table = Ticker(app.periodic.read, "skip")
     table.fire(storage, SILENT)
     begun = len(asked)
     assert begun >= 50
@@ -269,7 +268,7 @@ def test_a_task_that_is_paused_before_its_first_look_is_no_error(storage: Broken
             task.paused = paused
         return reading
 
-    table = Timetable(read, "skip")
+    table = Ticker(read, "skip")
     storage.error = StorageUnavailable("it is down")
     with pytest.raises(StorageUnavailable):
         table.fire(storage, SILENT)

@@ -33,10 +33,8 @@ from taskqd.logs.setup import configure
 from taskqd.settings import LimitSettings
 from taskqd.storage.base import Leased, Node
 from taskqd.storage.memory import MemoryStorage
-from taskqd.worker.leasing import heartbeat as shown
-from taskqd.worker.leasing import loop as pump
-from taskqd.worker.leasing import quarantine as suspects
-from tests.support.rigs.pump_rig import NODE, Jobs, PumpRig, entries
+from taskqd.worker.leasing import heartbeat, loop, quarantine
+from tests.support.rigs.worker_rig import NODE, Jobs, WorkerRig, entries
 from tests.support.waiting import wait_until
 
 
@@ -51,13 +49,13 @@ def threads(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture
-def worker(storage: MemoryStorage, threads: int) -> Iterator[PumpRig]:
-    with PumpRig(storage, threads=threads) as rig:
+def worker(storage: MemoryStorage, threads: int) -> Iterator[WorkerRig]:
+    with WorkerRig(storage, threads=threads) as rig:
         rig.hear(Ready)
         yield rig
 
 
-def jobs_of(rig: PumpRig) -> Jobs:
+def jobs_of(rig: WorkerRig) -> Jobs:
     assert isinstance(rig.jobs, Jobs)
     return rig.jobs
 
@@ -66,7 +64,7 @@ def test_jobs_enqueued_before_and_after_the_start_are_run_once(
     storage: MemoryStorage, threads: int
 ) -> None:
     storage.enqueue(entries(300))
-    with PumpRig(storage, threads=threads) as rig:
+    with WorkerRig(storage, threads=threads) as rig:
         wait_until(lambda: rig.counts() == (0, 0))
         storage.enqueue(entries(50, prefix="late"))
         wait_until(lambda: rig.row.get(board.DONE) == 350)
@@ -77,12 +75,12 @@ def test_jobs_enqueued_before_and_after_the_start_are_run_once(
 
 def test_a_process_worker_keeps_the_order(storage: MemoryStorage) -> None:
     storage.enqueue(entries(200))
-    with PumpRig(storage) as rig:
+    with WorkerRig(storage) as rig:
         wait_until(lambda: rig.row.get(board.DONE) == 200)
         assert jobs_of(rig).started == [entry.id for entry in entries(200)]
 
 
-def test_an_idle_worker_is_woken_by_the_storage_and_sleeps_otherwise(worker: PumpRig) -> None:
+def test_an_idle_worker_is_woken_by_the_storage_and_sleeps_otherwise(worker: WorkerRig) -> None:
     for entry in entries(20):
         worker.storage.enqueue([entry])
         wait_until(lambda entry=entry: worker.storage.answer(entry.id, "q") is not None)
@@ -97,10 +95,10 @@ def test_a_long_job_holds_no_other_back(storage: MemoryStorage, threads: int) ->
     for entry in batch[300 : 300 + slots]:
         jobs.gate(entry.id)
     storage.enqueue(batch)
-    with PumpRig(storage, jobs=jobs, threads=threads) as rig:
+    with WorkerRig(storage, jobs=jobs, threads=threads) as rig:
         wait_until(lambda: len(jobs.started) == 300 + slots)
         wait_until(lambda: rig.counts() == (100 - slots, slots))
-        with PumpRig(storage, serial=2) as other:
+        with WorkerRig(storage, serial=2) as other:
             wait_until(lambda: len(jobs_of(other).started) == 100 - slots)
         for entry in batch[300 : 300 + slots]:
             jobs.gates[entry.id].set()
@@ -111,7 +109,7 @@ def test_an_outcome_is_settled_although_the_next_job_is_long(storage: MemoryStor
     jobs = Jobs()
     jobs.gate("job0001")
     storage.enqueue(entries(2))
-    with PumpRig(storage, jobs=jobs) as rig:
+    with WorkerRig(storage, jobs=jobs) as rig:
         wait_until(lambda: rig.storage.answer("job0000", "q") is not None)
         assert rig.counts() == (0, 1)
 
@@ -121,15 +119,15 @@ def test_an_outcome_was_settled_a_second_late_when_long_jobs_had_been_read_ahead
     storage: MemoryStorage, threads: int, quick: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody rang for what ended before the last unstarted jobs began; only the beat found it."""
-    monkeypatch.setattr(pump, "HEAR_S", 1e6)
-    monkeypatch.setattr(shown, "BEAT_S", 1e6)
+    monkeypatch.setattr(loop, "HEAR_S", 1e6)
+    monkeypatch.setattr(heartbeat, "BEAT_S", 1e6)
     slots = threads or 1
     for _ in range(5):
         jobs = Jobs()
         batch = entries(quick + slots, prefix=f"{uuid.uuid4().hex[:8]}-")
         for entry in batch[quick:]:
             jobs.gate(entry.id)
-        with PumpRig(storage, jobs=jobs, threads=threads) as rig:
+        with WorkerRig(storage, jobs=jobs, threads=threads) as rig:
             storage.enqueue(batch)
             for entry in batch[:quick]:
                 wait_until(lambda entry=entry: storage.answer(entry.id, "q") is not None)
@@ -150,7 +148,7 @@ def test_with_ack_each_no_other_job_starts_before_the_outcome_is_settled(
     jobs = Watching()
     jobs.each = {entry.id for entry in entries(50)}
     storage.enqueue(entries(50))
-    with PumpRig(storage, jobs=jobs, threads=1 if threads else 0) as rig:
+    with WorkerRig(storage, jobs=jobs, threads=1 if threads else 0) as rig:
         wait_until(lambda: rig.row.get(board.DONE) == 50)
 
 
@@ -160,7 +158,7 @@ def test_drain_hands_unstarted_jobs_back_and_lets_running_ones_finish(
     jobs = Jobs()
     jobs.gate("job0000")
     storage.enqueue(entries(10))
-    with PumpRig(storage, jobs=jobs) as rig:
+    with WorkerRig(storage, jobs=jobs) as rig:
         wait_until(lambda: jobs.started)
         rig.tell(Drain(20))
         wait_until(lambda: rig.stopping.stopping)
@@ -183,7 +181,7 @@ def test_interrupt_requeues_what_runs_and_settles_what_is_finished(
     for entry in entries(slots):
         jobs.gate(entry.id)
     storage.enqueue(entries(10))
-    with PumpRig(storage, jobs=jobs, threads=threads) as rig:
+    with WorkerRig(storage, jobs=jobs, threads=threads) as rig:
         wait_until(lambda: len(jobs.started) == slots)
         rig.tell(Interrupt())
         last = rig.hear(Drained)
@@ -215,7 +213,7 @@ def test_of_two_that_outlast_the_grace_the_late_one_counts_a_failure() -> None:
 
     runner = Runner(app, LimitSettings(), configure(role="test", level="critical"))
     overran, innocent = late(), sibling()
-    with PumpRig(app.storage, jobs=runner, threads=2, queues=("default",)) as rig:
+    with WorkerRig(app.storage, jobs=runner, threads=2, queues=("default",)) as rig:
         began.wait(20)
         wait_until(lambda: any(0 < v.deadline_ns < monotonic_ns() for v in rig.row.busy()))
         rig.tell(Drain(60))
@@ -229,7 +227,7 @@ def test_of_two_that_outlast_the_grace_the_late_one_counts_a_failure() -> None:
     assert "in late" in info["traceback"]
 
 
-def test_quiet_stops_leasing_and_resume_goes_on(worker: PumpRig) -> None:
+def test_quiet_stops_leasing_and_resume_goes_on(worker: WorkerRig) -> None:
     worker.tell(Quiet())
     worker.storage.enqueue(entries(1, prefix="a"))
     worker.storage.enqueue(entries(5, prefix="b"))
@@ -241,11 +239,11 @@ def test_quiet_stops_leasing_and_resume_goes_on(worker: PumpRig) -> None:
 
 
 def test_term_and_a_vanished_master_drain_the_worker(storage: MemoryStorage, threads: int) -> None:
-    with PumpRig(storage, threads=threads) as rig:
+    with WorkerRig(storage, threads=threads) as rig:
         rig.hear(Ready)
         os.write(rig.term_fd, bytes([signal.SIGTERM]))
         rig.hear(Drained)
-    with PumpRig(storage, threads=threads, serial=2) as rig:
+    with WorkerRig(storage, threads=threads, serial=2) as rig:
         rig.hear(Ready)
         rig.master.shutdown(2)
         rig.ended()
@@ -258,8 +256,8 @@ def test_burst_says_empty_once_no_worker_of_the_node_has_anything(
     jobs.gate("job0000")
     storage.enqueue(entries(1))
     with (
-        PumpRig(storage, jobs=jobs, burst=True) as busy,
-        PumpRig(storage, burst=True, serial=2) as idle,
+        WorkerRig(storage, jobs=jobs, burst=True) as busy,
+        WorkerRig(storage, burst=True, serial=2) as idle,
     ):
         wait_until(lambda: jobs.started or jobs_of(idle).started)
         if not jobs.started:
@@ -289,13 +287,13 @@ class Telling(MemoryStorage):
 def test_a_worker_that_cannot_run_empty_for_a_suspect_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(suspects, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(quarantine, "PATIENCE_S", 0.2)
     storage = Telling("test", world=uuid.uuid4().hex)
     storage.suspects = 1
     jobs = Jobs()
     jobs.gate("job0000")
     storage.enqueue(entries(1))
-    with PumpRig(storage, jobs=jobs, threads=2):
+    with WorkerRig(storage, jobs=jobs, threads=2):
         wait_until(lambda: jobs.started)
         storage.enqueue(entries(5, prefix="more"))
         wait_until(lambda: len(jobs.started) == 6)
@@ -307,7 +305,7 @@ def test_a_running_job_hears_that_it_shall_stop_and_its_neighbours_do_not() -> N
     for entry in entries(2):
         jobs.gate(entry.id)
     storage.enqueue(entries(2))
-    with PumpRig(storage, jobs=jobs, threads=2):
+    with WorkerRig(storage, jobs=jobs, threads=2):
         wait_until(lambda: len(jobs.started) == 2)
         places = dict(zip(jobs.started, jobs.places, strict=True))
         storage.stops = ("job0000",)
@@ -323,7 +321,7 @@ def test_an_asyncio_worker_runs_as_many_plain_functions_as_it_has_slots(
     for entry in entries(40):
         jobs.gate(entry.id)
     storage.enqueue(entries(40))
-    with PumpRig(storage, jobs=jobs, coroutines=40):
+    with WorkerRig(storage, jobs=jobs, coroutines=40):
         wait_until(lambda: len(jobs.started) == 40)
 
 
@@ -338,7 +336,7 @@ def test_standing_orders_are_heeded_before_a_job_of_the_same_turn_starts() -> No
     jobs = Watching()
     storage.orders = True
     storage.enqueue(entries(1))
-    with PumpRig(storage, jobs=jobs) as rig:
+    with WorkerRig(storage, jobs=jobs) as rig:
         wait_until(lambda: rig.row.get(board.DONE) == 1)
         storage.orders = False
         storage.enqueue(entries(1, prefix="more"))
@@ -378,7 +376,7 @@ def flaky() -> Flaky:
 
 def test_another_cause_of_an_outage_is_told_as_well(flaky: Flaky) -> None:
     flaky.enqueue(entries(1))
-    with PumpRig(flaky, jobs=Jobs()) as rig:
+    with WorkerRig(flaky, jobs=Jobs()) as rig:
         wait_until(lambda: rig.row.get(board.DONE) == 1)
         flaky.down = True
         MemoryStorage.enqueue(flaky, entries(1, prefix="more"))
@@ -393,7 +391,7 @@ def test_an_outage_is_told_once_and_outcomes_survive_it(flaky: Flaky, threads: i
     jobs = Jobs()
     jobs.gate("job0000")
     flaky.enqueue(entries(1))
-    with PumpRig(flaky, jobs=jobs, threads=threads) as rig:
+    with WorkerRig(flaky, jobs=jobs, threads=threads) as rig:
         wait_until(lambda: jobs.started)
         flaky.down = True
         jobs.gates["job0000"].set()
@@ -410,7 +408,7 @@ def test_an_outage_is_told_once_and_outcomes_survive_it(flaky: Flaky, threads: i
 def test_jobs_leased_by_a_turn_whose_reply_was_lost_are_run(flaky: Flaky, threads: int) -> None:
     flaky.enqueue(entries(40))
     flaky.drop_reply = True
-    with PumpRig(flaky, threads=threads) as rig:
+    with WorkerRig(flaky, threads=threads) as rig:
         wait_until(lambda: rig.row.get(board.DONE) == 40)
         assert rig.counts() == (0, 0)
         assert len(jobs_of(rig).started) == 40
@@ -418,7 +416,7 @@ def test_jobs_leased_by_a_turn_whose_reply_was_lost_are_run(flaky: Flaky, thread
 
 def test_a_worker_waits_until_its_node_is_registered(flaky: Flaky) -> None:
     flaky.enqueue(entries(3))
-    with PumpRig(flaky, register=False) as rig:
+    with WorkerRig(flaky, register=False) as rig:
         time.sleep(0.1)
         assert not jobs_of(rig).started
         flaky.register(Node(NODE), ("q",), 600)
@@ -435,7 +433,7 @@ def test_a_job_of_an_expired_node_is_fenced_and_runs_again(
     jobs.gate("job0000")
     jobs.each = {"job0000"} if each else set()
     storage.enqueue(entries(1))
-    with PumpRig(storage, jobs=jobs) as rig:
+    with WorkerRig(storage, jobs=jobs) as rig:
         wait_until(lambda: jobs.started)
         storage.recover_node(NODE, ("q",))
         storage.register(Node(NODE), ("q",), 600)

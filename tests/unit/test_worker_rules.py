@@ -11,10 +11,9 @@ import pytest
 from taskqd.errors import StorageRefused, StorageUnavailable
 from taskqd.jobs.job import Outcome
 from taskqd.storage.base import Node, NodeRow
-from taskqd.worker.connection.backoff import Backoff
-from taskqd.worker.connection.outage import Outage, loss
-from taskqd.worker.leasing.ledger import FLUSH_COUNT, FLUSH_S, SLICE_S, Stock
-from taskqd.worker.leasing.prefetch import AHEAD_MAX, ReadAhead
+from taskqd.worker.connection.outage import Backoff, Outage, loss
+from taskqd.worker.leasing.ledger import FLUSH_COUNT, FLUSH_S, SLICE_S, LeaseLedger
+from taskqd.worker.leasing.prefetch import AHEAD_MAX, Prefetch
 from taskqd.worker.leasing.quarantine import PATIENCE_S, Quarantine
 from taskqd.worker.leasing.queue_order import QueueOrder
 from taskqd.worker.scheduler import predecessors
@@ -23,8 +22,8 @@ from taskqd.worker.scheduler.due_ticks import ALL_MAX, COUNT_MAX, LATE_MS, firin
 MS = 1_000_000
 
 
-def fed(capacity: int, mean_ms: float, rounds: int = 20) -> ReadAhead:
-    ahead = ReadAhead(capacity)
+def fed(capacity: int, mean_ms: float, rounds: int = 20) -> Prefetch:
+    ahead = Prefetch(capacity)
     for _ in range(rounds):
         ahead.measured(10, int(10 * mean_ms * MS))
     return ahead
@@ -46,7 +45,7 @@ def test_stock_grows_with_the_slots_that_use_it_up() -> None:
 
 
 def test_read_ahead_begins_with_one_and_doubles() -> None:
-    ahead = ReadAhead(1)
+    ahead = Prefetch(1)
     grown = []
     assert ahead.limit(0) == 1
     for _ in range(9):
@@ -70,7 +69,7 @@ def test_more_is_asked_for_when_half_is_left() -> None:
 
 
 def test_a_free_slot_is_always_worth_asking_for() -> None:
-    ahead = ReadAhead(10)
+    ahead = Prefetch(10)
     assert ahead.worth_asking(9)
     assert ahead.limit(9) == 1
 
@@ -83,90 +82,90 @@ def outcomes(count: int) -> list[Outcome]:
 
 
 def test_outcomes_are_settled_in_company_or_after_five_milliseconds() -> None:
-    stock = Stock(1)
-    stock.handed(80, 0.0)
-    stock.finished(outcomes(3), 1.0)
-    assert not stock.flush_due(1.0 + FLUSH_S / 2)
-    assert stock.flush_due(1.0 + FLUSH_S)
-    assert stock.next_s(0) == 1.0 + FLUSH_S
-    stock.finished(outcomes(FLUSH_COUNT - 3), 1.001)
-    assert stock.flush_due(1.001)
-    assert len(stock.sending()) == FLUSH_COUNT
-    stock.answered()
-    assert not stock.flush_due(9.0)
+    ledger = LeaseLedger(1)
+    ledger.handed(80, 0.0)
+    ledger.finished(outcomes(3), 1.0)
+    assert not ledger.flush_due(1.0 + FLUSH_S / 2)
+    assert ledger.flush_due(1.0 + FLUSH_S)
+    assert ledger.next_s(0) == 1.0 + FLUSH_S
+    ledger.finished(outcomes(FLUSH_COUNT - 3), 1.001)
+    assert ledger.flush_due(1.001)
+    assert len(ledger.sending()) == FLUSH_COUNT
+    ledger.answered()
+    assert not ledger.flush_due(9.0)
 
 
 def test_what_was_sent_without_an_answer_is_repeated_alone() -> None:
-    stock = Stock(1)
-    stock.handed(5, 0.0)
-    stock.finished(outcomes(2), 1.0)
-    sent = stock.sending()
-    stock.finished(outcomes(3), 1.1)
-    assert stock.sending() == sent
-    stock.answered()
-    assert len(stock.sending()) == 3
-    stock.answered()
-    assert stock.sending() == []
+    ledger = LeaseLedger(1)
+    ledger.handed(5, 0.0)
+    ledger.finished(outcomes(2), 1.0)
+    sent = ledger.sending()
+    ledger.finished(outcomes(3), 1.1)
+    assert ledger.sending() == sent
+    ledger.answered()
+    assert len(ledger.sending()) == 3
+    ledger.answered()
+    assert ledger.sending() == []
 
 
 def test_outcomes_are_settled_at_once_when_the_slots_are_empty() -> None:
-    stock = Stock(2)
-    stock.handed(2, 0.0)
-    stock.finished(outcomes(1), 0.0)
-    assert not stock.flush_due(0.0)
-    stock.finished(outcomes(1), 0.0)
-    assert stock.flush_due(0.0)
+    ledger = LeaseLedger(2)
+    ledger.handed(2, 0.0)
+    ledger.finished(outcomes(1), 0.0)
+    assert not ledger.flush_due(0.0)
+    ledger.finished(outcomes(1), 0.0)
+    assert ledger.flush_due(0.0)
 
 
 def test_unstarted_jobs_behind_a_long_one_are_noticed() -> None:
-    stock = Stock(1)
-    stock.handed(5, 10.0)
-    assert not stock.stalled(4, 10.0 + SLICE_S / 2)
-    assert stock.stalled(4, 10.0 + SLICE_S)
-    assert not stock.stalled(0, 10.0 + SLICE_S)
-    assert stock.next_s(4) == 10.0 + SLICE_S
-    stock.finished(outcomes(1), 10.005)
-    assert not stock.stalled(3, 10.0 + SLICE_S)
+    ledger = LeaseLedger(1)
+    ledger.handed(5, 10.0)
+    assert not ledger.stalled(4, 10.0 + SLICE_S / 2)
+    assert ledger.stalled(4, 10.0 + SLICE_S)
+    assert not ledger.stalled(0, 10.0 + SLICE_S)
+    assert ledger.next_s(4) == 10.0 + SLICE_S
+    ledger.finished(outcomes(1), 10.005)
+    assert not ledger.stalled(3, 10.0 + SLICE_S)
 
 
 def test_job_that_waits_for_a_cpu_only_is_not_given_back() -> None:
-    stock = Stock(1)
-    stock.handed(1, 10.0)
-    assert not stock.stalled(1, 11.0), "the slot is free: it is about to start"
-    assert stock.next_s(1) == math.inf, "and there is nothing to look for"
+    ledger = LeaseLedger(1)
+    ledger.handed(1, 10.0)
+    assert not ledger.stalled(1, 11.0), "the slot is free: it is about to start"
+    assert ledger.next_s(1) == math.inf, "and there is nothing to look for"
 
 
 def test_worker_that_gave_everything_back_asks_again() -> None:
-    stock = Stock(1)
-    stock.handed(2, 10.0)
-    stock.dry = True
-    stock.taken_back(1)
-    assert stock.dry, "its slot is busy"
-    stock.taken_back(1)
-    assert not stock.dry
-    assert stock.limit() == 1
+    ledger = LeaseLedger(1)
+    ledger.handed(2, 10.0)
+    ledger.dry = True
+    ledger.withdrawn(1)
+    assert ledger.dry, "its slot is busy"
+    ledger.withdrawn(1)
+    assert not ledger.dry
+    assert ledger.limit() == 1
 
 
 def test_nothing_is_asked_for_beside_a_suspect_or_after_an_empty_turn() -> None:
-    stock = Stock(4)
-    assert stock.limit() == 4
-    stock.dry = True
-    assert stock.limit() == 0
-    stock.dry = False
-    stock.handed(1, 0.0, alone=True)
-    assert stock.limit() == 0
-    stock.finished(outcomes(1), 0.0)
-    assert stock.limit() == 4
+    ledger = LeaseLedger(4)
+    assert ledger.limit() == 4
+    ledger.dry = True
+    assert ledger.limit() == 0
+    ledger.dry = False
+    ledger.handed(1, 0.0, alone=True)
+    assert ledger.limit() == 0
+    ledger.finished(outcomes(1), 0.0)
+    assert ledger.limit() == 4
 
 
 def test_a_suspect_that_is_given_back_leaves_the_worker_free() -> None:
-    stock = Stock(4)
-    stock.handed(1, 0.0, alone=True)
-    assert stock.lone
-    stock.taken_back(1)
-    assert not stock.lone
-    stock.handed(1, 0.0)
-    assert not stock.lone
+    ledger = LeaseLedger(4)
+    ledger.handed(1, 0.0, alone=True)
+    assert ledger.lone
+    ledger.withdrawn(1)
+    assert not ledger.lone
+    ledger.handed(1, 0.0)
+    assert not ledger.lone
 
 
 # -- waiting and order --------------------------------------------------------------------------

@@ -1,4 +1,7 @@
-"""Whether the storage is lost, since when, and when to try again."""
+"""Outages of one storage connection: whether it is lost, since when, and when to try again.
+
+Pure: the caller gives the randomness and the clock.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,33 @@ from collections.abc import Callable
 from taskqd.errors import StorageError, StorageRefused
 from taskqd.ipc.messages import StorageLost
 
-from .backoff import Backoff
+
+class Backoff:
+    """Waits between tries: full-jitter exponential back-off between `first_s` and `cap_s`.
+
+    The floor of half the ceiling keeps a crowd of workers from trying at once without letting one
+    try in a row.
+    """
+
+    def __init__(
+        self, uniform: Callable[[float, float], float], first_s: float = 0.05, cap_s: float = 2.0
+    ) -> None:
+        self._uniform = uniform
+        self._first_s = first_s
+        self._cap_s = cap_s
+        self._ceiling_s = first_s
+
+    def next_s(self) -> float:
+        ceiling = self._ceiling_s
+        self._ceiling_s = min(self._cap_s, ceiling * 2)
+        return self._uniform(ceiling / 2, ceiling)
+
+    def reset(self) -> None:
+        self._ceiling_s = self._first_s
 
 
 class Outage:
-    """The state of one storage connection.  Pure: times are given by the caller."""
+    """The state of one storage connection."""
 
     def __init__(self, uniform: Callable[[float, float], float]) -> None:
         self._backoff = Backoff(uniform)

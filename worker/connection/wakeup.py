@@ -1,4 +1,4 @@
-"""The storage's bell at the pump's door: armed while the worker is idle, silent otherwise."""
+"""The storage's bell at the worker's loop's door: armed while the worker is idle, silent otherwise."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from taskqd.jobs.job import Lease
 from taskqd.storage.base import Bell
 
 
-class Doorbell:
+class Wakeup:
     """Opens the bell when it is first needed and again after an outage.
 
     law: its descriptor is watched once per arming (EPOLLONESHOT), because bells may share one that
@@ -51,7 +51,7 @@ class Doorbell:
         return self._bell.poll_s
 
     def polled(self) -> None:
-        """Put off the next poll: the pump asks now."""
+        """Put off the next poll: the worker's loop asks now."""
         self.poll_at_s = monotonic_s() + self.poll_s
 
     def rings(self, fd: int) -> bool:

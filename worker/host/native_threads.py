@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import sleep
 
-__all__ = ["Event", "Thread", "claim", "claimed", "get_ident", "is_ours", "sleep"]
+__all__ = ["NativeEvent", "Thread", "claim", "claimed", "get_ident", "is_ours", "sleep"]
 
 _ours: set[int] = set()
 
@@ -39,7 +39,7 @@ def claimed() -> Iterator[None]:
             _ours.discard(get_ident())
 
 
-class Event:
+class NativeEvent:
     """`threading.Event`, for one thread that waits and one that sets it."""
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ class Thread:
 
     def __init__(self, run: Callable[[], object]) -> None:
         self._run = run
-        self._over = Event()
+        self._over = NativeEvent()
 
     def start(self) -> None:
         """Raises RuntimeError where no thread can be started."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from . import syscalls as process
+from . import syscalls
 
 
 def alive(pid: int) -> bool:
@@ -24,7 +24,7 @@ def runs(pid: int, started: int) -> bool:
     try:
         return start_time(pid) == started and alive(pid)
     except OSError:
-        return process.exists(pid)
+        return syscalls.exists(pid)
 
 
 def start_time(pid: int) -> int:

@@ -1,4 +1,4 @@
-"""How a forked process behaves towards the others: its rank, its luck, and who dies first."""
+"""Set-up of a forked process: its title in `ps`, nice value, random seed, and score for the OOM killer."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import contextlib
 import os
 import random
 import sys
+
+import setproctitle
 
 OOM_SCORE = 500
 """Added to the score by which the kernel chooses whom to kill for want of memory: of the daemon's
@@ -32,3 +34,17 @@ def die_before_the_master() -> None:
         score = min(1000, int(file.read()) + OOM_SCORE)
         file.seek(0)
         file.write(str(score))
+
+
+class Title:
+    """The process's title in `ps`, written only when it changes."""
+
+    def __init__(self, role: str) -> None:
+        self._role = role
+        self._shown: str | None = None
+        self.show("")
+
+    def show(self, state: str) -> None:
+        if state != self._shown:
+            self._shown = state
+            setproctitle.setproctitle(f"taskqd: {self._role} {state}".rstrip())

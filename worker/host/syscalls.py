@@ -14,7 +14,7 @@ from select import select
 
 from taskqd.errors import TaskqdError
 
-from . import native_threads as native
+from . import native_threads
 
 _PR_SET_PDEATHSIG = 1
 MIDDLE_WAIT_S = 5.0
@@ -139,7 +139,7 @@ def _reap(pid: int) -> None:
                     os.kill(pid, signal.SIGKILL)
                     waitpid(pid, 0)
                     return
-                native.sleep(0.0005)
+                native_threads.sleep(0.0005)
                 continue
         return
 
@@ -161,7 +161,7 @@ def become_child_of(master_pid: int) -> None:
     while os.getppid() != master_pid:
         if time.monotonic() > deadline:
             os._exit(EXIT_ORPHANED)
-        native.sleep(0.0005)
+        native_threads.sleep(0.0005)
     die_with_parent(signal.SIGTERM)
     if os.getppid() != master_pid:
         os._exit(EXIT_ORPHANED)
@@ -196,7 +196,7 @@ def leave(code: int) -> None:
 
     What users have printed is flushed, unless a thread that holds the stream is stuck.
     """
-    flusher = native.Thread(_flush)
+    flusher = native_threads.Thread(_flush)
     with contextlib.suppress(RuntimeError):  # no thread can be started any more
         flusher.start()
         flusher.join(_FLUSH_WAIT_S)

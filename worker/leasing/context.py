@@ -9,13 +9,13 @@ from taskqd.ipc.board import Board, Row
 from taskqd.ipc.channel import Channel
 from taskqd.ipc.messages import ToChild
 from taskqd.logs.setup import Log
-from taskqd.worker.host.title import Title
-from taskqd.worker.slots.stop_state import Stopping
+from taskqd.worker.host.setup import Title
+from taskqd.worker.slots.stop_state import StopState
 
 from .queue_order import QueueOrder
 
 
-class Post(NamedTuple):
+class WorkerContext(NamedTuple):
     """Where a worker stands: who it is and what it talks through."""
 
     worker_id: str
@@ -27,12 +27,12 @@ class Post(NamedTuple):
     channel: Channel[ToChild]
     signals: int
     """Reading end of `signals.catch_term`."""
-    stopping: Stopping
+    stop_state: StopState
     title: Title
     log: Log
 
 
-class Orders(NamedTuple):
+class WorkerOrders(NamedTuple):
     """What a worker is told by the settings."""
 
     queues: Sequence[str]

@@ -6,31 +6,31 @@ from taskqd.clock import monotonic_ns
 from taskqd.ipc import board
 from taskqd.worker.slots.base import Slots
 
-from .context import Post
-from .storage_client import Desk
+from .context import WorkerContext
+from .storage_client import StorageClient
 
 BEAT_S = 1.0
 
 
-class Shown:
-    def __init__(self, post: Post) -> None:
-        self._post = post
+class Heartbeat:
+    def __init__(self, context: WorkerContext) -> None:
+        self._context = context
         self.beat_at_s = 0.0
         """When the rest is due again."""
 
-    def beat(self, now_s: float, slots: Slots, desk: Desk) -> None:
-        """Say that the pump turns, and now and then more."""
-        self._post.row.set(board.BEAT, monotonic_ns())
+    def beat(self, now_s: float, slots: Slots, client: StorageClient) -> None:
+        """Say that the worker's loop turns, and now and then more."""
+        self._context.row.set(board.BEAT, monotonic_ns())
         if now_s < self.beat_at_s:
             return
         self.beat_at_s = now_s + BEAT_S
-        desk.share = 2 * max(1, self._serving())
-        self._post.channel.flush()
+        client.share = 2 * max(1, self._serving())
+        self._context.channel.flush()
         slots.turn()
         task = slots.task()
-        self._post.title.show(f"[busy] {task}" if task else "[idle]")
+        self._context.title.show(f"[busy] {task}" if task else "[idle]")
 
     def _serving(self) -> int:
         """Return how many workers of this node serve."""
-        rows = range(self._post.workers_max)
-        return sum(self._post.board.row(number).get(board.READY) for number in rows)
+        rows = range(self._context.workers_max)
+        return sum(self._context.board.row(number).get(board.READY) for number in rows)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from taskqd.clock import monotonic_ns
 from taskqd.ipc.board import Row
 from taskqd.jobs.job import Lease, Outcome
-from taskqd.worker.slots import safepoints as safety
+from taskqd.worker.slots import safepoints
 from taskqd.worker.slots.base import JobRunner
 
 _CHARS_MAX = 3000
@@ -37,7 +37,7 @@ def _stacks() -> str:
     """Return where the jobs of this process stand."""
     found = []
     for frame in sys._current_frames().values():
-        stack = safety.users_part(frame)
+        stack = safepoints.users_part(frame)
         if stack:
             lines = traceback.format_list(traceback.StackSummary.extract(iter(stack)))
             found.append("".join(lines).rstrip())

@@ -9,7 +9,7 @@ import math
 
 from taskqd.jobs.job import Outcome
 
-from .prefetch import SLICE_NS, ReadAhead
+from .prefetch import SLICE_NS, Prefetch
 
 FLUSH_S = 0.005
 """The oldest outcome waits no longer than this for company."""
@@ -17,12 +17,12 @@ FLUSH_COUNT = 64
 SLICE_S = SLICE_NS / 1e9
 
 
-class Stock:
+class LeaseLedger:
     """Counts of one worker with `capacity` slots."""
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
-        self.ahead = ReadAhead(capacity)
+        self.prefetch = Prefetch(capacity)
         self.in_slots = 0
         """Jobs handed to the slots and not collected: running or unstarted."""
         self.unsettled: list[Outcome] = []
@@ -39,7 +39,7 @@ class Stock:
         self.in_slots += count
         self._progress_s = now_s
 
-    def taken_back(self, count: int) -> None:
+    def withdrawn(self, count: int) -> None:
         self.in_slots -= count
         # law: a worker with a free slot asks, or is armed to be woken; it never does neither.
         self.dry = self.dry and not self.free
@@ -80,18 +80,18 @@ class Stock:
 
     @property
     def ring_at(self) -> int:
-        """Unstarted jobs at which a slot that has finished one wakes the pump.
+        """Unstarted jobs at which a slot that has finished one wakes the worker's loop.
 
         law: while the slots can start all that waits, each end is told.  The jobs that come next
         may be long, and nobody would ring for what was finished before them.
         """
-        return max(self.capacity, self.ahead.low)
+        return max(self.capacity, self.prefetch.low)
 
     def limit(self) -> int:
         """Return how many jobs to ask for, 0 for not now."""
-        if self.dry or self.lone or not self.ahead.worth_asking(self.in_slots):
+        if self.dry or self.lone or not self.prefetch.worth_asking(self.in_slots):
             return 0
-        return self.ahead.limit(self.in_slots)
+        return self.prefetch.limit(self.in_slots)
 
     def flush_due(self, now_s: float) -> bool:
         return bool(self.unsettled) and (

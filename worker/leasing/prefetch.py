@@ -17,7 +17,7 @@ _WEIGHT = 0.5
 """Of the newest measurement in the moving mean."""
 
 
-class ReadAhead:
+class Prefetch:
     """The stock of one worker with `capacity` slots."""
 
     def __init__(self, capacity: int) -> None:
@@ -43,7 +43,7 @@ class ReadAhead:
 
     @property
     def low(self) -> int:
-        """Unstarted jobs at which a slot wakes the pump."""
+        """Unstarted jobs at which a slot wakes the worker's loop."""
         return self.ahead // 2
 
     def limit(self, held: int) -> int:

@@ -12,10 +12,10 @@ from taskqd.jobs.job import Lease, Outcome, Reason
 from taskqd.logs import events
 from taskqd.logs.setup import Log
 from taskqd.storage.base import Storage
-from taskqd.worker.host import native_threads as native
+from taskqd.worker.host import native_threads
 from taskqd.worker.slots.base import JobRunner, Slots, Usage
 
-from .ledger import Stock
+from .ledger import LeaseLedger
 from .quarantine import Quarantine
 from .queue_order import QueueOrder
 
@@ -23,8 +23,8 @@ _SNAPSHOT_WAIT_S = 1.0
 _COUNTED_AS = {"ack": board.DONE, "retry": board.RETRIED, "bury": board.FAILED}
 
 
-class Desk:
-    """Used by the pump's thread only.  Every method may raise StorageError."""
+class StorageClient:
+    """Used by the worker's loop's thread only.  Every method may raise StorageError."""
 
     def __init__(
         self,
@@ -45,8 +45,8 @@ class Desk:
         self._log = log
         self._tells_leased = log.enabled(events.JOB_LEASED)
         self._usage = Usage(0, 0)
-        self.stock = Stock(slots.capacity)
-        slots.low = self.stock.ring_at
+        self.ledger = LeaseLedger(slots.capacity)
+        slots.low = self.ledger.ring_at
         self.quarantine = Quarantine()
         self.share = 2
         """A short queue is divided by this: twice the workers of this node."""
@@ -54,7 +54,7 @@ class Desk:
         """Jobs that waited in the queues after the last turn."""
         self.heard_s = 0.0
         """When the storage has last spoken for all queues: of jobs that should stop."""
-        self.handed_back = 0
+        self.released = 0
         self.finished = 0
 
     # -- the slots' side ---------------------------------------------------------------------
@@ -63,19 +63,19 @@ class Desk:
         """Take what the slots have finished."""
         outcomes = self._slots.collect()
         if outcomes:
-            self.stock.finished(outcomes, now_s)
+            self.ledger.finished(outcomes, now_s)
             usage = self._slots.usage()
-            self.stock.ahead.measured(
+            self.ledger.prefetch.measured(
                 usage.jobs - self._usage.jobs, usage.ran_ns - self._usage.ran_ns
             )
             self._usage = usage
-            self._slots.low = self.stock.ring_at
+            self._slots.low = self.ledger.ring_at
 
     def accept(self, leases: Sequence[Lease], now_s: float) -> None:
         """Hand leased jobs to the slots."""
         if leases:
             alone = any(lease.alone for lease in leases)
-            self.stock.handed(len(leases), now_s, alone=alone)
+            self.ledger.handed(len(leases), now_s, alone=alone)
             self._slots.offer(leases)
             if self._tells_leased:
                 self._log.emit(events.JOB_LEASED, count=len(leases))
@@ -87,7 +87,7 @@ class Desk:
 
         With a limit of 0 it only hears what the storage has to say of the jobs that run.
         """
-        outcomes = self.stock.sending()
+        outcomes = self.ledger.sending()
         # law: an outcome that the storage knows has its line in the log; before, not after.
         self._log.flush()
         leased = self._storage.turn(
@@ -95,7 +95,7 @@ class Desk:
             outcomes,
             self._order.next(),
             limit,
-            alone=not self.stock.in_slots,
+            alone=not self.ledger.in_slots,
             idle=idle,
             share=self.share,
         )
@@ -111,7 +111,7 @@ class Desk:
             self.heard_s = now_s
         self.ready = leased.ready
         if limit:
-            self.stock.dry = not leased.leases
+            self.ledger.dry = not leased.leases
         self.accept(leased.leases, now_s)
         self.quarantine.seen(leased.suspects, now_s)
         return leased.leases
@@ -119,11 +119,11 @@ class Desk:
     def settle(self) -> None:
         """Settle what is finished."""
         self._log.flush()
-        while outcomes := self.stock.sending():
+        while outcomes := self.ledger.sending():
             self._settled(outcomes, self._storage.settle(self._worker, outcomes))
 
     def _settled(self, outcomes: Sequence[Outcome], took_effect: Sequence[bool]) -> None:
-        self.stock.answered()
+        self.ledger.answered()
         if not outcomes:
             return
         self._slots.settled(outcomes)
@@ -149,29 +149,29 @@ class Desk:
             if field is not None:
                 self._row.set(field, self._row.get(field) + count)
 
-    def give_back(self) -> None:
+    def release_unstarted(self) -> None:
         """Release every unstarted job.
 
         Should the storage be lost now, the jobs are still leased to this worker; `reconcile` finds
         them.
         """
-        leases = self._slots.take_back()
-        self.stock.taken_back(len(leases))
+        leases = self._slots.withdraw()
+        self.ledger.withdrawn(len(leases))
         self.release(leases)
 
-    def give_back_all(self, *, after_outage: bool) -> None:
+    def release_all(self, *, after_outage: bool) -> None:
         """Release every unstarted job, also what a storage that was away has handed over unheard."""
         if after_outage:
             self.reconcile(accepting=False)
         else:
-            self.give_back()
+            self.release_unstarted()
 
     def release(self, leases: Sequence[Lease]) -> None:
         if leases:
             released = self._storage.release(
                 self._worker, [(lease.id, lease.queue, lease.token) for lease in leases]
             )
-            self.handed_back += sum(released)
+            self.released += sum(released)
 
     def reconcile(self, *, accepting: bool) -> None:
         """After an outage, make what the slots hold and what the storage has leased agree.
@@ -185,11 +185,11 @@ class Desk:
         self.settle()
         leased = self._storage.holdings(self._worker, self._order.next())
         current = {(lease.id, lease.token) for lease in leased}
-        waiting = self._slots.take_back()
-        self.stock.taken_back(len(waiting))
+        waiting = self._slots.withdraw()
+        self.ledger.withdrawn(len(waiting))
         still_ours = [lease for lease in waiting if (lease.id, lease.token) in current]
         known = {(lease.id, lease.token) for lease in (*still_ours, *self.running())}
-        known |= {(outcome.id, outcome.token) for outcome in self.stock.unsettled}
+        known |= {(outcome.id, outcome.token) for outcome in self.ledger.unsettled}
         unseen = [lease for lease in leased if (lease.id, lease.token) not in known]
         if accepting:
             self.accept([*still_ours, *unseen], monotonic_s())
@@ -206,9 +206,9 @@ class Desk:
         while True:
             self.collect(monotonic_s())
             running = self._slots.running()
-            if len(running) == self.stock.in_slots or monotonic_s() > deadline_s:
+            if len(running) == self.ledger.in_slots or monotonic_s() > deadline_s:
                 return running
-            native.sleep(0.0001)
+            native_threads.sleep(0.0001)
 
     def interrupt(self, outcomes: Sequence[Outcome]) -> None:
         """Settle what is finished, and the running jobs with these outcomes of theirs."""

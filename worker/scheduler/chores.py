@@ -22,13 +22,13 @@ from taskqd.logs.setup import Log
 from taskqd.settings import LimitSettings
 from taskqd.storage.base import Node, QueueRow, Recovered, Storage
 from taskqd.worker.connection.outage import Outage, loss
-from taskqd.worker.connection.wakeup import Doorbell
+from taskqd.worker.connection.wakeup import Wakeup
 from taskqd.worker.host import procfs
 
 from . import predecessors
-from .outbox import Reports
-from .parked_jobs import Returns
-from .ticker import Timetable
+from .outbox import Outbox
+from .parked_jobs import ParkedJobs
+from .ticker import Ticker
 
 PROMOTE_MAX = 1000
 PROMOTE_CAP_S = 1.0
@@ -49,12 +49,12 @@ class Duty(NamedTuple):
     queues: Sequence[str]
     lease_s: float
     limits: LimitSettings
-    timetable: Timetable
+    ticker: Ticker
     interrupted: Callable[[Lease], Outcome]
     """Makes the outcome of a job that is stopped with its worker."""
     tell: Callable[[str, JobView], None] = lambda signal, job: None
     """The handlers of "orphaned" and "requeued"."""
-    returns: Returns | None = None
+    parked_jobs: ParkedJobs | None = None
 
 
 class Chore:
@@ -65,20 +65,20 @@ class Chore:
 
 
 class Chores:
-    """`run` is a thread's; `take_back`, `stop_ticking` and `retire` may be called by another."""
+    """`run` is a thread's; `withdraw`, `stop_ticking` and `retire` may be called by another."""
 
     def __init__(
-        self, duty: Duty, open_storage: Callable[[], Storage], reports: Reports, log: Log
+        self, duty: Duty, open_storage: Callable[[], Storage], outbox: Outbox, log: Log
     ) -> None:
         self._duty = duty
         self._open_storage = open_storage
-        self._reports = reports
+        self._outbox = outbox
         self._log = log
         self._opened: Storage | None = None
         self._poll = epoll()
         self._call = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poll.register(self._call, EPOLLIN | EPOLLET)
-        self._doorbell = Doorbell(lambda: self._storage().timer_bell(self._duty.queues), self._poll)
+        self._wakeup = Wakeup(lambda: self._storage().timer_bell(self._duty.queues), self._poll)
         self._outage = Outage(random.uniform)
         self._errands: deque[RecoverWorker] = deque()
         self._promote = Chore(self._promote_due)
@@ -101,7 +101,7 @@ class Chores:
 
     # -- called by the main thread -----------------------------------------------------------
 
-    def take_back(self, errand: RecoverWorker) -> None:
+    def recover_worker(self, errand: RecoverWorker) -> None:
         self._errands.append(errand)
         os.eventfd_write(self._call, 1)
 
@@ -143,7 +143,7 @@ class Chores:
                     self.heard_s = monotonic_s()
             if self._counts:
                 self._counts = False
-                self._reports.say(_counted(self._storage().queues()))
+                self._outbox.say(_counted(self._storage().queues()))
             self._answered()
         except StorageError as error:
             self._failed(error)
@@ -153,13 +153,13 @@ class Chores:
         wake_s = min(chore.due_s for chore in self._chores)
         wake_s = min(max(wake_s, self._outage.retry_at_s), now_s + TURN_S)
         for fd, _ in self._poll.poll(max(0.0, wake_s - now_s)):
-            if self._doorbell.rings(fd):
+            if self._wakeup.rings(fd):
                 self._answer_bell()
 
     def _answer_bell(self) -> None:
         self._promote.due_s = 0.0
         try:
-            self._doorbell.answer()
+            self._wakeup.answer()
         except StorageError as error:
             self._failed(error)
 
@@ -170,33 +170,33 @@ class Chores:
 
     def _answered(self) -> None:
         if self._outage.lasts:
-            self._reports.say(StorageRestored(self._outage.lasted_s(monotonic_s())))
+            self._outbox.say(StorageRestored(self._outage.lasted_s(monotonic_s())))
             self._outage.over()
             self._outage.steady()
 
     def _failed(self, error: StorageError) -> None:
         if self._outage.failed(monotonic_s(), str(error)):
-            self._reports.say(loss(error))
-        self._doorbell.close()
+            self._outbox.say(loss(error))
+        self._wakeup.close()
         # Its bell is gone: only a look at the delayed jobs arms it again.
         self._promote.due_s = 0.0
 
     def _close(self) -> None:
-        self._doorbell.close()
+        self._wakeup.close()
         if self._opened is not None:
             self._opened.close()
 
     # -- the chores --------------------------------------------------------------------------
 
     def _promote_due(self) -> float:
-        if not self._doorbell.armed:
-            self._doorbell.arm()
+        if not self._wakeup.armed:
+            self._wakeup.arm()
             # Nobody could ring for a changed schedule until now.
             self._schedules_old, self._ticks.due_s = True, 0.0
         due = self._storage().promote(self._duty.queues, PROMOTE_MAX)
         if due.promoted >= PROMOTE_MAX:
             return 0.0
-        cap_s = self._doorbell.poll_s if self._doorbell.wakes else PROMOTE_CAP_S
+        cap_s = self._wakeup.poll_s if self._wakeup.wakes else PROMOTE_CAP_S
         return cap_s if due.next_in_s is None else max(0.0, min(due.next_in_s, cap_s))
 
     def _recover(self) -> float:
@@ -218,15 +218,15 @@ class Chores:
         return PURGE_S * random.uniform(0.75, 1.25)
 
     def _return_parked(self) -> float:
-        returns = self._duty.returns
-        if returns is None:
+        parked_jobs = self._duty.parked_jobs
+        if parked_jobs is None:
             return NEVER_S
-        return returns.look(self._storage(), self._duty.queues, self._log)
+        return parked_jobs.look(self._storage(), self._duty.queues, self._log)
 
     def _fire_ticks(self) -> float:
         look, self._schedules_old = self._schedules_old, False
         try:
-            return self._duty.timetable.fire(self._storage(), self._log, look=look)
+            return self._duty.ticker.fire(self._storage(), self._log, look=look)
         except StorageError:
             self._schedules_old |= look
             raise
@@ -246,7 +246,7 @@ class Chores:
             )
             self._errands.popleft()
             self._tell(recovered, errand.verdict)
-            self._reports.say(_took_back(errand.worker_id, recovered, interrupted))
+            self._outbox.say(_recovered(errand.worker_id, recovered, interrupted))
 
     def _interrupt_siblings(self, errand: RecoverWorker) -> int:
         """Requeue what ran beside the late jobs, as its worker would have; returns how many."""
@@ -270,7 +270,7 @@ class Chores:
                 self._duty.tell(signal, view)
 
 
-def _took_back(worker_id: str, recovered: Sequence[Recovered], settled: int) -> WorkerRecovered:
+def _recovered(worker_id: str, recovered: Sequence[Recovered], settled: int) -> WorkerRecovered:
     hows = [job.how for job in recovered]
     interrupted = settled + hows.count("interrupted")
     return WorkerRecovered(worker_id, hows.count("orphaned"), hows.count("released"), interrupted)

@@ -11,15 +11,15 @@ from taskqd.ipc.messages import Ready
 from taskqd.logs import events
 from taskqd.logs.setup import Log
 from taskqd.storage.base import Node, Storage
-from taskqd.worker.connection.backoff import Backoff
-from taskqd.worker.host import native_threads as native
+from taskqd.worker.connection.outage import Backoff
+from taskqd.worker.host import native_threads
 
-from .outbox import Reports
+from .outbox import Outbox
 
 BEATS_IN_A_LEASE = 5
 
 
-class Keeper:
+class NodeHeartbeat:
     """The heartbeat.  It owns `storage`; nothing that a user wrote runs in its thread."""
 
     def __init__(
@@ -28,17 +28,17 @@ class Keeper:
         queues: Sequence[str],
         lease_s: float,
         storage: Storage,
-        reports: Reports,
+        outbox: Outbox,
         log: Log,
     ) -> None:
         self._node = node
         self._queues = queues
         self._lease_s = lease_s
         self._storage = storage
-        self._reports = reports
+        self._outbox = outbox
         self._log = log
         self._backoff = Backoff(random.uniform)
-        self._over = native.Event()
+        self._over = native_threads.NativeEvent()
         self._more = False
         self._epoch: str | None = None
         self.progress_s = monotonic_s()
@@ -73,7 +73,7 @@ class Keeper:
         self._storage.register(self._node, self._queues, self._lease_s)
         known, self._epoch = self._epoch, self._storage.epoch()
         if known is None:
-            self._reports.say(Ready())
+            self._outbox.say(Ready())
         elif known != self._epoch:
             self._log.emit(events.STORAGE_RESET, epoch=self._epoch)
 

@@ -8,7 +8,7 @@ from queue import Empty, SimpleQueue
 from taskqd.ipc.messages import Message
 
 
-class Reports:
+class Outbox:
     def __init__(self) -> None:
         self._messages: SimpleQueue[Message] = SimpleQueue()
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)

@@ -12,7 +12,7 @@ from taskqd.errors import DecodeError, SignatureError
 from taskqd.execution.continuations import after_failure
 from taskqd.execution.protocols import AppLike, JobView
 from taskqd.execution.unpacking import unpack
-from taskqd.jobs import parked as parking
+from taskqd.jobs import parked
 from taskqd.jobs.job import NO_MARKS, Answer, BadRecord, Failure, Reason
 from taskqd.logs import events
 from taskqd.logs.setup import Log
@@ -24,7 +24,7 @@ LOOK_S = 2.0
 LETTERS_MAX = 1000
 
 
-class Returns:
+class ParkedJobs:
     def __init__(
         self, app: AppLike, patience_s: float, tell: Callable[[str, JobView], None]
     ) -> None:
@@ -38,14 +38,14 @@ class Returns:
         Raises StorageError; what was not done then is done next time.
         """
         for row in storage.parked(queues):
-            if parking.name_in(row.label) in self._app.registry:
-                self._bring_back(row, storage, log)
-            elif parking.is_held(row.label) and row.oldest_s > self._patience_s:
+            if parked.name_in(row.label) in self._app.registry:
+                self._unpark(row, storage, log)
+            elif parked.is_held(row.label) and row.oldest_s > self._patience_s:
                 self._give_up(row, storage)
         return LOOK_S * random.uniform(0.75, 1.25)
 
-    def _bring_back(self, row: Parked, storage: Storage, log: Log) -> None:
-        name = parking.name_in(row.label)
+    def _unpark(self, row: Parked, storage: Storage, log: Log) -> None:
+        name = parked.name_in(row.label)
         job_ids = storage.unpark(row.queue, row.label, LETTERS_MAX)
         log.emit(events.JOB_RETURNED, task=name, queue=row.queue, count=len(job_ids))
         for job_id in job_ids:

@@ -1,6 +1,6 @@
 """The scheduler: one process of each daemon that keeps its node alive and its queues in order.
 
-Three threads: this one talks to the master and posts the beat, `Keeper` renews the lease, `Chores`
+Three threads: this one talks to the master and posts the beat, `NodeHeartbeat` renews the lease, `Chores`
 does the rest.  So neither a slow storage nor a user's code (rules, arguments of ticks) can stop
 the heartbeat.
 """
@@ -33,26 +33,24 @@ from taskqd.logs import events
 from taskqd.logs.setup import Log
 from taskqd.periodic.compile import Reading
 from taskqd.storage.base import Node, Storage
-from taskqd.worker.child import Newborn
+from taskqd.worker.child import NewChild
 from taskqd.worker.connection.open import open_log, reach_storage
-from taskqd.worker.host import native_threads as native
-from taskqd.worker.host import procfs
-from taskqd.worker.host import syscalls as process
+from taskqd.worker.host import native_threads, procfs, syscalls
+from taskqd.worker.host.setup import Title
 from taskqd.worker.host.signals import TERM, signals_caught
-from taskqd.worker.host.title import Title
 
 from . import predecessors
 from .chores import Chores, Duty
-from .heartbeat import Keeper
-from .outbox import Reports
-from .parked_jobs import Returns
-from .ticker import Timetable
+from .heartbeat import NodeHeartbeat
+from .outbox import Outbox
+from .parked_jobs import ParkedJobs
+from .ticker import Ticker
 
 BEAT_S = 1.0
 LINGER_LOOK_S = 0.1
 LINGER_MORE_S = 5.0
 """Beyond the grace, for workers whose master is gone, to interrupt what they run."""
-KEEPER_SILENT_S = 20.0
+HEARTBEAT_SILENT_S = 20.0
 CHORES_SILENT_S = 120.0
 """A thread that has not turned for so long is stuck: the beat stops, and the master replaces us."""
 RETIRE_WAIT_S = 5.0
@@ -60,23 +58,23 @@ LAST_WORDS_S = 0.5
 """For handlers of signals that are still to be told."""
 
 
-def boot(born: Newborn, channel: Channel[ToChild], signals: int) -> Callable[[], int]:
+def boot(child: NewChild, channel: Channel[ToChild], signals: int) -> Callable[[], int]:
     """Return what runs the scheduler until its end and gives its exit code."""
-    family = born.family
-    native.claim()
+    loaded = child.loaded
+    native_threads.claim()
     Title("scheduler")
-    log = open_log("scheduler", family.settings, generation=family.context.generation)
-    family.app.run_vital_hooks("after_fork")
-    storage = reach_storage(family.app, family.settings, channel, signals)
-    duty = duty_of(born, log)
-    reports = Reports()
-    keeper = Keeper(duty.node, duty.queues, duty.lease_s, storage, reports, log)
-    chores = Chores(duty, family.app.open_storage, reports, log)
-    return Scheduler(born, duty, keeper, chores, reports, channel, signals, log).run
+    log = open_log("scheduler", loaded.settings, generation=loaded.context.generation)
+    loaded.app.run_vital_hooks("after_fork")
+    storage = reach_storage(loaded.app, loaded.settings, channel, signals)
+    duty = duty_of(child, log)
+    outbox = Outbox()
+    heartbeat = NodeHeartbeat(duty.node, duty.queues, duty.lease_s, storage, outbox, log)
+    chores = Chores(duty, loaded.app.open_storage, outbox, log)
+    return Scheduler(child, duty, heartbeat, chores, outbox, channel, signals, log).run
 
 
-def duty_of(born: Newborn, log: Log) -> Duty:
-    context, settings, app, _ = born.family
+def duty_of(child: NewChild, log: Log) -> Duty:
+    context, settings, app, _ = child.loaded
     pid = os.getpid()
     node = Node(
         id=context.node_id,
@@ -96,10 +94,10 @@ def duty_of(born: Newborn, log: Log) -> Duty:
         settings.queues.names or app.queues,
         settings.storage.node_lease_s,
         settings.limits,
-        Timetable(read, settings.scheduler.missed),
+        Ticker(read, settings.scheduler.missed),
         Runner(app, settings.limits, log).interrupted,
         tell,
-        Returns(app, settings.limits.unknown_patience_s, tell),
+        ParkedJobs(app, settings.limits.unknown_patience_s, tell),
     )
 
 
@@ -112,24 +110,24 @@ class Scheduler:
 
     def __init__(
         self,
-        born: Newborn,
+        child: NewChild,
         duty: Duty,
-        keeper: Keeper,
+        heartbeat: NodeHeartbeat,
         chores: Chores,
-        reports: Reports,
+        outbox: Outbox,
         channel: Channel[ToChild],
         signals: int,
         log: Log,
     ) -> None:
-        self._born = born
+        self._keep_only_own = child
         self._log = log
         self._duty = duty
-        self._keeper = keeper
+        self._heartbeat = heartbeat
         self._chores = chores
-        self._reports = reports
+        self._outbox = outbox
         self._channel = channel
         self._signals = signals
-        self._row = born.family.board.row(born.family.context.scheduler_row)
+        self._row = child.loaded.board.row(child.loaded.context.scheduler_row)
         self._row.set(board.PID, os.getpid())
         self._poll = epoll()
         self._linger_until_s = math.inf
@@ -138,13 +136,14 @@ class Scheduler:
 
     def run(self) -> int:
         threads = [
-            native.Thread(partial(process.vital, part.run)) for part in (self._keeper, self._chores)
+            native_threads.Thread(partial(syscalls.vital, part.run))
+            for part in (self._heartbeat, self._chores)
         ]
         for thread in threads:
             thread.start()
         self._poll.register(self._channel.fileno(), EPOLLIN)
         self._poll.register(self._signals, EPOLLIN)
-        self._poll.register(self._reports.fileno(), EPOLLIN | EPOLLET)
+        self._poll.register(self._outbox.fileno(), EPOLLIN | EPOLLET)
         self._listen()
         while not self._over:
             self._beat()
@@ -166,7 +165,7 @@ class Scheduler:
         """Post the beat, unless one of the threads is stuck."""
         now_s = monotonic_s()
         stuck = (
-            now_s - self._keeper.progress_s > KEEPER_SILENT_S
+            now_s - self._heartbeat.progress_s > HEARTBEAT_SILENT_S
             or now_s - self._chores.progress_s > CHORES_SILENT_S
         )
         if not stuck:
@@ -174,7 +173,7 @@ class Scheduler:
             self._row.set(board.HEARD, round(self._chores.heard_s * 1e9))
 
     def _report(self) -> None:
-        for message in self._reports.take():
+        for message in self._outbox.take():
             if isinstance(message, Ready):
                 self._row.set(board.READY, 1)
             self._channel.send(message)
@@ -192,7 +191,7 @@ class Scheduler:
     def _hear(self, message: ToChild) -> None:
         match message:
             case RecoverWorker():
-                self._chores.take_back(message)
+                self._chores.recover_worker(message)
             case Count():
                 self._chores.count()
             case Drain():
@@ -201,7 +200,7 @@ class Scheduler:
                 self._log.reopen()
             case Serve(queues):
                 self._duty = self._duty._replace(queues=queues)
-                self._keeper.serve(queues)
+                self._heartbeat.serve(queues)
                 self._chores.serve(queues)
             case Retire():
                 self._retire()
@@ -211,7 +210,7 @@ class Scheduler:
     def _caught(self, numbers: set[int]) -> None:
         if TERM not in numbers:
             return
-        if os.getppid() == self._born.family.context.master_pid:
+        if os.getppid() == self._keep_only_own.loaded.context.master_pid:
             # Asked to end while the master lives: it starts another, the node lives on.
             self._over = True
         else:
@@ -222,25 +221,25 @@ class Scheduler:
     def _linger(self) -> None:
         """The master is gone: keep the lease while its workers drain."""
         self._chores.stop_ticking()
-        grace_s = self._born.family.settings.shutdown.grace_s
+        grace_s = self._keep_only_own.loaded.settings.shutdown.grace_s
         self._linger_until_s = min(self._linger_until_s, monotonic_s() + grace_s + LINGER_MORE_S)
 
     def _crew_is_gone(self) -> bool:
         if monotonic_s() > self._linger_until_s:
             return True
-        rows = range(self._born.family.context.scheduler_row)
-        pids = [self._born.family.board.row(number).get(board.PID) for number in rows]
+        rows = range(self._keep_only_own.loaded.context.scheduler_row)
+        pids = [self._keep_only_own.loaded.board.row(number).get(board.PID) for number in rows]
         return not any(pid and procfs.alive(pid) for pid in pids)
 
     def _retire(self) -> None:
         self._retired = self._over = True
 
-    def _end(self, threads: Sequence[native.Thread]) -> int:
-        self._keeper.stop()
+    def _end(self, threads: Sequence[native_threads.Thread]) -> int:
+        self._heartbeat.stop()
         self._chores.retire()
         for thread in threads:
             thread.join(RETIRE_WAIT_S)
-        self._born.family.app.listeners.flush(LAST_WORDS_S)
+        self._keep_only_own.loaded.app.listeners.flush(LAST_WORDS_S)
         self._report()
         if self._retired:
             self._forget_node()
@@ -249,21 +248,21 @@ class Scheduler:
 
     def _forget_node(self) -> None:
         """Retire the node."""
-        family = self._born.family
+        loaded = self._keep_only_own.loaded
         try:
-            storage = family.app.open_storage()
-            self._take_back_all(storage)
+            storage = loaded.app.open_storage()
+            self._recover_all(storage)
             storage.retire(self._duty.node.id, self._duty.queues)
             storage.close()
         except StorageError as error:
             # The lease will run out, and another node recovers what is left.
             self._log.emit(events.STORAGE_LOST, error=str(error))
 
-    def _take_back_all(self, storage: Storage) -> None:
+    def _recover_all(self, storage: Storage) -> None:
         """What this node's workers still hold was left by ones that died with nobody to report it."""
-        family = self._born.family
-        rows = range(family.context.scheduler_row)
-        running = [view.token for row in rows for view in family.board.row(row).busy()]
+        loaded = self._keep_only_own.loaded
+        rows = range(loaded.context.scheduler_row)
+        running = [view.token for row in rows for view in loaded.board.row(row).busy()]
         for node in storage.nodes():
             if node.node.id == self._duty.node.id:
                 for worker in [worker for worker, held in node.workers.items() if held]:

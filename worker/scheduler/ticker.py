@@ -33,7 +33,7 @@ KNOWN_TICKS = 100_000
 Read = Callable[[Mapping[str, bytes]], Reading]
 
 
-class Timetable:
+class Ticker:
     def __init__(self, read: Read, missed: str, clock: Callable[[], int] = now_ms) -> None:
         """`read`: what the app makes of the stored schedules.  `missed`: the policy of tasks that
         state none.  `clock`: Unix ms."""

@@ -1,7 +1,7 @@
-"""What a pump needs of the slots, and what all kinds of slots share.
+"""What a worker's loop needs of the slots, and what all kinds of slots share.
 
-The main thread of a worker belongs to the slots (`Slots.run`); the pump is a thread beside it.
-The pump hands leases over and collects outcomes; it never runs a user's code, and the slots never
+The main thread of a worker belongs to the slots (`Slots.run`); the worker's loop is a thread beside it.
+The worker's loop hands leases over and collects outcomes; it never runs a user's code, and the slots never
 talk to the storage.
 """
 
@@ -17,18 +17,18 @@ from taskqd.clock import monotonic_ns
 from taskqd.execution.current_job import SlotLike
 from taskqd.ipc.board import Row
 from taskqd.jobs.job import Lease, Outcome
-from taskqd.worker.host.native_threads import Event
+from taskqd.worker.host.native_threads import NativeEvent
 
-from .slot import SlotPlace
-from .stop_state import Stopping
+from .slot import Slot
+from .stop_state import StopState
 
 
 class JobRunner(Protocol):
-    """What slots and pump need of `taskqd.execution.runner.Runner`."""
+    """What slots and loop need of `taskqd.execution.runner.Runner`."""
 
-    def run(self, lease: Lease, place: SlotLike) -> Outcome: ...
+    def run(self, lease: Lease, slot: SlotLike) -> Outcome: ...
 
-    async def arun(self, lease: Lease, place: SlotLike) -> Outcome: ...
+    async def arun(self, lease: Lease, slot: SlotLike) -> Outcome: ...
 
     def interrupted(self, lease: Lease, late: str = "") -> Outcome: ...
 
@@ -45,17 +45,17 @@ class Usage(NamedTuple):
 
 
 class Slots(Protocol):
-    """The places of one worker in which jobs run.  All methods but `run` are the pump's."""
+    """The places of one worker in which jobs run.  All methods but `run` are the worker's loop's."""
 
     capacity: int
     """How many jobs run at once."""
     loop: str
     """Name of the event loop that the jobs share, "" for none."""
     low: int
-    """A slot that leaves no more than so many jobs unstarted rings; the pump sets it."""
+    """A slot that leaves no more than so many jobs unstarted rings; the worker's loop sets it."""
 
     def fileno(self) -> int:
-        """Return an eventfd that the slots write to when the pump has something to do.
+        """Return an eventfd that the slots write to when the worker's loop has something to do.
 
         It is never read: watch it edge-triggered.
         """
@@ -69,8 +69,8 @@ class Slots(Protocol):
         """Hand jobs over, to be started in this order."""
         ...
 
-    def take_back(self) -> list[Lease]:
-        """Return all jobs that have not started, in their order; they are the pump's again."""
+    def withdraw(self) -> list[Lease]:
+        """Return all jobs that have not started, in their order; they are the worker's loop's again."""
         ...
 
     def waiting(self) -> int:
@@ -120,7 +120,7 @@ class Slots(Protocol):
 
 
 class Handover:
-    """The two lines between pump and threads that run jobs, and the bell beside them.
+    """The two lines between loop and threads that run jobs, and the bell beside them.
 
     A slot rings only when it helps: few jobs are left unstarted, or someone waits for a settlement.
     """
@@ -130,12 +130,12 @@ class Handover:
     def __init__(self) -> None:
         self._jobs: SimpleQueue[Lease | None] = SimpleQueue()
         self._finished: deque[Outcome] = deque()
-        self._waiters: dict[str, Event] = {}
+        self._waiters: dict[str, NativeEvent] = {}
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._rung = False
         self.low = 0
 
-    # -- the pump's side ---------------------------------------------------------------------
+    # -- the worker's loop's side ---------------------------------------------------------------------
 
     def fileno(self) -> int:
         return self._bell
@@ -145,7 +145,7 @@ class Handover:
         for lease in leases:
             put(lease)
 
-    def take_back(self) -> list[Lease]:
+    def withdraw(self) -> list[Lease]:
         leases: list[Lease] = []
         try:
             while True:
@@ -183,7 +183,7 @@ class Handover:
 
     # -- a slot's side -----------------------------------------------------------------------
 
-    def serve(self, place: SlotPlace, runner: JobRunner) -> None:
+    def serve(self, slot: Slot, runner: JobRunner) -> None:
         """Run jobs in this thread until the handover is closed."""
         take, run, finish, left = (
             self._jobs.get,
@@ -193,57 +193,57 @@ class Handover:
         )
         try:
             while (lease := take()) is not None:
-                place.take(lease)
+                slot.take(lease)
                 started_ns = monotonic_ns()
-                outcome = run(lease, place)
-                place.ran_ns += monotonic_ns() - started_ns
-                place.jobs += 1
+                outcome = run(lease, slot)
+                slot.ran_ns += monotonic_ns() - started_ns
+                slot.jobs += 1
                 if runner.acks_each(lease):
-                    self._finish_and_wait(outcome, place)
+                    self._finish_and_wait(outcome, slot)
                     continue
-                # law: finished before out of the slot, so that the pump always finds it in one.
+                # law: finished before out of the slot, so that the worker's loop always finds it in one.
                 finish(outcome)
-                place.lease = None
-                place.leave()
+                slot.lease = None
+                slot.leave()
                 if not self._rung and left() <= self.low:
                     self.ring()
         finally:
-            place.close()
+            slot.close()
 
     def ring(self) -> None:
         self._rung = True
         os.eventfd_write(self._bell, 1)
 
-    def _new_event(self) -> Event:
-        return Event()
+    def _new_event(self) -> NativeEvent:
+        return NativeEvent()
 
-    def _finish(self, outcome: Outcome, place: SlotPlace) -> None:
-        # law: finished before out of the slot, so that the pump always finds it in one.
+    def _finish(self, outcome: Outcome, slot: Slot) -> None:
+        # law: finished before out of the slot, so that the worker's loop always finds it in one.
         self._finished.append(outcome)
-        place.lease = None
-        place.leave()
+        slot.lease = None
+        slot.leave()
         if not self._rung and self._jobs.qsize() <= self.low:
             self.ring()
 
-    def _finish_and_wait(self, outcome: Outcome, place: SlotPlace) -> None:
+    def _finish_and_wait(self, outcome: Outcome, slot: Slot) -> None:
         """Start no other job before the storage knows of this one, which counts as running."""
-        acked = place.acked = place.acked or self._new_event()
+        acked = slot.acked = slot.acked or self._new_event()
         acked.clear()
         self._waiters[outcome.id] = acked
         self._finished.append(outcome)
-        place.lease = None
+        slot.lease = None
         self.ring()
         acked.wait()
-        place.leave()
+        slot.leave()
 
 
-MakeSlots = Callable[[Row, int, Stopping, JobRunner], Slots]
+MakeSlots = Callable[[Row, int, StopState, JobRunner], Slots]
 
 __all__ = [
     "Handover",
     "JobRunner",
     "MakeSlots",
-    "SlotPlace",
+    "Slot",
     "Slots",
     "Usage",
 ]

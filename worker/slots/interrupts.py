@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 from taskqd.clock import monotonic_s
 from taskqd.errors import TaskTimeout
 
-from . import safepoints as safety
-from .timer import Alarm
+from . import safepoints
+from .timer import Timer
 
 AGAIN_S = 0.05
 """What could not be raised just now is tried again so soon."""
@@ -45,12 +45,12 @@ class Watched(NamedTuple):
     loop: asyncio.AbstractEventLoop
 
 
-class Halts:
-    """One slot's.  `limit` and `watched` belong to the slot, `due` to the alarm."""
+class Interrupts:
+    """One slot's.  `limit` and `watched` belong to the slot, `due` to the timer."""
 
-    def __init__(self, alarm: Alarm, token: Callable[[], int]) -> None:
+    def __init__(self, timer: Timer, token: Callable[[], int]) -> None:
         """`token`: the token of the job that runs here, 0 for none."""
-        self._alarm = alarm
+        self._timer = timer
         self._token = token
         self._limits: list[Limit] = []
         self._wanted: deque[tuple[int, BaseException]] = deque()
@@ -58,9 +58,9 @@ class Halts:
         self._cancelled: BaseException | None = None
         self.marked = False
         """There may be something to forget."""
-        self.poke: Callable[[], None] | None = None
+        self.wake: Callable[[], None] | None = None
         """Makes the thread that runs the job call `deliver`; None where nothing can."""
-        alarm.add(self.due)
+        timer.add(self.due)
 
     def forget(self) -> None:
         """Another job starts here."""
@@ -73,14 +73,14 @@ class Halts:
         at_s = monotonic_s() + seconds
         self._limits.append(Limit(at_s, self._token(), message))
         self.marked = True
-        self._alarm.set(at_s)
+        self._timer.set(at_s)
 
-    def halt(self, token: int, error: BaseException) -> bool:
+    def request(self, token: int, error: BaseException) -> bool:
         """Raise `error` in the job with this token, soon; False: nothing can, here and now."""
         self._wanted.append((token, error))
         self.marked = True
-        self._alarm.set(0.0)
-        return self.poke is not None or self._watched is not None
+        self._timer.set(0.0)
+        return self.wake is not None or self._watched is not None
 
     # -- coroutines --------------------------------------------------------------------------
 
@@ -91,7 +91,7 @@ class Halts:
         self._cancelled = None
         self._watched = Watched(self._token(), task, asyncio.get_running_loop())
         if self._wanted:
-            self._alarm.set(0.0)
+            self._timer.set(0.0)
         try:
             return await coroutine
         except asyncio.CancelledError as cancelled:
@@ -113,14 +113,14 @@ class Halts:
     def deliver(self, frame: FrameType | None) -> None:
         """In the thread that runs the job, between two of its bytecodes: raise what is wanted.
 
-        Where the job is not in its own code, another poke comes.
+        Where the job is not in its own code, it is tried again.
         """
-        if self._wanted and self._watched is None and safety.in_users_code(frame):
+        if self._wanted and self._watched is None and safepoints.in_users_code(frame):
             wanted = self._take(self._token())
             if wanted is not None:
                 raise wanted
 
-    # -- the alarm ---------------------------------------------------------------------------
+    # -- the timer ---------------------------------------------------------------------------
 
     def due(self, now_s: float) -> float:
         token = self._token()
@@ -147,14 +147,14 @@ class Halts:
                 return error
 
     def _aim(self) -> bool:
-        watched, poke = self._watched, self.poke
+        watched, wake = self._watched, self.wake
         if watched is not None:
             try:
                 watched.loop.call_soon_threadsafe(self._cancel, watched)
             except RuntimeError:  # the loop was closed: the coroutine has ended
                 return False
             return True
-        if poke is not None:
-            poke()
+        if wake is not None:
+            wake()
             return True
         return False

@@ -6,9 +6,9 @@ import os
 import sys
 import traceback
 
-from taskqd.worker.host import syscalls as process
+from taskqd.worker.host import syscalls
 
-from .slot import SlotPlace
+from .slot import Slot
 
 
 def end_with_their_jobs() -> None:
@@ -21,19 +21,19 @@ def end_with_their_jobs() -> None:
 
 
 def _mark() -> None:
-    SlotPlace.end_fork = staticmethod(_end)
+    Slot.end_fork = staticmethod(_end)
 
 
 def _end() -> None:
     """End as a program does that returns, raises SystemExit, or raises anything else."""
     error = sys.exception()
     if error is None:
-        process.leave(0)
+        syscalls.leave(0)
     elif not isinstance(error, SystemExit):
         traceback.print_exception(error)
-        process.leave(1)
+        syscalls.leave(1)
     elif error.code is None or isinstance(error.code, int):
-        process.leave((error.code or 0) & 0xFF)
+        syscalls.leave((error.code or 0) & 0xFF)
     else:
         sys.stderr.write(f"{error.code}\n")
-        process.leave(1)
+        syscalls.leave(1)

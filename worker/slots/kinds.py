@@ -10,10 +10,10 @@ from taskqd.ipc.board import Row
 from taskqd.settings import WorkerSettings, slots_per_worker
 
 from .base import JobRunner, MakeSlots, Slots
-from .stop_state import Stopping
+from .stop_state import StopState
 
 _KINDS = {
-    "process": ("process_slots", "ProcessSlot"),
+    "process": ("process_slots", "ProcessSlots"),
     "thread": ("thread_slots", "ThreadSlots"),
     "greenlet": ("greenlets.slots", "GreenletSlots"),
     "asyncio": ("asyncio_slots", "AsyncioSlots"),
@@ -41,8 +41,10 @@ def settle_in(settings: WorkerSettings, app: App) -> None:
         )
 
 
-def make_slots(settings: WorkerSettings, row: Row, stopping: Stopping, runner: JobRunner) -> Slots:
-    return _find(settings)(row, slots_per_worker(settings), stopping, runner)
+def make_slots(
+    settings: WorkerSettings, row: Row, stop_state: StopState, runner: JobRunner
+) -> Slots:
+    return _find(settings)(row, slots_per_worker(settings), stop_state, runner)
 
 
 def _find(settings: WorkerSettings) -> MakeSlots:

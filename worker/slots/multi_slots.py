@@ -11,53 +11,53 @@ from taskqd.ipc import board
 from taskqd.ipc.board import Row
 from taskqd.jobs.job import Lease
 
-from .base import Handover, JobRunner, SlotPlace, Usage
-from .stop_state import Stopping
+from .base import Handover, JobRunner, Slot, Usage
+from .stop_state import StopState
 
 
-class ManySlots(Handover):
+class MultiSlots(Handover):
     """`capacity` places, and what others see of them."""
 
-    make_place: type[SlotPlace] = SlotPlace
+    make_slot: type[Slot] = Slot
 
-    def __init__(self, row: Row, capacity: int, stopping: Stopping, runner: JobRunner) -> None:
+    def __init__(self, row: Row, capacity: int, stop_state: StopState, runner: JobRunner) -> None:
         super().__init__()
         self.capacity = capacity
         self._row = row
         self._runner = runner
-        self._places = [self.make_place(row, number, stopping) for number in range(capacity)]
+        self._slots = [self.make_slot(row, number, stop_state) for number in range(capacity)]
 
     def close(self, slots: int = 0) -> None:
         super().close(slots or self.capacity)
 
     def running(self) -> list[Lease]:
-        leases = [place.lease for place in self._places]
+        leases = [slot.lease for slot in self._slots]
         return [lease for lease in leases if lease is not None]
 
     def task(self) -> str:
-        tasks = [place.task for place in self._places if place.task]
+        tasks = [slot.task for slot in self._slots if slot.task]
         if len(tasks) < 2:
             return "".join(tasks)
         return f"{tasks[0]} and {len(tasks) - 1} more"
 
     def usage(self) -> Usage:
-        jobs = sum(place.jobs for place in self._places)
-        return Usage(jobs, sum(place.ran_ns for place in self._places))
+        jobs = sum(slot.jobs for slot in self._slots)
+        return Usage(jobs, sum(slot.ran_ns for slot in self._slots))
 
     def interrupt(self) -> bool:
         """Have JobInterrupted raised in all jobs where it can be; True: it can be in some."""
-        return sum(place.interrupt() for place in self._places) > 0
+        return sum(slot.interrupt() for slot in self._slots) > 0
 
     def stop(self, job_ids: Collection[str]) -> None:
-        for place in self._places:
-            place.stop(job_ids)
+        for slot in self._slots:
+            slot.stop(job_ids)
 
 
-class LoopSlots(ManySlots):
-    """Slots that share the event loop of the main thread, to which the pump hands its calls."""
+class LoopSlots(MultiSlots):
+    """Slots that share the event loop of the main thread, to which the worker's loop hands its calls."""
 
-    def __init__(self, row: Row, capacity: int, stopping: Stopping, runner: JobRunner) -> None:
-        super().__init__(row, capacity, stopping, runner)
+    def __init__(self, row: Row, capacity: int, stop_state: StopState, runner: JobRunner) -> None:
+        super().__init__(row, capacity, stop_state, runner)
         self._idle: deque[Callable[[], object]] = deque()
         """Each wakes a slot that waits for a job; of the loop's thread only."""
 

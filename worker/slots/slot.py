@@ -10,46 +10,46 @@ from taskqd.clock import monotonic_ns
 from taskqd.errors import JobInterrupted
 from taskqd.ipc.board import Row
 from taskqd.jobs.job import Lease
-from taskqd.worker.host.native_threads import Event
+from taskqd.worker.host.native_threads import NativeEvent
 
-from .interrupts import Halts
-from .stop_state import Stopping
+from .interrupts import Interrupts
+from .stop_state import StopState
 
 
-class SlotPlace:
+class Slot:
     """One slot as the job that it runs sees it (`taskqd.execution.current_job.SlotLike`), and its running tally."""
 
     stops_plain_code = False
     """A plain function can be stopped at its `timeout` without its worker."""
     end_fork: ClassVar[Callable[[], object] | None] = None
 
-    def __init__(self, row: Row, number: int, stopping: Stopping) -> None:
+    def __init__(self, row: Row, number: int, stop_state: StopState) -> None:
         self._row = row
         self._number = number
-        self._stopping = stopping
+        self._stop_state = stop_state
         self._asked = ""
         """Id of the job that was asked to stop."""
         self._async_runner: asyncio.Runner | None = None
-        self.halts = Halts(stopping.alarm, self._token)
+        self.interrupts = Interrupts(stop_state.timer, self._token)
         self.watched: Callable[[Coroutine[Any, Any, Any]], Coroutine[Any, Any, Any]] = (
-            self.halts.watched
+            self.interrupts.watched
         )
-        self.limit = self.halts.limit
+        self.limit = self.interrupts.limit
         self.lease: Lease | None = None
         """What runs here."""
         self.task = ""
         self.jobs = 0
         self.ran_ns = 0
-        self.acked: Event | None = None
+        self.acked: NativeEvent | None = None
         """Made for the first job with `ack="each"`: set once its outcome is settled."""
 
     @property
     def worker(self) -> str:
-        return self._stopping.worker
+        return self._stop_state.worker
 
     @property
     def stopping(self) -> bool:
-        return self._stopping.stopping or self.revoked
+        return self._stop_state.stopping or self.revoked
 
     @property
     def revoked(self) -> bool:
@@ -60,12 +60,12 @@ class SlotPlace:
         lease = self.lease
         if lease is not None and lease.id in job_ids and lease.id != self._asked:
             self._asked = lease.id
-            self.halts.halt(lease.token, JobInterrupted("the job was revoked"))
+            self.interrupts.request(lease.token, JobInterrupted("the job was revoked"))
 
     def interrupt(self) -> bool:
         """Have JobInterrupted raised in what runs here; False: it cannot be, or nothing runs."""
         lease = self.lease
-        return lease is not None and self.halts.halt(
+        return lease is not None and self.interrupts.request(
             lease.token, JobInterrupted("the worker stops")
         )
 
@@ -74,12 +74,12 @@ class SlotPlace:
         return 0 if lease is None else lease.token
 
     def seconds_left(self) -> float:
-        return self._stopping.seconds_left()
+        return self._stop_state.seconds_left()
 
     def take(self, lease: Lease) -> None:
         """Post the job before its record is looked at: decoding may run a user's code."""
-        if self.halts.marked:
-            self.halts.forget()
+        if self.interrupts.marked:
+            self.interrupts.forget()
         self.lease = lease
         self._row.begin(self._number, lease.token, monotonic_ns(), 0, lease.id, "")
 

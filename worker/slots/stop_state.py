@@ -6,18 +6,18 @@ import math
 
 from taskqd.clock import monotonic_s
 
-from .timer import Alarm
+from .timer import Timer
 
 
-class Stopping:
-    """Written by the pump, read by jobs in any thread."""
+class StopState:
+    """Written by the worker's loop, read by jobs in any thread."""
 
     def __init__(self, worker: str) -> None:
         self.worker = worker
         self.stopping = False
         self.deadline_s = math.inf
         """On the monotonic clock."""
-        self.alarm = Alarm()
+        self.timer = Timer()
         """Stops single jobs."""
 
     def begin(self, grace_s: float) -> None:

@@ -7,13 +7,13 @@ import threading
 from collections.abc import Callable
 
 from taskqd.clock import monotonic_s
-from taskqd.worker.host import syscalls as process
+from taskqd.worker.host import syscalls
 
 Due = Callable[[float], float]
 """Do what is due at this time; return when to be called again (inf: not by itself)."""
 
 
-class Alarm:
+class Timer:
     """Made by each worker for itself; `add` before the first `set`."""
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Alarm:
             if not self._runs and at_s < math.inf:
                 self._runs = True
                 run = threading.Thread(
-                    target=process.vital, args=(self._run,), name="alarm", daemon=True
+                    target=syscalls.vital, args=(self._run,), name="timer", daemon=True
                 )
                 run.start()
 

@@ -37,38 +37,37 @@ from taskqd.ipc.messages import (
 from taskqd.jobs.exception_text import writable
 from taskqd.settings import Settings, decode
 from taskqd.storage import mask_url
-from taskqd.worker.child import Family, Newborn
-from taskqd.worker.host import syscalls as process
+from taskqd.worker.child import LoadedApp, NewChild
+from taskqd.worker.host import syscalls
+from taskqd.worker.host.setup import Title
 from taskqd.worker.host.signals import reset_signals
-from taskqd.worker.host.title import Title
-from taskqd.worker.main import live
+from taskqd.worker.main import run_child
 
-from . import exec_child as fresh
-from . import imported_files as sources
-from .app_loader import load_family, one_line
-from .fork_safety import Hygiene
+from . import exec_child, imported_files
+from .app_loader import load_app_for_children, one_line
+from .fork_safety import ForkSafety
 
 EXIT_LOAD = 78
 
 
 def main() -> int:
     context = read_context()
-    process.own_session()
+    syscalls.own_session()
     reset_signals()
-    process.die_with(context.master_pid, signal.SIGKILL)
+    syscalls.die_with(context.master_pid, signal.SIGKILL)
     gc.disable()
     Title(f"zygote {context.generation}")
     channel = socket(fileno=context.channel_fd)
     cwd = os.getcwd()
-    family = _load(context, channel)
-    if family is None:
+    loaded = _load(context, channel)
+    if loaded is None:
         return EXIT_LOAD
-    born = serve(family, channel, cwd)
-    if born is None:
+    child = serve(loaded, channel, cwd)
+    if child is None:
         return 0
     # Only here, with the loop unwound, does a child begin its own life: its stack is as deep as
     # that of a program started by hand.
-    process.ending(lambda: live(born))
+    syscalls.ending(lambda: run_child(child))
     return 1
 
 
@@ -83,18 +82,18 @@ def read_context() -> ChildContext:
 # -- loading -----------------------------------------------------------------------------------
 
 
-def _load(context: ChildContext, channel: socket) -> Family | None:
+def _load(context: ChildContext, channel: socket) -> LoadedApp | None:
     """Import the app and tell the master of it; None where that fails."""
     settings = decode(context.settings)
     started = time.monotonic()
     try:
-        family = load_family(context)
+        loaded = load_app_for_children(context)
     except BaseException as error:
         _report_files(settings, channel, error)
         say(channel, LoadFailed("import", one_line(error), _traceback(error)))
         return None
     try:
-        family.app.run_vital_hooks("before_fork")
+        loaded.app.run_vital_hooks("before_fork")
     except HookFailed as error:
         _report_files(settings, channel, error)
         say(channel, LoadFailed(error.hook, str(error), _traceback(error.__cause__ or error)))
@@ -104,13 +103,13 @@ def _load(context: ChildContext, channel: socket) -> Family | None:
     # shared with the children.
     gc.freeze()
     _report_files(settings, channel)
-    say(channel, _loaded(family.app, (time.monotonic() - started) * 1000))
-    return family
+    say(channel, _loaded(loaded.app, (time.monotonic() - started) * 1000))
+    return loaded
 
 
 def _report_files(settings: Settings, channel: socket, error: BaseException | None = None) -> None:
     if settings.reload:
-        for report in sources.reports(error):
+        for report in imported_files.reports(error):
             say(channel, report)
 
 
@@ -135,14 +134,14 @@ def _traceback(error: BaseException) -> str:
 # -- serving -----------------------------------------------------------------------------------
 
 
-def serve(family: Family, channel: socket, cwd: str) -> Newborn | None:
+def serve(loaded: LoadedApp, channel: socket, cwd: str) -> NewChild | None:
     """Bring a child into the world for each Spawn.
 
     Returns in a forked child with its birth, in the zygote at its end.  `cwd`: where new
     interpreters begin.
     """
-    hygiene = Hygiene((channel.fileno(), family.context.board_fd), process.trial_fork)
-    forks(family, hygiene, channel, [])
+    fork_safety = ForkSafety((channel.fileno(), loaded.context.board_fd), syscalls.trial_fork)
+    forks(loaded, fork_safety, channel, [])
     while True:
         packet, fds = receive_with_fds(channel)
         if not packet:
@@ -151,38 +150,40 @@ def serve(family: Family, channel: socket, cwd: str) -> Newborn | None:
         if isinstance(message, Exit):
             return None
         try:
-            if forks(family, hygiene, channel, fds):
-                pid = process.double_fork()
+            if forks(loaded, fork_safety, channel, fds):
+                pid = syscalls.double_fork()
             else:
-                pid = fresh.start(family.context, message, cwd, fds, os.environ)
-        except process.ForkError as error:
+                pid = exec_child.start(loaded.context, message, cwd, fds, os.environ)
+        except syscalls.ForkError as error:
             say(channel, ForkFailed(message.worker_id, str(error)))
             pid = -1
         if pid == 0:
-            return _born(family, message, channel, fds)
+            return _keep_only_own(loaded, message, channel, fds)
         for fd in fds:
             close(fd)
         if pid > 0:
             say(channel, Forked(message.worker_id, pid))
 
 
-def forks(family: Family, hygiene: Hygiene, channel: socket, fds: list[int]) -> bool:
+def forks(loaded: LoadedApp, fork_safety: ForkSafety, channel: socket, fds: list[int]) -> bool:
     """Return whether children are forked, and not started as new interpreters; tell of what a fork
     breaks."""
-    wanted = family.settings.workers.fork
-    found = hygiene.look(fds)
+    wanted = loaded.settings.workers.fork
+    found = fork_safety.look(fds)
     does = wanted == "always" or (wanted == "safe" and not found.threads)
-    if news := hygiene.news(found):
-        say(channel, Unsafe(news, forks=does))
+    if unreported := fork_safety.unreported(found):
+        say(channel, Unsafe(unreported, forks=does))
     return does
 
 
-def _born(family: Family, spawn: Spawn, zygote_channel: socket, fds: list[int]) -> Newborn:
+def _keep_only_own(
+    loaded: LoadedApp, spawn: Spawn, zygote_channel: socket, fds: list[int]
+) -> NewChild:
     """Keep of the zygote's descriptors only what is this child's."""
     zygote_channel.close()
-    close(family.context.board_fd)
+    close(loaded.context.board_fd)
     channel_fd, stacks_fd = fds
-    return Newborn(family, spawn, socket(fileno=channel_fd), stacks_fd)
+    return NewChild(loaded, spawn, socket(fileno=channel_fd), stacks_fd)
 
 
 if __name__ == "__main__":

@@ -16,11 +16,11 @@ from taskqd.jobs.job import clip
 from taskqd.loading import load_app
 from taskqd.settings import Settings, decode
 from taskqd.storage.drivers import preload as preload_storage
-from taskqd.worker.child import Family
+from taskqd.worker.child import LoadedApp
 from taskqd.worker.slots import kinds
 
 
-def load_family(context: ChildContext) -> Family:
+def load_app_for_children(context: ChildContext) -> LoadedApp:
     """Raises whatever the app's modules raise when they are imported."""
     settings = decode(context.settings)
     kinds.prepare(settings.workers)
@@ -28,7 +28,7 @@ def load_family(context: ChildContext) -> Family:
     # What every child needs is imported here: its pages are shared, and a child boots at once.
     preload_storage(app.storage_url)
     kinds.preload(settings.workers, app.storage_url)
-    return Family(context, settings, app, _map_board(context))
+    return LoadedApp(context, settings, app, _map_board(context))
 
 
 def _import(settings: Settings) -> App:

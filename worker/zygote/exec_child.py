@@ -15,14 +15,14 @@ import msgspec
 
 from taskqd.ipc.channel import say
 from taskqd.ipc.messages import BootFailed, ChildContext, Spawn
-from taskqd.worker.host import syscalls as process
+from taskqd.worker.host import syscalls
 from taskqd.worker.host.signals import reset_signals
 
-FRESH_ENV = "TASKQD_FRESH_CONTEXT"
+EXEC_ENV = "TASKQD_FRESH_CONTEXT"
 
 
-class Fresh(msgspec.Struct, frozen=True):
-    """What the zygote tells, as JSON in `FRESH_ENV`."""
+class ExecContext(msgspec.Struct, frozen=True):
+    """What the zygote tells, as JSON in `EXEC_ENV`."""
 
     context: ChildContext
     spawn: Spawn
@@ -41,14 +41,14 @@ def start(
     channel_fd, stacks_fd = fds
 
     def launch(pid_fd: int) -> int:
-        told = Fresh(context, spawn, cwd, channel_fd, stacks_fd, pid_fd)
+        told = ExecContext(context, spawn, cwd, channel_fd, stacks_fd, pid_fd)
         return _execute(
             [sys.executable, "-m", "taskqd.worker.zygote.exec_child"],
-            {**environ, FRESH_ENV: msgspec.json.encode(told).decode()},
+            {**environ, EXEC_ENV: msgspec.json.encode(told).decode()},
             [*fds, context.board_fd, pid_fd],
         )
 
-    return process.launch_adopted(launch)
+    return syscalls.launch_adopted(launch)
 
 
 def _execute(argv: Sequence[str], environ: Mapping[str, str], fds: Sequence[int]) -> int:
@@ -63,32 +63,32 @@ def _execute(argv: Sequence[str], environ: Mapping[str, str], fds: Sequence[int]
 
 
 def main() -> int:
-    told = msgspec.json.decode(os.environ.pop(FRESH_ENV), type=Fresh)
+    told = msgspec.json.decode(os.environ.pop(EXEC_ENV), type=ExecContext)
     # Before anything is imported that could start a thread.
-    process.leave_parent(told.pid_fd)
+    syscalls.leave_parent(told.pid_fd)
     os.chdir(told.cwd)
-    process.own_session()
+    syscalls.own_session()
     reset_signals()
-    process.become_child_of(told.context.master_pid)
+    syscalls.become_child_of(told.context.master_pid)
     channel = socket(fileno=told.channel_fd)
-    process.ending(lambda: _live(told, channel))
+    syscalls.ending(lambda: _run(told, channel))
     return 1
 
 
-def _live(told: Fresh, channel: socket) -> int:
+def _run(told: ExecContext, channel: socket) -> int:
     # What takes time to import, and the app, come when the zygote knows of us already.
-    from taskqd.worker.child import Newborn
-    from taskqd.worker.main import live
+    from taskqd.worker.child import NewChild
+    from taskqd.worker.main import run_child
 
-    from .app_loader import load_family, one_line
+    from .app_loader import load_app_for_children, one_line
 
     try:
-        family = load_family(told.context)
+        loaded = load_app_for_children(told.context)
     except BaseException as error:
         say(channel, BootFailed("import", one_line(error)))
-        return process.EXIT_BOOT
+        return syscalls.EXIT_BOOT
     close(told.context.board_fd)
-    return live(Newborn(family, told.spawn, channel, told.stacks_fd))
+    return run_child(NewChild(loaded, told.spawn, channel, told.stacks_fd))
 
 
 if __name__ == "__main__":

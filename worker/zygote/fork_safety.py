@@ -17,7 +17,7 @@ class Found(NamedTuple):
     """Connections that it would share."""
 
 
-class Hygiene:
+class ForkSafety:
     """Looks before every fork.  `trial_fork` makes a child that ends at once."""
 
     def __init__(self, ours: Iterable[int], trial_fork: Callable[[], None]) -> None:
@@ -28,11 +28,11 @@ class Hygiene:
         """Native threads that have outlived a fork."""
         self._told: set[str] = set()
 
-    def look(self, newborns: Iterable[int] = ()) -> Found:
+    def look(self, for_child: Iterable[int] = ()) -> Found:
         """`newborns`: descriptors that are for the child to come."""
-        return Found(tuple(self._threads()), tuple(_sockets({*self._ours, *newborns})))
+        return Found(tuple(self._threads()), tuple(_sockets({*self._ours, *for_child})))
 
-    def news(self, found: Found) -> tuple[str, ...]:
+    def unreported(self, found: Found) -> tuple[str, ...]:
         """Return what was not returned before."""
         fresh = [name for name in (*found.threads, *found.sockets) if name not in self._told]
         self._told.update(fresh)

@@ -13,7 +13,7 @@ from taskqd.immediate import CallersSlot
 from taskqd.jobs.job import Lease, Outcome
 from taskqd.logs.setup import Log, configure
 from taskqd.storage.base import Node
-from taskqd.worker.scheduler.parked_jobs import Returns
+from taskqd.worker.scheduler.parked_jobs import ParkedJobs
 
 
 class Crew:
@@ -25,7 +25,7 @@ class Crew:
         log = configure(role="test", level="critical")
         self._log: Log = log
         self.runner = Runner(app, self.limits, log)
-        self._returns = Returns(
+        self._returns = ParkedJobs(
             app, self.limits.unknown_patience_s, lambda *what: self.told.append(what)
         )
         self._serial = 1

@@ -7,7 +7,7 @@ from typing import Any
 from taskqd.app import App
 from taskqd.jobs.job import State
 from taskqd.storage.base import Storage
-from taskqd.worker.scheduler.ticker import Timetable
+from taskqd.worker.scheduler.ticker import Ticker
 
 MINUTE = 60_000
 NOON = 1_800_000_000_000 // MINUTE * MINUTE
@@ -33,7 +33,7 @@ class Daemon:
         self.now = NOON
         self.log = Told()
         self._storage = storage
-        self._table = Timetable(app.periodic.read, missed, clock=lambda: self.now)
+        self._table = Ticker(app.periodic.read, missed, clock=lambda: self.now)
 
     def at(self, ms: int, *, rung: bool = False) -> None:
         """Do all that is due at this time; `rung`: the storage's bell has rung."""

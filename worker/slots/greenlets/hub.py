@@ -1,4 +1,4 @@
-"""What greenlets have in place of threads: an alarm on their loop, and an asyncio loop among them."""
+"""What greenlets have in place of threads: a timer on their loop, and an asyncio loop among them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 
 import gevent
 from gevent.event import AsyncResult
-from gevent.event import Event as HubEvent
+from gevent.event import NativeEvent as HubEvent
 
 from taskqd.clock import monotonic_s
-from taskqd.worker.host import syscalls as process
-from taskqd.worker.slots.timer import Alarm
+from taskqd.worker.host import syscalls
+from taskqd.worker.slots.timer import Timer
 
 
-class HubAlarm(Alarm):
+class HubTimer(Timer):
     """Rings on gevent's loop, where every job that waits can be stopped."""
 
     def __init__(self, hub: Any) -> None:
@@ -44,7 +44,7 @@ class HubAlarm(Alarm):
         self.set(min((due(now_s) for due in self._dues), default=math.inf))
 
 
-class HubFlag:
+class HubEventFlag:
     """An event that a greenlet waits for and another thread sets."""
 
     def __init__(self, hub: Any) -> None:
@@ -66,7 +66,7 @@ class LoopGreenlet:
         """Return what the coroutine returns; this greenlet waits, others go on."""
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
-            gevent.spawn(process.vital, self._serve)
+            gevent.spawn(syscalls.vital, self._serve)
         ended = AsyncResult()
         task = self._loop.create_task(_contained(coroutine), context=context)
         task.add_done_callback(ended.set)

@@ -13,7 +13,7 @@ from typing import Any
 
 from taskqd.errors import NO_GEVENT, ConfigError
 from taskqd.storage.drivers import preload, use_sockets
-from taskqd.worker.host import native_threads as native
+from taskqd.worker.host import native_threads
 
 
 def patch() -> None:
@@ -40,4 +40,4 @@ class Sockets(ModuleType):
         self._original = import_module("gevent.monkey").get_original
 
     def __getattr__(self, name: str) -> Any:
-        return self._original("socket", name) if native.is_ours() else getattr(socket, name)
+        return self._original("socket", name) if native_threads.is_ours() else getattr(socket, name)

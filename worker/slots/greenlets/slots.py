@@ -15,12 +15,12 @@ from taskqd.clock import monotonic_ns
 from taskqd.errors import JobInterrupted, TaskTimeout
 from taskqd.ipc.board import Row
 from taskqd.jobs.job import Lease
-from taskqd.worker.host import syscalls as process
-from taskqd.worker.slots.base import JobRunner, SlotPlace
+from taskqd.worker.host import syscalls
+from taskqd.worker.slots.base import JobRunner, Slot
 from taskqd.worker.slots.multi_slots import LoopSlots
-from taskqd.worker.slots.stop_state import Stopping
+from taskqd.worker.slots.stop_state import StopState
 
-from .hub import HubAlarm, HubFlag, LoopGreenlet
+from .hub import HubEventFlag, HubTimer, LoopGreenlet
 from .storages import PooledStorages
 
 TURN_NS = 5_000_000
@@ -33,21 +33,21 @@ def settle_in(app: App, slots: int) -> None:
     app.storages = PooledStorages(app.open_storage, slots)
 
 
-class GreenletPlace(SlotPlace):
+class GreenletSlot(Slot):
     """A slot whose job can be stopped wherever its own code waits."""
 
     stops_plain_code = True
 
-    def __init__(self, row: Row, number: int, stopping: Stopping) -> None:
-        super().__init__(row, number, stopping)
+    def __init__(self, row: Row, number: int, stop_state: StopState) -> None:
+        super().__init__(row, number, stop_state)
         self.greenlet: Any = None
         self.loop: LoopGreenlet | None = None
-        self.halts.poke = self._poke
+        self.interrupts.wake = self._deliver
 
-    def _poke(self) -> None:
+    def _deliver(self) -> None:
         """On the loop, so that the job stands where it waits."""
         try:
-            self.halts.deliver(self.greenlet.gr_frame)
+            self.interrupts.deliver(self.greenlet.gr_frame)
         except (JobInterrupted, TaskTimeout) as wanted:
             error = wanted.with_traceback(None)
         else:
@@ -64,14 +64,14 @@ class GreenletSlots(LoopSlots):
     """`capacity` jobs at once on gevent's loop; one that does not wait holds the others back."""
 
     loop = "gevent"
-    make_place = GreenletPlace
+    make_slot = GreenletSlot
 
-    def __init__(self, row: Row, capacity: int, stopping: Stopping, runner: JobRunner) -> None:
+    def __init__(self, row: Row, capacity: int, stop_state: StopState, runner: JobRunner) -> None:
         """To be made in the thread that runs it, whose loop it takes."""
         self._hub = gevent.get_hub()
-        stopping.alarm = HubAlarm(self._hub)
-        super().__init__(row, capacity, stopping, runner)
-        self._greens = [place for place in self._places if isinstance(place, GreenletPlace)]
+        stop_state.timer = HubTimer(self._hub)
+        super().__init__(row, capacity, stop_state, runner)
+        self._greens = [slot for slot in self._slots if isinstance(slot, GreenletSlot)]
         self._turned_ns = 0
 
     def run(self) -> None:
@@ -79,13 +79,13 @@ class GreenletSlots(LoopSlots):
         awake = self._hub.loop.async_()
         awake.start(int)
         loop = LoopGreenlet()
-        for place in self._greens:
-            place.loop = loop
-            place.greenlet = gevent.spawn(process.vital, partial(self._serve, place))
-        gevent.joinall([place.greenlet for place in self._greens])
+        for slot in self._greens:
+            slot.loop = loop
+            slot.greenlet = gevent.spawn(syscalls.vital, partial(self._serve, slot))
+        gevent.joinall([slot.greenlet for slot in self._greens])
         awake.close()
 
-    def _serve(self, place: SlotPlace) -> None:
+    def _serve(self, slot: Slot) -> None:
         while True:
             try:
                 lease = self._jobs.get_nowait()
@@ -94,30 +94,30 @@ class GreenletSlots(LoopSlots):
                 continue
             if lease is None:
                 return
-            self._run_one(lease, place)
+            self._run_one(lease, slot)
 
     def _rest(self) -> None:
         waiter = Waiter()
         self._idle.append(partial(waiter.switch, None))
         waiter.get()
 
-    def _run_one(self, lease: Lease, place: SlotPlace) -> None:
-        place.take(lease)
+    def _run_one(self, lease: Lease, slot: Slot) -> None:
+        slot.take(lease)
         started_ns = monotonic_ns()
-        outcome = self._runner.run(lease, place)
+        outcome = self._runner.run(lease, slot)
         now_ns = monotonic_ns()
-        place.ran_ns += now_ns - started_ns
-        place.jobs += 1
+        slot.ran_ns += now_ns - started_ns
+        slot.jobs += 1
         if self._runner.acks_each(lease):
-            self._finish_and_wait(outcome, place)
+            self._finish_and_wait(outcome, slot)
             return
-        self._finish(outcome, place)
+        self._finish(outcome, slot)
         if now_ns - self._turned_ns > TURN_NS:
             self._turned_ns = now_ns
             gevent.sleep(0)
 
     def _new_event(self) -> Any:
-        return HubFlag(self._hub)
+        return HubEventFlag(self._hub)
 
     def _on_loop(self, call: Callable[[], object]) -> None:
         self._hub.loop.run_callback_threadsafe(call)

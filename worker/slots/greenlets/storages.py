@@ -15,7 +15,7 @@ from gevent.threadpool import ThreadPool
 
 from taskqd.errors import StorageError
 from taskqd.storage.base import Storage
-from taskqd.worker.host import native_threads as native
+from taskqd.worker.host import native_threads
 
 THREADS_MIN = 10
 
@@ -37,19 +37,19 @@ class PooledStorages:
 
     def close(self) -> None:
         opened, self._opened = self._opened, {}
-        with native.claimed():
+        with native_threads.claimed():
             for storage in opened.values():
                 with contextlib.suppress(StorageError):
                     storage.close()
 
     def _call(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
-        if native.get_ident() != self._pool.hub.thread_ident:
+        if native_threads.get_ident() != self._pool.hub.thread_ident:
             return self._run(name, args, kwargs)  # in a thread that the user has made
         return self._pool.apply(self._run, (name, args, kwargs))
 
     def _run(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        with native.claimed():
-            me = native.get_ident()
+        with native_threads.claimed():
+            me = native_threads.get_ident()
             storage = self._opened.get(me)
             if storage is None:
                 storage = self._opened[me] = self._open()

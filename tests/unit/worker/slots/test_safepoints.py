@@ -26,7 +26,7 @@ from taskqd.logs.setup import configure
 from taskqd.settings import LimitSettings
 from taskqd.worker.slots import interrupts
 from taskqd.worker.slots.base import Handover
-from tests.support.rigs.pump_rig import PumpRig
+from tests.support.rigs.worker_rig import WorkerRig
 from tests.support.waiting import HANG_S, wait_until
 
 KINDS: dict[str, dict[str, int]] = {
@@ -64,7 +64,7 @@ def test_an_entrance_that_is_not_declared_is_noticed() -> None:
 @pytest.mark.parametrize(
     "code",
     [
-        interrupts.Halts.deliver.__code__,
+        interrupts.Interrupts.deliver.__code__,
         Handover.serve.__code__,
         Runner.run.__code__,
         Outcomes.done.__code__,
@@ -124,14 +124,16 @@ def test_the_stack_of_a_late_job_was_lost_for_plain_functions_in_asyncio_workers
 ) -> None:
     result = late.enqueue(is_async=is_async)
     runner = Runner(late.app, LimitSettings(), configure(role="test", level="critical"))
-    with PumpRig(late.app.storage, jobs=runner, queues=("default",), **KINDS[kind]) as rig:
+    with WorkerRig(late.app.storage, jobs=runner, queues=("default",), **KINDS[kind]) as rig:
         assert late.began.wait(HANG_S)
         wait_until(lambda: any(0 < v.deadline_ns < monotonic_ns() for v in rig.row.busy()))
         rig.tell(Drain(60))
         rig.tell(Interrupt())
         rig.hear(Drained)
         late.gate.set()
-    with PumpRig(late.app.storage, jobs=runner, queues=("default",)):  # who opens it next buries it
+    with WorkerRig(
+        late.app.storage, jobs=runner, queues=("default",)
+    ):  # who opens it next buries it
         wait_until(lambda: result.info()["state"] == "dead")
     info = result.info()
     assert (info["state"], info["reason"]) == ("dead", "timeout")

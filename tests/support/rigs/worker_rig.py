@@ -1,4 +1,4 @@
-"""A pump and its slots in this process: everything of a worker but the fork.
+"""A worker's loop and its slots in this process: everything of a worker but the fork.
 
 The slots' main thread is a thread here; master and board are the test's.
 """
@@ -20,14 +20,14 @@ from taskqd.ipc.messages import FromChild, Message, decode_from_child, decode_to
 from taskqd.jobs.job import Answer, Entry, Lease, Marks, Outcome, encode_answer
 from taskqd.logs import setup as log
 from taskqd.storage.base import Node, Storage
-from taskqd.worker.host.title import Title
-from taskqd.worker.leasing.context import Orders, Post
-from taskqd.worker.leasing.loop import Pump
+from taskqd.worker.host.setup import Title
+from taskqd.worker.leasing.context import WorkerContext, WorkerOrders
+from taskqd.worker.leasing.loop import WorkerLoop
 from taskqd.worker.leasing.queue_order import QueueOrder
 from taskqd.worker.slots.asyncio_slots import AsyncioSlots
 from taskqd.worker.slots.base import JobRunner, Slots
-from taskqd.worker.slots.process_slots import ProcessSlot
-from taskqd.worker.slots.stop_state import Stopping
+from taskqd.worker.slots.process_slots import ProcessSlots
+from taskqd.worker.slots.stop_state import StopState
 from taskqd.worker.slots.thread_slots import ThreadSlots
 from tests.support.waiting import HANG_S
 
@@ -92,7 +92,7 @@ def entries(count: int, queue: str = "q", prefix: str = "job") -> list[Entry]:
     return [Entry(f"{prefix}{number:04}", queue, b'{"t":"test"}') for number in range(count)]
 
 
-class PumpRig:
+class WorkerRig:
     """One worker.  As a context manager it starts, and stops however the test ends."""
 
     def __init__(
@@ -121,10 +121,10 @@ class PumpRig:
         capacity = threads or coroutines or 1
         self.board = Board(memoryview(bytearray(size(2, capacity))), 2, capacity)
         self.row = self.board.row(0)
-        self.stopping = Stopping(self.worker_id)
-        kind = ThreadSlots if threads else AsyncioSlots if coroutines else ProcessSlot
+        self.stopping = StopState(self.worker_id)
+        kind = ThreadSlots if threads else AsyncioSlots if coroutines else ProcessSlots
         self.slots: Slots = kind(self.row, capacity, self.stopping, self.jobs)
-        post = Post(
+        post = WorkerContext(
             self.worker_id,
             NODE,
             self.row,
@@ -136,24 +136,24 @@ class PumpRig:
             Silent("test"),
             out or log.configure(role="test", level="critical"),
         )
-        orders = Orders(queues, QueueOrder(queues, {}, lambda: 0.5), 20.0, burst)
-        self.pump = Pump(post, orders, storage, self.slots, self.jobs)
+        orders = WorkerOrders(queues, QueueOrder(queues, {}, lambda: 0.5), 20.0, burst)
+        self.loop = WorkerLoop(post, orders, storage, self.slots, self.jobs)
         self._threads = [
-            threading.Thread(target=self._run_pump, daemon=True),
+            threading.Thread(target=self._run_loop, daemon=True),
             threading.Thread(target=self.slots.run, daemon=True),
         ]
         self.failure: BaseException | None = None
 
-    def _run_pump(self) -> None:
+    def _run_loop(self) -> None:
         try:
-            self.pump.run()
+            self.loop.run()
         except BaseException as error:
             self.failure = error
             raise
         finally:
             self.slots.close()
 
-    def __enter__(self) -> PumpRig:
+    def __enter__(self) -> WorkerRig:
         for thread in self._threads:
             thread.start()
         return self
@@ -171,7 +171,7 @@ class PumpRig:
             thread.join(HANG_S)
         if kind is None:
             assert self.failure is None, self.failure
-            assert not any(thread.is_alive() for thread in self._threads), "the pump hangs"
+            assert not any(thread.is_alive() for thread in self._threads), "the loop hangs"
 
     # -- the master's part -------------------------------------------------------------------
 
@@ -187,9 +187,9 @@ class PumpRig:
                 return message
 
     def ended(self) -> None:
-        """Wait until the pump has ended."""
+        """Wait until the loop has ended."""
         self._threads[0].join(HANG_S)
-        assert not self._threads[0].is_alive(), "the pump goes on"
+        assert not self._threads[0].is_alive(), "the loop goes on"
 
     # -- what the storage says ---------------------------------------------------------------
 

@@ -1,0 +1,110 @@
+"""How one worker ends: drained once its jobs are done, or interrupted when their grace is over."""
+
+from __future__ import annotations
+
+import math
+
+from taskqd.clock import monotonic_s
+from taskqd.ipc import board, messages
+from taskqd.worker.host import syscalls
+from taskqd.worker.slots.base import JobRunner, Slots
+
+from . import interruption
+from .context import WorkerContext, WorkerOrders
+from .storage_client import StorageClient
+
+PATIENCE_S = 0.5
+BURST_LOOK_S = 0.2
+
+
+class Ending:
+    """Used by the worker's loop only.  `finish_if_done` and `interrupt` may raise StorageError."""
+
+    def __init__(
+        self,
+        context: WorkerContext,
+        orders: WorkerOrders,
+        client: StorageClient,
+        slots: Slots,
+        runner: JobRunner,
+    ) -> None:
+        self._context = context
+        self._orders = orders
+        self._client = client
+        self._slots = slots
+        self._runner = runner
+        self.over = False
+        """The worker's loop shall return."""
+        self.exit_code = 0
+        self.interrupted = False
+        """Jobs were requeued while they ran: the slots may never become free."""
+        self.interrupt_at_s = math.inf
+        """When the grace of the jobs that run is over, on the monotonic clock."""
+        self._patience_s: float | None = PATIENCE_S
+        """From JobInterrupted to the end of who ignores it; None: it was raised."""
+        self._look_at_s = 0.0
+
+    def stop(self, grace_s: float) -> None:
+        """Begin to end: lease no more, and let the jobs know that they have `grace_s` left."""
+        if not self._context.stop_state.stopping:
+            self._client.released = 0
+        self._context.stop_state.begin(grace_s)
+
+    def stop_alone(self) -> None:
+        """Stop where no master ends the grace: the worker's loop does."""
+        self.stop(self._orders.grace_s)
+        self.interrupt_at_s = min(self.interrupt_at_s, self._context.stop_state.deadline_s)
+
+    def interrupt_now(self, patience_s: float) -> None:
+        """End the grace at once; who ignores JobInterrupted has `patience_s` more."""
+        self._patience_s = patience_s
+        self.interrupt_at_s = 0.0
+
+    def finish_if_done(self) -> None:
+        """End a stop that has nothing left to do; tell the master of a burst that may be over."""
+        ledger = self._client.ledger
+        if self._context.stop_state.stopping and not ledger.in_slots and not ledger.unsettled:
+            self._end()
+        elif self._may_be_over() and monotonic_s() >= self._look_at_s:
+            self._look_at_s = monotonic_s() + BURST_LOOK_S
+            if self._client.burst_is_over(self._context.node_id, self._orders.queues):
+                self._context.channel.send(messages.Empty())
+
+    def look_at_s(self) -> float:
+        """Return when to look whether a burst is over, on the monotonic clock."""
+        return self._look_at_s if self._may_be_over() else math.inf
+
+    def _may_be_over(self) -> bool:
+        """Burst: this worker found nothing to do; are all workers of this node done?"""
+        ledger = self._client.ledger
+        return self._orders.burst and ledger.dry and not ledger.in_slots
+
+    def raises_interrupt(self, now_s: float) -> bool:
+        """Ask jobs by an exception to end; True: some may do so now, and are waited for."""
+        patience_s, self._patience_s = self._patience_s, None
+        if patience_s is None:
+            return False
+        self._context.stop_state.begin(0.0)
+        self.interrupt_at_s = now_s + patience_s
+        return bool(self._slots.interrupt()) and patience_s > 0
+
+    def interrupt(self, *, after_outage: bool) -> None:
+        """Requeue what runs, settle what is finished, and end at once."""
+        self.interrupted = True
+        self._client.release_all(after_outage=after_outage)
+        running = self._client.running()
+        self._client.interrupt(interruption.outcomes(running, self._context.row, self._runner))
+        self._end()
+
+    def leave_unsettled(self) -> None:
+        """End without a last word: the master has this worker's jobs recovered."""
+        self.over = True
+        self.exit_code = syscalls.EXIT_UNSETTLED
+
+    def _end(self) -> None:
+        self.over = True
+        # Those that this worker requeued, and those that saw that it stops and went back.
+        interrupted = self._context.row.get(board.INTERRUPTED)
+        self._context.channel.send(
+            messages.Drained(self._client.finished, self._client.released, interrupted)
+        )
