@@ -1,4 +1,4 @@
-"""Given values -> checked values, and the rules that hold between several keys.  Pure."""
+"""Checks given values, one by one and by the rules between several keys.  Pure."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 from taskqd.settings import LimitSettings
 from taskqd.urls import has_secret, mask_url
 
+from .given import Findings, Given
 from .keys import KEYS, Key
-from .layers import Findings, Given
 from .values import MASK, Unfit
 
 VALUE_CHARS_MAX = 80
 
 
 class Chosen(NamedTuple):
-    """The value of one key that counts, and who gave it."""
+    """The value of a key that wins over those of earlier layers, and where it was given."""
 
     value: Any
     where: str
@@ -104,7 +104,7 @@ def _check_modes(chosen: dict[str, Chosen], findings: Findings) -> None:
 
 
 def _check_marks(chosen: dict[str, Chosen], findings: Findings) -> None:
-    """The marks of memory ascend."""
+    """Report marks of memory that do not ascend."""
     default = LimitSettings()
     found = []
     for name in ("memory_recycle_percent", "memory_hold_percent", "memory_stop_percent"):

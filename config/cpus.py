@@ -1,4 +1,4 @@
-"""How many processors this process may use: affinity, bounded by the cgroup's CPU quota.
+"""The number of processors that this process may use: its affinity, bounded by its CPU quota.
 
 Source: kernel Documentation/admin-guide/cgroup-v2.rst (cpu.max) and cgroup-v1/cgroups.rst with
 scheduler/sched-bwc.rst (cpu.cfs_quota_us); man 5 proc for /proc/self/cgroup.

@@ -1,4 +1,5 @@
-"""The environment: TASKQD_SECTION__KEY, short forms, `..._FILE`, and systemd's credentials."""
+"""Reads the configuration from variables (TASKQD_SECTION__KEY, short forms, `..._FILE`) and from
+systemd's credentials."""
 
 from __future__ import annotations
 
@@ -6,8 +7,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from .given import Findings, Given
 from .keys import KEYS, Key
-from .layers import Findings, Given
 from .suggest import did_you_mean
 
 PREFIX = "TASKQD_"
@@ -15,7 +16,7 @@ CONFIG = "TASKQD_CONFIG"
 SECRET_BYTES_MAX = 64 * 1024
 _OURS = frozenset({CONFIG, "TASKQD_CHILD_CONTEXT"})
 _KUBERNETES = re.compile(r"TASKQD_(?:\w+_)?(?:SERVICE_(?:HOST|PORT\w*)|PORT(?:_\w+)?)")
-"""Kubernetes describes a service called taskqd to every pod beside it in these variables."""
+"""Variables in which Kubernetes describes a service called taskqd to every pod beside it."""
 
 _LONG: dict[str, Key] = {key.env: key for key in KEYS.values()}
 _SHORT: dict[str, Key] = {key.short_env: key for key in KEYS.values() if key.short_env}
@@ -23,7 +24,7 @@ _NAMES = {**_SHORT, **_LONG}
 
 
 def read_environment(env: Mapping[str, str], findings: Findings) -> list[Given]:
-    """Return what credentials and variables give, credentials first; empty variables count as unset.
+    """Return the values of credentials, then those of variables; empty variables count as unset.
 
     Variables of our prefix that mean nothing are warnings, not errors: another tool may own them.
     """
@@ -60,7 +61,7 @@ def _credentials(env: Mapping[str, str], findings: Findings) -> list[Given]:
 
 
 def _may_be_there(path: Path) -> bool:
-    """Return False only where there is no such file; one that is kept from us is reported later."""
+    """Return False only where there is no such file; an unreadable one is reported later."""
     try:
         return path.is_file()
     except OSError:

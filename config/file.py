@@ -1,4 +1,4 @@
-"""The configuration file: TOML -> given values, each with its line."""
+"""Reads the configuration file: TOML -> given values, each with its line."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 
 from taskqd.urls import has_secret
 
+from .given import Findings, Given
 from .keys import KEYS, SECTIONS, Key
-from .layers import Findings, Given
 from .source import line_of_keys
 from .suggest import did_you_mean, nearest
 

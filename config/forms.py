@@ -1,4 +1,4 @@
-"""Kinds with a grammar of their own: storage URLs, queues, addresses, apps, time zones.  Pure
+"""The kinds of values with a grammar of their own: URLs, queues, addresses, apps, time zones.  Pure
 except for `time_zone`, which looks the name up in the system's zone files.
 """
 
@@ -20,7 +20,7 @@ _ACCOUNT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@$-]{0,63}")
 _UMASK = re.compile(r"(?:0o?)?[0-7]{1,3}")
 SECRET_BYTES_MIN = 16
 SOCKET_BYTES_MAX = 107
-"""man 7 unix: sun_path holds 108 bytes with its closing zero."""
+"""Longest path of a socket; man 7 unix: sun_path holds 108 bytes with its closing zero."""
 
 
 class QueueName(NamedTuple):

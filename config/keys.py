@@ -1,4 +1,4 @@
-"""The catalogue of configuration keys: one line each, and everything else follows from it.
+"""The catalogue of configuration keys, one line each, from which file, flags and docs follow.
 
 File, environment, flags, `config show` and docs/configuration.md all read this table; a test holds
 it equal to the fields of `taskqd.settings.Settings`.  Pure.
@@ -25,11 +25,11 @@ class Key(NamedTuple):
     flag: str = ""
     short_env: str = ""
     field: str = ""
-    """Where `Settings` keeps it, if not under `path`."""
+    """Path of the field in `Settings`, if it is not `path`."""
     credential: str = ""
     """Name under ``$CREDENTIALS_DIRECTORY``; given to keys that can hold a secret."""
     secret: bool = False
-    """The whole value is one: it is never shown."""
+    """Whether the whole value is a secret, which is never shown."""
 
     @property
     def env(self) -> str:

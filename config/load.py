@@ -1,4 +1,4 @@
-"""Flags, environment, file and defaults -> Settings, with the origin of every key."""
+"""Loads the settings from flags, environment, file and defaults, with the origin of every key."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from taskqd.settings import Settings
 from .check import Chosen, choose, cross_check
 from .environment import CONFIG, read_environment
 from .file import read_file
+from .given import Findings, Given
 from .keys import KEYS
-from .layers import Findings, Given
 from .problems import ConfigErrors, Problem
 
 DEFAULT = "default"
@@ -29,7 +29,7 @@ class LoadedConfig(NamedTuple):
 
 
 def load(*, file: Path | None, env: Mapping[str, str], flags: Mapping[str, object]) -> LoadedConfig:
-    """Return what flag > environment > credential > file > default say.
+    """Return the settings; flag wins over environment, credential, file and default, in this order.
 
     `file`: None takes TASKQD_CONFIG, if set.  `flags`: key path -> value as given (text or a TOML
     value); None stands for a flag that was not given.  Raises ConfigErrors with every error.

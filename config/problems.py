@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, all of it at once."""
+"""The errors of a configuration, all reported at once."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Where each key of a TOML text stands: tomllib tells values, not lines.
+"""Finds the lines of the keys of a TOML text; tomllib tells values, not lines.
 
 law: `line_of_keys` is only given text that tomllib has accepted, so it checks nothing; it walks
 over strings, arrays and inline tables just well enough to find the keys.  Pure.
+(test_a_file_that_is_not_toml_is_told_with_its_line)
 """
 
 from __future__ import annotations

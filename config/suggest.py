@@ -1,4 +1,4 @@
-"""Did you mean ...?  Pure."""
+"""Suggests the known word that a mistyped one was meant to be.  Pure."""
 
 from __future__ import annotations
 

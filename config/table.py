@@ -1,4 +1,4 @@
-"""The catalogue of keys as people read it: what a key holds, and the tables of docs/configuration.md.
+"""Writes values of keys as a file has them, and the catalogue as tables of docs/configuration.md.
 
 Pure.
 """
@@ -33,7 +33,7 @@ def as_written(settings: Settings, key: Key) -> Any:
 
 
 def written(settings: Settings, key: Key) -> str:
-    """As `as_written`, on one line; "" where there is nothing to write."""
+    """Return the text of `as_written` on one line; "" where there is nothing to write."""
     value = as_written(settings, key)
     if value in (None, "", [], {}):
         return ""

@@ -26,12 +26,12 @@ MASK = "***"
 
 
 class Unfit(ValueError):
-    """The value does not fit; the message says what was expected."""
+    """Raised for a value of the wrong kind; the message says what was expected."""
 
 
 class Kind(NamedTuple):
     name: str
-    """What may be written, for people: goes into messages and docs/configuration.md."""
+    """Description of the accepted values, for messages and docs/configuration.md."""
     parse: Callable[[Any], Any]
     from_text: Callable[[str], Any] = str
     words: Mapping[str, Any] = {}
@@ -92,7 +92,7 @@ def duration(low: float, high: float = DURATION_S_MAX, **words: float | None) ->
 
 
 def whole_duration(low: int) -> Kind:
-    """As `duration`; gives whole seconds."""
+    """A duration as in `duration`, rounded to whole seconds."""
     kind = duration(low)
     return kind._replace(parse=lambda value: round(kind.parse(value)))
 
@@ -116,7 +116,7 @@ def _amount(
     words: Mapping[str, float | None],
     hint: Callable[[Any, Any], str] = lambda value, low: "",
 ) -> Kind:
-    """What `read` makes a number of, from `low` to `high`, or one of `words`."""
+    """An amount that `read` turns into a number from `low` to `high`, or one of `words`."""
 
     def parse(value: object) -> float | None:
         if isinstance(value, str) and value in words:
@@ -134,7 +134,7 @@ def _whole(value: object) -> int | None:
 
 
 _BEYOND = 1e300
-"""A float at least, still: greater numbers are no value of anything."""
+"""Bound on the numbers that are read, within the range of floats; no key has a greater value."""
 _DURATION_UNITS_S = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)\s*")
 _DURATION = re.compile(rf"(?:{_DURATION_PART.pattern})+")

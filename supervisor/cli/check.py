@@ -1,4 +1,4 @@
-"""`taskqd --check`: everything a start would need, tried without starting anything."""
+"""The command `taskqd --check`: tries all that a start needs, and starts nothing."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ def check(settings: Settings, warnings: Sequence[str]) -> int:
 
 
 def _try_log_file(file: str | None) -> None:
-    """Raise Fail where a start could not write it; it is not made, lest it be the wrong user's."""
+    """Raise Fail where a start could not write the log file; the check makes none, as it may run as
+    another user than the daemon."""
     if not file:
         return
     if os.path.isdir(file):
@@ -64,7 +65,7 @@ def import_app(path: str) -> App:
 
 
 def _what_and_where(error: BaseException) -> str:
-    """Return ``file:line: Error: message``, of the line of the user's code."""
+    """Return the error as ``file:line: Error: message``, with the last line of the user's code."""
     if isinstance(error, SyntaxError):
         return f"{error.filename}:{error.lineno}: {type(error).__name__}: {error.msg}"
     what = " ".join(traceback.format_exception_only(error)[-1].split())
@@ -74,7 +75,7 @@ def _what_and_where(error: BaseException) -> str:
 
 
 def _is_users(filename: str) -> bool:
-    """Return whether a frame is neither ours nor the standard library's."""
+    """Return whether a frame is of the user's code: neither taskqd's nor the standard library's."""
     path = os.path.realpath(filename)
     if path.startswith(_OUR_FOLDERS) or not os.path.exists(path):
         return False

@@ -71,17 +71,17 @@ def log_failure(file: str, why: str) -> Fail:
 
 
 def complain(lines: Iterable[str]) -> None:
-    """Write lines to standard error, as far as somebody listens."""
+    """Write lines to standard error; stop without an error once its reader has gone."""
     _write(sys.stderr, lines)
 
 
 def show(lines: Iterable[str]) -> None:
-    """Write lines to standard output, as far as somebody listens."""
+    """Write lines to standard output; stop without an error once its reader has gone."""
     _write(sys.stdout, lines)
 
 
 def _write(stream: TextIO | None, lines: Iterable[str]) -> None:
-    """Write what comes; errors of whoever makes the lines pass through."""
+    """Write each line as it is made; an error raised while making one passes through."""
     for line in lines:
         if not _put(stream, line):
             return

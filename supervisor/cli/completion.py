@@ -1,4 +1,4 @@
-"""Completion in shells: click does it, and is told where the names of queues and tasks are.
+"""Completion of command lines in shells, by click.
 
 A shell calls the command itself with `_TASKQCTL_COMPLETE` (or `_TASKQD_COMPLETE`) in its environment.
 """

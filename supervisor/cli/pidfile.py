@@ -14,7 +14,7 @@ _TRIES = 100
 
 @contextmanager
 def pid_file(path: str | None) -> Iterator[None]:
-    """Hold the pid file while inside; its lock is the proof that its daemon lives.
+    """Hold the pid file, locked, for the length of the block; the lock proves that the daemon lives.
 
     Raises ConfigError where another daemon holds it.
     """
@@ -61,7 +61,7 @@ def _lock(fd: int, path: str) -> None:
 
 
 def _is_at(fd: int, path: str) -> bool:
-    """Return whether the file is still the one at `path`: a daemon that ends takes it away."""
+    """Return whether the open file is still the one at `path`; a daemon that ends removes its file."""
     try:
         return os.path.samestat(os.fstat(fd), os.stat(path, follow_symlinks=False))
     except FileNotFoundError:
@@ -69,7 +69,7 @@ def _is_at(fd: int, path: str) -> bool:
 
 
 def _replace(path: str) -> int:
-    """Put our file in the place of an old one that we have locked; a reader sees one or the other."""
+    """Rename a new, locked file over the old one, so that a reader sees one or the other."""
     fresh = f"{path}.{os.getpid()}"
     fd = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     try:

@@ -1,7 +1,7 @@
 """The privileges that the daemon keeps: its user, its groups and its file mode mask.
 
 law: privileges are given up before anything is opened, so that nothing is held that the user could
-not have opened itself.
+not have opened itself (test_the_daemon_and_its_jobs_run_as_the_user_that_was_asked_for).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from taskqd.settings import ProcessSettings
 
 
 class Identity(NamedTuple):
-    """Whom to become; None: stay."""
+    """User, groups and mode mask that the daemon is to have; None: as it was started."""
 
     uid: int | None
     gid: int | None
@@ -27,7 +27,9 @@ class Identity(NamedTuple):
 
 
 def resolve(wanted: ProcessSettings) -> Identity:
-    """Look user and group up.  Raises ConfigError, also where this process may not become them."""
+    """Look up the user and group of the settings.
+
+    Raises ConfigError where they do not exist, or where this process may not become them."""
     account = _account(wanted.user) if wanted.user else None
     uid = account.pw_uid if account else None
     gid = _gid(wanted.group) if wanted.group else account.pw_gid if account else None
@@ -39,11 +41,12 @@ def resolve(wanted: ProcessSettings) -> Identity:
 
 
 def assume(identity: Identity) -> None:
-    """Become it, for good.  Raises ConfigError where the system refuses."""
+    """Take on the identity, for good.  Raises ConfigError where the system refuses."""
     if identity.umask is not None:
         os.umask(identity.umask)
     try:
-        # law: groups first; without the user's rights they cannot be changed any more.
+        # law: groups first; without the user's rights they cannot be changed any more
+        # (test_the_daemon_and_its_jobs_run_as_the_user_that_was_asked_for).
         if identity.gid is not None and os.geteuid() == 0:
             os.setgroups(identity.groups)
             os.setresgid(identity.gid, identity.gid, identity.gid)
@@ -55,11 +58,11 @@ def assume(identity: Identity) -> None:
 
 
 def _at_home(identity: Identity) -> None:
-    """What the environment says of the user is true again, for the daemon and its jobs."""
+    """Set the environment's variables about the user (HOME, USER, ...) to the new one."""
     account = identity.account
     assert account is not None
     os.environ.update(HOME=account.pw_dir, USER=account.pw_name, LOGNAME=account.pw_name)
-    # It belongs to who has started the daemon.
+    # That folder belongs to the user who has started the daemon.
     os.environ.pop("XDG_RUNTIME_DIR", None)
 
 

@@ -1,4 +1,4 @@
-"""The commands of taskqctl, put together."""
+"""The click group `taskqctl`, with the commands of all modules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands about periodic tasks, by the app that declares them and the storage that keeps changes."""
+"""The command `taskqctl cron`: lists, runs, pauses and resumes periodic tasks."""
 
 from __future__ import annotations
 

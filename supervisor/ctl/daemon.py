@@ -1,4 +1,4 @@
-"""Commands to a running daemon, over its admin socket."""
+"""The commands of taskqctl that a running daemon answers on its admin socket."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LOOK_S = 0.1
 END_S = 30.0
 """How long the end of a daemon may take beyond what it announced."""
 STACKS_S = 5.0
-"""How long workers are given to write their stacks; one that cannot is asked twice."""
+"""Time that workers have to write their stacks; a worker that cannot is asked twice."""
 
 
 def add_to(root: click.Group) -> None:

@@ -1,4 +1,4 @@
-"""`taskqctl enqueue`: a call in JSON becomes a job, by the app's own rules where there is an app."""
+"""The command `taskqctl enqueue`: makes a job of a call that is given in JSON."""
 
 from __future__ import annotations
 

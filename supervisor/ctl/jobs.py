@@ -1,4 +1,4 @@
-"""Commands about jobs and dead letters, on the storage."""
+"""The commands `taskqctl job` and `taskqctl dead`, which work on the storage."""
 
 from __future__ import annotations
 
@@ -124,7 +124,8 @@ def dead_show(options: Options, job_id: str) -> Output:
 
 
 def _chosen(function: Any) -> Any:
-    """Add ID... and the filters that choose dead letters; nothing chosen is a usage error."""
+    """Add to a command the argument ID... and the filters that choose dead letters; it is a usage error
+    to choose none."""
     for option in (
         click.option("--all", "everything", is_flag=True, help="All of them."),
         click.option("--reason", metavar="WORD", help="Those given up for this reason."),
@@ -196,7 +197,7 @@ def _batches(
     reason: str | None,
     everything: bool,
 ) -> Iterator[list[str]]:
-    """Yield the ids of the dead letters that are chosen, some hundred at a time."""
+    """Yield the ids of the chosen dead letters in pages of some hundred."""
     if not (job_ids or queue or task or reason or everything):
         raise Fail(common.USAGE, "taskqctl: say which: ID..., --queue, --task, --reason or --all")
     # The ids are gathered first: the letters move while they are retried or purged.
@@ -211,7 +212,7 @@ def _counted(word: str, count: int, job_ids: Sequence[str]) -> Output:
 
 
 def _each(job_ids: Sequence[str], word: str, storage: Storage, act: Any) -> Output:
-    """Act on each job; rows say whether it worked and in which state it was."""
+    """Apply the action to each job; each row says whether it worked and in which state the job was."""
     rows = []
     for job_id in dict.fromkeys(job_ids):
         found = storage.job(job_id)

@@ -1,4 +1,4 @@
-"""Commands about locks, on the storage."""
+"""The command `taskqctl lock`, which works on the storage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The `taskqctl` command: asks a running daemon over its socket, or the storage.
+"""The entry point of `taskqctl`, which talks to a running daemon or to the storage.
 
 Exit codes: 0 done, 1 refused, not found or not ready, 64 usage, 69 no daemon or no storage there, 78
 configuration.
@@ -13,7 +13,7 @@ import os
 import sys
 
 TYPE_CHECKING = False
-"""As in `taskqd`: probes do without `typing`."""
+"""A constant of our own, as in `taskqd`, so that a probe need not import `typing`."""
 
 if TYPE_CHECKING:
     from .options import Configured, Options
@@ -32,7 +32,9 @@ def main() -> None:
 
 
 def read_config(options: Options) -> Configured:
-    """Return what file, environment and flags say, with origins; raises Fail with every error."""
+    """Return the configuration of file, environment and flags, with the origin of each value.
+
+    Raises Fail with every error."""
     from pathlib import Path
 
     from taskqd.config import ConfigErrors, load

@@ -1,4 +1,4 @@
-"""Man pages, made from the commands as click knows them.
+"""Makes the man pages of both commands from click's description of them.
 
 `python -m taskqd.supervisor.ctl.manual taskqctl > docs/man/taskqctl.1`; a test holds them current.
 Source for the macros: man 7 man.
@@ -15,12 +15,12 @@ from typing import NamedTuple
 import click
 
 DATE = "2026-11-20"
-"""Of these pages' last change in substance; man wants one."""
+"""Date of the last change in substance, which a man page has in its foot."""
 WIDTH = 79
 
 
 class ManualPage(NamedTuple):
-    """What click does not know of a command."""
+    """The parts of a man page that click does not know."""
 
     name: str
     title: str
@@ -92,7 +92,7 @@ PAGES = {
 
 
 def render(page: ManualPage, command: click.Command) -> str:
-    """Return the page in the man macros."""
+    """Return the man page of a command, written in roff's man macros."""
     context = click.Context(command, info_name=page.name)
     lines = [
         '.\\" Made by `python -m taskqd.supervisor.ctl.manual`.',
@@ -159,7 +159,7 @@ def _paragraphs(texts: Iterable[str]) -> Iterator[str]:
 
 
 def _filled(text: str) -> list[str]:
-    """Return lines that are short enough for roff, each escaped by itself."""
+    """Return the text as lines short enough for roff, each of them escaped."""
     wide = textwrap.wrap(
         _plain(text),
         WIDTH,
@@ -170,7 +170,8 @@ def _filled(text: str) -> list[str]:
 
 
 def escape(text: str) -> str:
-    """Return text that roff shows as it is: no macro at the start, hyphens that can be copied."""
+    """Return the text escaped, so that roff shows it as it is: no macro at the start, hyphens that can
+    be copied."""
     return _guard(_plain(text))
 
 

@@ -1,4 +1,4 @@
-"""What every command of taskqctl can be given, before or after its name, and what it gives back."""
+"""The options that all commands of taskqctl share, and the output that each of them returns."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class Options(NamedTuple):
 
 
 class Output(NamedTuple):
-    """What a command gives back: `rows` (an array) or `facts` (an object), and its exit code."""
+    """What a command returns: `rows` (an array) or `facts` (an object), and its exit code."""
 
     rows: Iterable[Row] | None = None
     columns: tuple[str, ...] = ()
-    """Of the table that people see; JSON has all."""
+    """Columns of the table that people see; JSON has all fields."""
     facts: Row | None = None
     text: Iterable[str] | None = None
     """Lines for people, instead of the facts."""
@@ -77,7 +77,7 @@ def with_shared_options(function: Any) -> Any:
 
 
 def command(group: click.Group, name: str) -> Callable[[Callable[..., Output]], click.Command]:
-    """Declare a command whose function gets `Options` first and gives back its `Output`."""
+    """Declare a command whose function gets `Options` first and returns its `Output`."""
 
     def declare(function: Callable[..., Output]) -> click.Command:
         @functools.wraps(function)

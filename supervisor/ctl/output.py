@@ -1,4 +1,4 @@
-"""Rows and facts on standard output: JSON for tools, a table for people, no dependency for either."""
+"""Writes rows and facts to standard output: as JSON for tools, as a table for people."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from taskqd.supervisor.cli import common
 from taskqd.supervisor.cli.text import cell, plain
 
 PAGE = 200
-"""Rows of a table that are laid out together, so that a million of them need no memory."""
+"""Number of rows whose columns are aligned together; a table of a million rows is never held whole."""
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
@@ -27,7 +27,7 @@ def show_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, as_j
 def show_facts(
     facts: Mapping[str, Any], text: Iterable[str] | None = None, *, as_json: bool
 ) -> None:
-    """Write an object, or its fields on a line each (or `text` instead)."""
+    """Write the facts as an object or, for people, as `text` or one field a line."""
     if as_json:
         common.show([_encode(facts).decode()])
     else:

@@ -1,6 +1,7 @@
-"""`taskqctl probe live|ready`: for exec probes, every few seconds for years.
+"""The command `taskqctl probe live|ready|startup`, which container probes run every few seconds.
 
-law: standard library only, and as little of it as will do; the whole process should take 50 ms.
+law: standard library only, and as little of it as will do, as the whole process should take 50 ms
+(test_a_probe_imports_the_standard_library_only).
 Exit codes: 0 yes, 1 no, 64 usage, 69 no daemon answers.
 """
 
@@ -43,7 +44,7 @@ def probe(argv: Sequence[str], env: Mapping[str, str]) -> int:
 
 
 def _read(argv: list[str]) -> tuple[str, dict[str, str], bool]:
-    """Return what is asked for, the options, and whether JSON is wanted."""
+    """Return the probe's name, its options, and whether to answer in JSON."""
     what, options, as_json = "", {}, False
     while argv:
         word = argv.pop(0)

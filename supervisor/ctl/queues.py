@@ -93,7 +93,7 @@ def node_recover(options: Options, which: str | None, force: bool) -> Output:
 
 
 def _find_nodes(storage: Storage, name: str, force: bool) -> list[NodeRow]:
-    """Return the nodes that are meant; raises Fail where one that may live is among them."""
+    """Return the nodes of this id or name.  Raises Fail where one of them may live."""
     found = [row for row in storage.nodes() if name in (row.node.id, row.node.name)]
     if not found:
         raise Fail(common.FAILED, f"node {name}: not known; see taskqctl node ls")

@@ -1,4 +1,4 @@
-"""Which daemon and which storage a command means."""
+"""Finds the daemon, the storage and the app that a command is about, from its options."""
 
 from __future__ import annotations
 
@@ -24,13 +24,15 @@ if TYPE_CHECKING:
     from taskqd.storage.base import Storage
 
 DEFAULT_URL = "sqlite:///taskqd.db"
-"""What an App takes when nothing is said."""
+"""URL of the storage of an App that names none."""
 
 
 def ask_daemon(
     options: Options, request: dict[str, Any], timeout_s: float = 10.0
 ) -> dict[str, Any]:
-    """Return the daemon's answer; raises Fail where there is none (69) or it refuses (1)."""
+    """Send a request to the daemon and return its answer.
+
+    Raises Fail where no daemon answers (69) or it refuses (1)."""
     path = socket_of(options)
     try:
         answer = admin_client.ask(path, request, timeout_s=timeout_s)
@@ -43,7 +45,7 @@ def ask_daemon(
 
 
 def socket_of(options: Options) -> str:
-    """Return the path of the daemon's socket: what was said, else the only one there is."""
+    """Return the path of the daemon's socket: that of the options, else the only one on this host."""
     if options.socket:
         return options.socket
     settings = options.read_config(options).settings
@@ -57,7 +59,7 @@ def socket_of(options: Options) -> str:
 
 @contextmanager
 def open_target(options: Options, *, create: bool = False) -> Iterator[Storage]:
-    """Open the storage that is meant; its errors become Fail (69, or 78 for a bad URL).
+    """Open the storage of the options; its errors become Fail (69, or 78 for a bad URL).
 
     `create`: the storage may begin to exist; else a missing file is an error and not made.
     """
@@ -80,7 +82,7 @@ def open_target(options: Options, *, create: bool = False) -> Iterator[Storage]:
 
 @contextmanager
 def open_app(options: Options) -> Iterator[App]:
-    """Give the app that is meant, told what its daemon would be; its storage's errors become Fail."""
+    """Give the app of the options, configured as in its daemon; errors of its storage become Fail."""
     app = find_app(options, needed=True)
     if app is None:
         raise Fail(common.USAGE, "the app itself is needed here: say --app or --config")
@@ -111,7 +113,7 @@ def storage_url(options: Options) -> str:
 
 
 def namespace_of(options: Options, url: str) -> str:
-    """Return the namespace: as said, the app's, or the only one in the storage."""
+    """Return the namespace of the options, else the app's, else the only one in the storage."""
     if options.namespace:
         return options.namespace
     app = find_app(options)
@@ -160,7 +162,7 @@ def _only_namespace(url: str) -> str:
 
 
 def _insist_on_file(url: str) -> None:
-    """A look at the wrong place must not leave an empty database there."""
+    """Raise Fail where the file of a SQLite storage is missing; opening it would make an empty one."""
     path = unquote(urlsplit(url).path[1:])
     if scheme_of(url) == "sqlite" and not os.path.exists(path):
         text = f"storage {url}: no such file; say --storage, --config or --app"

@@ -1,7 +1,8 @@
-"""The admin socket: one line of JSON asks, one line of JSON answers.
+"""The admin socket of the daemon: a request is one line of JSON, its answer another.
 
-law: it can stop the daemon, so its folder and mode keep others out, and the kernel's word on who
-calls (SO_PEERCRED) is checked as well: the same user, or root.
+law: a caller can stop the daemon, so the socket's folder and mode keep others out, and the kernel's
+word on who calls (SO_PEERCRED) is checked as well: the same user, or root
+(test_only_its_user_can_reach_the_socket, test_a_caller_of_another_user_is_turned_away).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from .admin_client import REQUEST_BYTES_MAX, ask, socket_paths
 from .listener import Reply
 
 REQUESTS_MAX = 16
-"""From one caller, before it has read an answer: each costs the master time."""
+"""Requests that one caller may send at once, as each costs the master time."""
 
 Handler = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -44,7 +45,8 @@ def listen(path: str) -> socket.socket:
 
 
 def choose_path(configured: str | None, instance: str) -> str:
-    """Return where the socket of this instance goes: the first place that can be had."""
+    """Return the path for the socket of this instance: the configured one, else the first whose folder
+    can be made."""
     if configured:
         return configured
     paths = socket_paths(instance)
@@ -72,7 +74,7 @@ def _make_folder(folder: str) -> None:
 
 
 def _clear(path: str) -> None:
-    """Remove the socket of a dead daemon; refuse to take that of a living one."""
+    """Remove the socket of a dead daemon.  Raises ConfigError where a living one answers there."""
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:
@@ -93,7 +95,7 @@ def _clear(path: str) -> None:
 
 
 class AdminConversation:
-    """Talks with one caller, who may ask more than once."""
+    """Answers the requests of one caller, who may send several."""
 
     def __init__(self, handle: Handler) -> None:
         self._handle = handle
@@ -119,7 +121,8 @@ class AdminConversation:
 
 
 def converse(handle: Handler) -> Callable[[socket.socket], AdminConversation | None]:
-    """Return how to begin with a caller: None for one who may not ask."""
+    """Return a function that begins the conversation with a caller, or returns None for a caller who
+    may not ask."""
 
     def begin(sock: socket.socket) -> AdminConversation | None:
         return AdminConversation(handle) if _peer_uid(sock) in (os.getuid(), 0) else None

@@ -1,4 +1,7 @@
-"""Asks a running daemon over its admin socket.  Standard library only: probes start often.
+"""The client of the admin socket: finds a running daemon and asks it.
+
+It imports the standard library only, as probes start often
+(test_the_client_takes_only_the_standard_library).
 
 Errors are plain OSErrors: FileNotFoundError and ConnectionRefusedError where no daemon runs,
 TimeoutError where it does not answer, PermissionError where it belongs to somebody else.
@@ -13,7 +16,7 @@ import socket
 import time
 
 TYPE_CHECKING = False
-"""As in `taskqd`: probes do without `typing`."""
+"""A constant of our own, as in `taskqd`, so that a probe need not import `typing`."""
 
 REQUEST_BYTES_MAX = 64 * 1024
 RUN = "/run"
@@ -24,11 +27,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     Answer = dict[str, Any]
-    """With "ok": whether the request was met; "error" says why not."""
+    """An answer has "ok", whether the request was met, and if not "error", which says why."""
 
 
 def socket_paths(instance: str) -> list[str]:
-    """Return where the socket of this instance may be: the daemon takes the first it can have."""
+    """Return the possible paths of this instance's socket; the daemon takes the first that it can make."""
     folders = [
         os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0],
         _under(os.environ.get("XDG_RUNTIME_DIR", "")),
@@ -42,7 +45,7 @@ def _under(folder: str) -> str:
 
 
 def _service_paths(instance: str) -> list[str]:
-    """Return where the socket of a systemd service is, seen from outside of it."""
+    """Return the possible paths of the socket of a systemd service, as seen from outside the service."""
     return [f"{RUN}/taskqd/{instance}.sock", f"{RUN}/taskqd-{instance}/{instance}.sock"]
 
 
@@ -74,7 +77,7 @@ def only_instance() -> str:
 
 
 def _is_taken(path: str) -> bool:
-    """Return whether a process listens; one that is stopped, or has too many callers, does too."""
+    """Return whether a process listens at `path`, also if it is stopped or has too many callers."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.setblocking(False)
         return sock.connect_ex(path) in (0, errno.EAGAIN)
@@ -85,7 +88,7 @@ def _living(folders: list[str]) -> list[str]:
 
 
 def _folders() -> list[str]:
-    """Return where sockets may be: those of this user, then those of systemd's services."""
+    """Return the folders where sockets may be: those of this user, then those of systemd's services."""
     own = [os.path.dirname(path) for path in socket_paths("*")]
     return own + [f"{RUN}/{name}" for name in _names(RUN) if _is_service(name)]
 
@@ -124,7 +127,7 @@ def ask(path: str, request: dict[str, object], *, timeout_s: float = 5.0) -> Ans
 
 
 def _connect(sock: socket.socket, path: str, until_s: float) -> None:
-    """Connect; a full queue of callers is no error but a reason to wait."""
+    """Connect to the socket; wait while its queue of callers is full, until `until_s`."""
     sock.setblocking(False)
     while True:
         try:

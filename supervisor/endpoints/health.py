@@ -1,4 +1,4 @@
-"""Health over HTTP, inside the master's loop: /livez /readyz /startupz /metrics."""
+"""The health endpoint, HTTP in the master's loop: /livez /readyz /startupz /metrics."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def listen(bind: str) -> socket.socket:
 
 
 class HttpConversation:
-    """Answers one caller; a kept-alive connection may ask again."""
+    """Answers the HTTP requests of one caller, whose connection may be kept alive."""
 
     def __init__(self, pages: HttpPages) -> None:
         self._pages = pages
@@ -90,7 +90,7 @@ class HttpConversation:
         return Reply(b"".join(replies), close=closed or not data)
 
     def _next(self) -> h11.Event | None:
-        """Return the next event, also of a request sent behind the first; None: more must come."""
+        """Return the next event of h11, also that of a pipelined request; None: it needs more data."""
         event = self._http.next_event()
         if event is h11.PAUSED and self._http.our_state is h11.DONE:
             self._http.start_next_cycle()

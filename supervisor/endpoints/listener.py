@@ -1,4 +1,5 @@
-"""Serves small requests on the master's loop: bounded input, bounded time, bounded callers."""
+"""Accepts callers in the master's loop and serves their requests, within bounds of size, time and
+number."""
 
 from __future__ import annotations
 
@@ -10,19 +11,19 @@ from typing import NamedTuple, Protocol
 
 CALLERS_MAX = 32
 CALL_S = 5.0
-"""A caller that is not done by then is dropped."""
+"""Time that a caller has; one that is not done by then is dropped."""
 REPLY_BYTES_MAX = 4 * 1024 * 1024
 
 
 class Reply(NamedTuple):
     data: bytes
     close: bool
-    """Hang up once `data` is sent."""
+    """Whether to hang up once `data` is sent."""
 
 
 class Conversation(Protocol):
     def receive(self, data: bytes) -> Reply:
-        """Take in what came (b"" at end of file) and say what to answer."""
+        """Take in the caller's data (b"" at end of file) and return the reply."""
         ...
 
 
@@ -36,7 +37,7 @@ class _Caller:
 
 
 class EndpointListener:
-    """Accepts on `sock` and holds one conversation with each caller; owns all these sockets."""
+    """Accepts callers on `sock` and holds one conversation with each; owns all these sockets."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The daemon's numbers in Prometheus text format 0.0.4.  It only reads."""
+"""The metrics of the daemon in Prometheus' text format 0.0.4; reads the context, changes nothing."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from .listener import Conversation, EndpointListener
 
 
 class Endpoints:
-    """Owns the listeners; `look` is called once a turn."""
+    """Owns the listeners of the admin socket and of health; the loop calls `look` once a turn."""
 
     def __init__(
         self,
@@ -27,7 +27,7 @@ class Endpoints:
         *,
         may_move: bool,
     ) -> None:
-        """`may_move`: nobody chose the address of health, so another one serves as well."""
+        """`may_move`: the address of health is a default, so a free port may replace one in use."""
         self._context = context
         self._selector = selector
         self._answer = answer
@@ -35,7 +35,7 @@ class Endpoints:
         self._listeners: list[EndpointListener] = []
 
     def open_health(self) -> None:
-        """Raises ConfigError."""
+        """Open the health endpoint, if one is configured.  Raises ConfigError."""
         context, bind = self._context, self._context.settings.health.bind
         if not bind:
             return
@@ -88,6 +88,6 @@ class Endpoints:
         self._listeners.append(listener)
 
     def _report(self, error: Exception) -> None:
-        """A defect of ours in an answer is told, and costs no more than that answer."""
+        """Log a defect of ours that was met while answering; only that caller loses its connection."""
         text = "".join(traceback.format_exception(error))
         self._context.log.emit(events.MASTER_FAILED, error=repr(error), traceback=text)

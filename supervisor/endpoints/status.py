@@ -1,6 +1,6 @@
-"""What the daemon says of itself: to `taskqctl`, to probes, to the service manager, in its title.
+"""The status of the daemon, for `taskqctl`, probes, the service manager and the process title.
 
-It only reads: fleet, totals and time -> plain values.
+The functions only read: fleet, totals and time -> plain values.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from taskqd.supervisor.state.fleet import Child, Fleet, Observation, Post
 from taskqd.supervisor.state.lifecycle import ChildState
 
 GIVEN_UP_S = 150.0
-"""So long after its last answer a worker that no longer consumes should have been replaced."""
+"""Time after its last answer by which a worker that no longer consumes should have been replaced."""
 UNKILLED_S = 15.0
-"""A child that lives on for so long after it was condemned is past our help."""
+"""Time after which a child that was killed and still lives is reported as stuck."""
 
 
 def state(fleet: Fleet) -> str:
@@ -34,13 +34,13 @@ def state(fleet: Fleet) -> str:
 
 
 def generation(fleet: Fleet) -> int:
-    """Return the generation that counts: not one on trial, nor one that was given up."""
+    """Return the generation that serves: neither a canary's nor one that was given up."""
     zygote = fleet.zygote()
     return zygote.generation if zygote is not None else fleet.generation
 
 
 def memory(fleet: Fleet) -> dict[str, Any] | None:
-    """Return the use of our control group's memory, None where it has no limit."""
+    """Return the memory that our control group uses; None where the group has no limit."""
     now = fleet.memory.pressure
     if now is None:
         return None
@@ -53,13 +53,13 @@ def memory(fleet: Fleet) -> dict[str, Any] | None:
 
 
 def unsafe(fleet: Fleet) -> tuple[str, ...]:
-    """Return what a fork of the present zygote breaks."""
+    """Return the names of what a fork of the present zygote would break."""
     zygote = fleet.zygote()
     return zygote.unsafe if zygote is not None else ()
 
 
 def storage_error(fleet: Fleet) -> str:
-    """Return what the children say of the storage, "" if anyone reaches it."""
+    """Return the storage error that the children report; "" if one of them reaches the storage."""
     serving = [c for c in fleet.children() if c.state in (ChildState.BOOTING, ChildState.READY)]
     if not serving or not all(child.storage_error for child in serving):
         return ""
@@ -70,7 +70,9 @@ def storage_error(fleet: Fleet) -> str:
 
 
 def live(context: MasterContext) -> dict[str, Any]:
-    """The loop turns (or nobody would answer) and no child is past help; never asks the storage."""
+    """Return the liveness: no child is stuck.  That the loop turns is shown by the answer itself.
+
+    The storage is never asked."""
     now_s = context.clock()
     stuck = [
         f"worker {child.number} (pid {child.pid}) cannot be killed"
@@ -94,7 +96,7 @@ def _silent_s(fleet: Fleet, child: Child) -> float:
 
 
 def ready(context: MasterContext) -> dict[str, Any]:
-    """A worker serves, and reaches its storage."""
+    """Return the readiness: a worker serves, and reaches its storage."""
     fleet = context.fleet
     reasons = []
     if fleet.stop is not None:

@@ -1,4 +1,4 @@
-"""What is wrong with the surroundings of a daemon.  Pure: facts -> findings, each with a remedy."""
+"""The checks of `taskqctl doctor`: facts -> findings, each with a remedy.  Pure."""
 
 from __future__ import annotations
 

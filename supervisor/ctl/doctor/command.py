@@ -1,4 +1,4 @@
-"""`taskqctl doctor`: looks around, has the checks judge, and shows what they say."""
+"""The command `taskqctl doctor`: gathers facts, runs the checks and shows their findings."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _tasks(app: App) -> Tasks:
 
 
 def _store(options: Options) -> Store | None:
-    """Return what the storage says; None where there is none to be asked (of another process)."""
+    """Return facts about the storage; None for memory://, which lives in another process."""
     url = storage_url(options)
     if scheme_of(url) == "memory":
         return None

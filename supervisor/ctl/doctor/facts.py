@@ -1,4 +1,4 @@
-"""What the checks of `taskqctl doctor` look at, and what they say."""
+"""The facts that the checks of `taskqctl doctor` look at, and their findings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FORK_UNSAFE = {
     "torch": "CUDA cannot be used in a forked child once it was in its parent",
     "tensorflow": "its runtime has threads once it was used; use it in tasks only",
 }
-"""Module -> what to know of it in a process that is forked."""
+"""Module -> remark on its use in a process that forks."""
 
 
 class Finding(NamedTuple):
@@ -36,7 +36,7 @@ class Parent(NamedTuple):
 
 
 class Daemon(NamedTuple):
-    """One that runs here and answers."""
+    """A daemon that runs on this host and answers."""
 
     pid: int
     """As its own namespace counts."""
@@ -52,13 +52,13 @@ class Daemon(NamedTuple):
 
 
 class Manager(NamedTuple):
-    """Who stops the daemon, as far as it can be seen."""
+    """The service manager that stops the daemon, as far as it can be seen."""
 
     unit: str = ""
     stop_s: float | None = None
     """systemd's TimeoutStopSec."""
     notify: bool = False
-    """It lets the daemon extend it."""
+    """Whether the daemon may extend `stop_s` by sd_notify."""
     pod: bool = False
     pod_grace_s: float | None = None
 
@@ -74,7 +74,7 @@ class ControlGroup(NamedTuple):
 
 
 class File(NamedTuple):
-    """A SQLite storage's."""
+    """The database file of a SQLite storage."""
 
     path: str
     file_system: str
@@ -98,7 +98,7 @@ class Store(NamedTuple):
 
 
 class Tasks(NamedTuple):
-    """What the app declares."""
+    """Facts about the tasks that the app declares."""
 
     longest: str = ""
     longest_s: float = 0.0
@@ -114,7 +114,7 @@ class Facts(NamedTuple):
     store: Store | None = None
     tasks: Tasks | None = None
     grace_s: float = 25.0
-    """As configured; that of a daemon that runs counts more."""
+    """The grace as configured; that of a running daemon takes precedence."""
 
 
 Found = Finding | None

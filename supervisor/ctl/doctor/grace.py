@@ -1,4 +1,4 @@
-"""Is the time that jobs get at a stop enough, and will it be granted?  Pure."""
+"""The checks of the shutdown grace: whether jobs need more, and whether the manager grants it.  Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from .facts import Facts, Finding, Found, Manager, Verdict, limit
 
 STOP_MARGIN_S = 5.0
-"""What a manager should allow beyond the grace, for the last words."""
+"""Time that a manager should allow beyond the grace, for the steps after it."""
 
 
 def check_grace_of_jobs(facts: Facts) -> Found:

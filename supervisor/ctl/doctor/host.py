@@ -1,4 +1,4 @@
-"""Checks of a daemon, of who started it and what the kernel allows it.  Pure."""
+"""The checks of the daemon's process, its parent process and its limits.  Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .facts import FORK_UNSAFE, Facts, Finding, Found, limit
 
 SHELLS = frozenset("sh bash dash ash zsh ksh busybox fish".split())
 MASTER_FDS, WORKER_FDS = 64, 64
-"""Descriptors that are open whatever the load; user code comes on top."""
+"""Descriptors that a process has open at any load, without those of user code."""
 FDS_PER_WORKER, FDS_PER_SLOT = 6, 4
 MEMORY_SHARE_MAX = 0.9
 
@@ -21,7 +21,7 @@ def check_daemon(facts: Facts) -> Found:
 
 
 def check_front(facts: Facts) -> Found:
-    """Does a SIGTERM reach the master?"""
+    """Check that a SIGTERM reaches the master."""
     daemon = facts.daemon
     if daemon is None:
         return None

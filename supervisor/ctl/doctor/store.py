@@ -1,4 +1,4 @@
-"""Checks of the storage, of its clock, its file and who uses it.  Pure."""
+"""The checks of the storage: its warnings, its clock, its file and its nodes' names.  Pure."""
 
 from __future__ import annotations
 

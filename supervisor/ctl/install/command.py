@@ -1,4 +1,4 @@
-"""`taskqctl install`: a unit or manifests for the user's own paths and app, printed."""
+"""The command `taskqctl install`: prints a systemd unit or Kubernetes manifests for the user's app."""
 
 from __future__ import annotations
 
@@ -100,7 +100,8 @@ def _insist(what: str, shown: bool) -> None:
 
 
 def _with_file(options: Options) -> Options:
-    """A file that the environment names here is not known there, so the unit has to name it."""
+    """Return the options with the configuration file of the environment: the service has another
+    environment, so the unit must name the file."""
     return options._replace(config=options.config or options.env.get("TASKQD_CONFIG") or None)
 
 
@@ -138,7 +139,7 @@ def _refuse_unplain(service: render.Service) -> None:
 
 
 def _config_text(options: Options, settings: Settings) -> str:
-    """Return the configuration file's text, or a short one of what was said."""
+    """Return the text of the configuration file, or a short one made of the options."""
     if not options.config:
         return CONFIG.format(app=settings.app, grace_s=settings.shutdown.grace_s)
     if has_secret(settings.storage.url or "") and not options.storage:
@@ -148,7 +149,7 @@ def _config_text(options: Options, settings: Settings) -> str:
 
 
 def _triggers(options: Options, settings: Settings) -> tuple[render.Trigger, ...]:
-    """Return what KEDA shall look at: the queues as configured, else the default one."""
+    """Return the triggers for KEDA: one for each queue that is configured, else for the default one."""
     url = settings.storage.url or ""
     if not url:
         return ()

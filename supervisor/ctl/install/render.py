@@ -21,13 +21,13 @@ _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 _HOMES = ("/home/", "/root/", "/run/user/")
 _TLS = {"redis": "false", "rediss": "true"}
 STOP_EXTRA_S = 5
-"""systemd's patience beyond the grace, for a master that does not end in time."""
+"""Time that systemd allows beyond the grace, for a master that does not end in time."""
 POD_EXTRA_S = 15
 """The same for a pod, whose clock runs during its hook too."""
 
 
 class Service(NamedTuple):
-    """What a systemd unit is made of; "" where nothing was said."""
+    """The values of a systemd unit; "" leaves one out."""
 
     name: str = "taskqd"
     bin: str = "/opt/taskqd/bin"
@@ -45,7 +45,7 @@ class Service(NamedTuple):
 
 
 class Pod(NamedTuple):
-    """What manifests are made of."""
+    """The values of Kubernetes manifests."""
 
     name: str
     image: str
@@ -53,7 +53,7 @@ class Pod(NamedTuple):
     """Text of the configuration file."""
     grace_s: float = 25.0
     replicas: int = 2
-    """Where nothing else sets it."""
+    """URL for the environment of the pods, where the configuration has none."""
     triggers: tuple[Trigger, ...] = ()
     head: str = ""
 
@@ -69,12 +69,12 @@ class Trigger(NamedTuple):
 
 
 def unplain(words: Iterable[str]) -> list[str]:
-    """Return those words that would have to be quoted in a unit or its shell command."""
+    """Return the words that would need quotes in a unit or its shell command."""
     return [word for word in words if word and not _PLAIN.fullmatch(word)]
 
 
 def is_label(name: str) -> bool:
-    """Return whether names of Kubernetes can be made of it."""
+    """Return whether the text is a valid name in Kubernetes."""
     return bool(_LABEL.fullmatch(name))
 
 

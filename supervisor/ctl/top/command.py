@@ -1,4 +1,4 @@
-"""`taskqctl top`: the daemon at work, live in the terminal, or once for scripts."""
+"""The command `taskqctl top`: shows the daemon's workers live, or once for scripts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The machine under the daemon, as `taskqctl top` shows it."""
+"""The load of the machine, as `taskqctl top` shows it, by psutil."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import psutil
 
 
 def look() -> dict[str, Any]:
-    """Return its load now; the share of the processors counts from the call before (0 at first)."""
+    """Return the load of the machine; `cpu_percent` is that since the call before (0 at first)."""
     memory = psutil.virtual_memory()
     return {
         "cpu_percent": psutil.cpu_percent(),

@@ -1,4 +1,4 @@
-"""How `taskqctl top` looks: by rich where it is installed, else by plain ANSI."""
+"""Paints the screen of `taskqctl top`: with rich where it is installed, else with plain ANSI codes."""
 
 from __future__ import annotations
 

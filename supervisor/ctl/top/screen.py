@@ -1,6 +1,7 @@
-"""The terminal while `taskqctl top` has it: another screen, keys without Enter, resizes.
+"""The terminal of `taskqctl top`: the alternate screen, keys without Enter, changes of size.
 
-law: whatever ends it, the terminal is given back as it was.
+law: whatever ends the command, the terminal is given back as it was
+(test_live_it_refreshes_follows_the_size_and_q_gives_the_terminal_back).
 """
 
 from __future__ import annotations

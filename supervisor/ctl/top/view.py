@@ -1,4 +1,4 @@
-"""What `taskqctl top` shows, from two samples of what the daemon says.  Pure."""
+"""Makes the contents of `taskqctl top` from two samples of the daemon's facts.  Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Sample(NamedTuple):
 class Column(NamedTuple):
     name: str
     worth: int
-    """Where the terminal is too narrow, the columns of least worth go first."""
+    """Rank of the column: in a narrow terminal those of the least worth are left out first."""
     right: bool = False
 
 
@@ -28,7 +28,7 @@ class Table(NamedTuple):
     columns: Sequence[Column]
     rows: Sequence[Sequence[str]]
     loud: frozenset[int] = frozenset()
-    """Numbers of the rows to be shown as trouble."""
+    """Numbers of the rows that are shown in red."""
 
 
 class TopView(NamedTuple):
@@ -130,7 +130,7 @@ def _away(row: Facts) -> bool:
 
 
 def _share(row: Facts, old: Facts | None, passed_s: float) -> float | None:
-    """Return the share of one core that it used meanwhile, in percent."""
+    """Return the share of one core that the worker used between the samples, in percent."""
     if not old or not passed_s or row.get("cpu_s") is None or old.get("cpu_s") is None:
         return None
     return max(0.0, float(row["cpu_s"] - old["cpu_s"])) / passed_s * 100
@@ -170,7 +170,7 @@ def _rate(before: Sample | None, now: Sample, path: tuple[str, str]) -> float | 
 
 
 def fit(table: Table, width: int) -> Table:
-    """Leave columns out until a line fits, the most worthy one never."""
+    """Leave out columns, those of least worth first, until a line fits; one always stays."""
     chosen = list(range(len(table.columns)))
     while len(chosen) > 1 and sum(_widths(table, chosen)) + 2 * (len(chosen) - 1) > width:
         chosen.remove(min(chosen, key=lambda i: (table.columns[i].worth, -i)))

@@ -1,4 +1,4 @@
-"""What one source says: a file, the environment or the flags, not yet checked.
+"""The values that a file, the environment or the flags give, not yet checked, and their problems.
 
 Each reader gives `Given` values and adds to the problems and warnings of a `Findings`; none raises.
 Later layers win over earlier ones: file, credentials, environment, flags.
@@ -17,11 +17,11 @@ class Given(NamedTuple):
     where: str
     """``prod.toml:3``, ``TASKQD_WORKERS``, ``--workers``."""
     is_text: bool = False
-    """Written as text, so numbers and switches have yet to be read out of it."""
+    """Whether `value` is text, from which numbers and switches have yet to be read."""
 
 
 class Findings:
-    """Collects what is wrong, and what is only odd."""
+    """Collects the problems, which are errors, and the warnings of a configuration."""
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
