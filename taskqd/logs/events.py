@@ -47,6 +47,7 @@ RELOAD_ABORTED = _event("reload.aborted", "error", "generation", "by", "took_s",
 CONFIG_REJECTED = _event("config.rejected", "error", "error")
 CONFIG_WARNED = _event("config.warned", "warning", "text")
 APP_REJECTED = _event("app.rejected", "error", "generation", "step", "error", "traceback")
+MESSAGE_IGNORED = _event("message.ignored", "warning", "kind")
 SIGNAL_RECEIVED = _event("signal.received", "debug", "signal")
 
 SPAWN_FAILED = _event("spawn.failed", "error", "error")

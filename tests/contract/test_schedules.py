@@ -19,9 +19,10 @@ from taskqd.logs import setup as log
 from taskqd.periodic.cron import crontab, every
 from taskqd.settings import LimitSettings
 from taskqd.storage.base import Node, Storage
+from taskqd.worker.host.event_queue import EventQueue
 from taskqd.worker.scheduler import ticker as timetable
-from taskqd.worker.scheduler.chores import Chores, Duty
-from taskqd.worker.scheduler.outbox import Outbox
+from taskqd.worker.scheduler.chores import Chores
+from taskqd.worker.scheduler.duty import Duty
 from taskqd.worker.scheduler.ticker import Ticker
 from tests.support.rigs.rig import Rig, ack
 from tests.support.rigs.timetable_rig import MINUTE, NOON, Daemon, fired
@@ -357,7 +358,7 @@ def test_a_running_scheduler_hears_of_changes_by_the_bell_alone(
         table,
         Runner(app, LimitSettings(), silent).interrupted,
     )
-    chores = Chores(duty, lambda: backend.open(rig.storage.namespace), Outbox(), silent)
+    chores = Chores(duty, lambda: backend.open(rig.storage.namespace), EventQueue(), silent)
     thread = threading.Thread(target=chores.run, daemon=True)
     thread.start()
 

@@ -13,6 +13,7 @@ from select import EPOLLET, EPOLLIN, epoll
 from taskqd.clock import monotonic_s
 from taskqd.errors import NodeExpired, StorageError
 from taskqd.ipc import board, messages
+from taskqd.logs import events
 from taskqd.storage.base import Storage
 from taskqd.worker.connection.outage import Outage, loss
 from taskqd.worker.connection.wakeup import Wakeup
@@ -240,4 +241,4 @@ class WorkerLoop:
             case messages.Reopen():
                 self._context.log.reopen()
             case _:
-                pass
+                self._context.log.emit(events.MESSAGE_IGNORED, kind=type(message).__name__)

@@ -1,60 +1,34 @@
-"""What a scheduler does for its queues: due jobs, recovery, ticks, purges, and the master's errands.
+"""What a scheduler does for its queues: due jobs, recovery, ticks, purges, and what the master asks for.
 
 One thread, one storage connection.  Each chore says when it wants to be called again.
 """
 
 from __future__ import annotations
 
-import os
 import random
-from collections import deque
 from collections.abc import Callable, Sequence
 from select import EPOLLET, EPOLLIN, epoll
-from typing import NamedTuple
 
 from taskqd.clock import monotonic_s
 from taskqd.errors import StorageError
-from taskqd.execution.protocols import JobView
-from taskqd.ipc.messages import Counted, Depth, RecoverWorker, StorageRestored, WorkerRecovered
-from taskqd.jobs.job import Lease, Outcome
-from taskqd.logs import events
+from taskqd.ipc.messages import Counted, Depth, Message, RecoverWorker, StorageRestored
 from taskqd.logs.setup import Log
-from taskqd.settings import LimitSettings
-from taskqd.storage.base import Node, QueueRow, Recovered, Storage
+from taskqd.storage.base import QueueRow, Storage
 from taskqd.worker.connection.outage import Outage, loss
 from taskqd.worker.connection.wakeup import Wakeup
-from taskqd.worker.host import procfs
+from taskqd.worker.host.event_queue import EventQueue
 
-from . import predecessors
-from .outbox import Outbox
-from .parked_jobs import ParkedJobs
-from .ticker import Ticker
+from .duty import NEVER_S, Duty
+from .recovery import Recovery
 
 PROMOTE_MAX = 1000
 PROMOTE_CAP_S = 1.0
 """Between two looks at the delayed jobs of a storage that cannot ring for new ones."""
 PURGE_S = 60.0
-PREDECESSOR_S = 1.0
 TURN_S = 5.0
 """The loop turns at least so often, which shows that it is not stuck."""
-NEVER_S = 1e9
 QUEUES_TOLD_MAX = 300
 """They have to fit in one packet."""
-
-
-class Duty(NamedTuple):
-    """For what a scheduler is responsible."""
-
-    node: Node
-    queues: Sequence[str]
-    lease_s: float
-    limits: LimitSettings
-    ticker: Ticker
-    interrupted: Callable[[Lease], Outcome]
-    """Makes the outcome of a job that is stopped with its worker."""
-    tell: Callable[[str, JobView], None] = lambda signal, job: None
-    """The handlers of "orphaned" and "requeued"."""
-    parked_jobs: ParkedJobs | None = None
 
 
 class Chore:
@@ -65,10 +39,10 @@ class Chore:
 
 
 class Chores:
-    """`run` is a thread's; `withdraw`, `stop_ticking` and `retire` may be called by another."""
+    """`run` is a thread's; `recover_worker`, `count`, `serve`, `stop_ticking` and `retire` may be called by another."""
 
     def __init__(
-        self, duty: Duty, open_storage: Callable[[], Storage], outbox: Outbox, log: Log
+        self, duty: Duty, open_storage: Callable[[], Storage], outbox: EventQueue[Message], log: Log
     ) -> None:
         self._duty = duty
         self._open_storage = open_storage
@@ -76,18 +50,17 @@ class Chores:
         self._log = log
         self._opened: Storage | None = None
         self._poll = epoll()
-        self._call = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._poll.register(self._call, EPOLLIN | EPOLLET)
+        self._recovery = Recovery(duty, self._storage, outbox, log)
+        self._poll.register(self._recovery.requests.fileno(), EPOLLIN | EPOLLET)
         self._wakeup = Wakeup(lambda: self._storage().timer_bell(self._duty.queues), self._poll)
         self._outage = Outage(random.uniform)
-        self._errands: deque[RecoverWorker] = deque()
         self._promote = Chore(self._promote_due)
         self._ticks = Chore(self._fire_ticks)
         self._chores = [
-            Chore(self._recover_predecessors),
+            Chore(self._recovery.predecessors),
             self._promote,
             self._ticks,
-            Chore(self._recover),
+            Chore(self._recovery.expired_nodes),
             Chore(self._purge),
             Chore(self._return_parked),
         ]
@@ -101,25 +74,24 @@ class Chores:
 
     # -- called by the main thread -----------------------------------------------------------
 
-    def recover_worker(self, errand: RecoverWorker) -> None:
-        self._errands.append(errand)
-        os.eventfd_write(self._call, 1)
+    def recover_worker(self, request: RecoverWorker) -> None:
+        self._recovery.requests.put(request)
 
     def count(self) -> None:
         """Tell the master once how many jobs the queues hold."""
         self._counts = True
-        os.eventfd_write(self._call, 1)
+        self._recovery.requests.ring()
 
     def serve(self, queues: Sequence[str]) -> None:
-        self._duty = self._duty._replace(queues=queues)
+        self._duty = self._recovery.duty = self._duty._replace(queues=queues)
 
     def stop_ticking(self) -> None:
         self._ticks.run = lambda: NEVER_S
 
     def retire(self) -> None:
-        """End the thread once the errands are run."""
+        """End the thread once the master's requests are met."""
         self._over = True
-        os.eventfd_write(self._call, 1)
+        self._recovery.requests.ring()
 
     # -- the loop ----------------------------------------------------------------------------
 
@@ -135,7 +107,7 @@ class Chores:
         if monotonic_s() < self._outage.retry_at_s:
             return
         try:
-            self._run_errands()
+            self._recovery.requested()
             for chore in self._chores:
                 self.progress_s = monotonic_s()
                 if self.progress_s >= chore.due_s and not self._over:
@@ -143,7 +115,7 @@ class Chores:
                     self.heard_s = monotonic_s()
             if self._counts:
                 self._counts = False
-                self._outbox.say(_counted(self._storage().queues()))
+                self._outbox.put(_counted(self._storage().queues()))
             self._answered()
         except StorageError as error:
             self._failed(error)
@@ -170,13 +142,13 @@ class Chores:
 
     def _answered(self) -> None:
         if self._outage.lasts:
-            self._outbox.say(StorageRestored(self._outage.lasted_s(monotonic_s())))
+            self._outbox.put(StorageRestored(self._outage.lasted_s(monotonic_s())))
             self._outage.over()
             self._outage.steady()
 
     def _failed(self, error: StorageError) -> None:
         if self._outage.failed(monotonic_s(), str(error)):
-            self._outbox.say(loss(error))
+            self._outbox.put(loss(error))
         self._wakeup.close()
         # Its bell is gone: only a look at the delayed jobs arms it again.
         self._promote.due_s = 0.0
@@ -199,17 +171,6 @@ class Chores:
         cap_s = self._wakeup.poll_s if self._wakeup.wakes else PROMOTE_CAP_S
         return cap_s if due.next_in_s is None else max(0.0, min(due.next_in_s, cap_s))
 
-    def _recover(self) -> float:
-        self._tell(self._storage().recover(self._duty.queues), "its node's lease ran out")
-        return self._duty.lease_s / 4 * random.uniform(0.75, 1.25)
-
-    def _recover_predecessors(self) -> float:
-        """A daemon of this name that is known to be dead is recovered without waiting."""
-        rows = self._storage().nodes()
-        for node in predecessors.dead(self._duty.node, rows, procfs.runs):
-            self._tell(self._storage().recover_node(node, self._duty.queues), "its daemon died")
-        return PREDECESSOR_S if predecessors.lingering(self._duty.node, rows) else NEVER_S
-
     def _purge(self) -> float:
         limits = self._duty.limits
         self._storage().purge(
@@ -230,50 +191,6 @@ class Chores:
         except StorageError:
             self._schedules_old |= look
             raise
-
-    # -- errands of the master ---------------------------------------------------------------
-
-    def _run_errands(self) -> None:
-        while self._errands:
-            errand = self._errands[0]
-            interrupted = self._interrupt_siblings(errand) if errand.late else 0
-            recovered = self._storage().recover_worker(
-                errand.worker_id,
-                self._duty.queues,
-                running=errand.late or errand.running,
-                how="timeout" if errand.late else errand.how,
-                verdict=errand.verdict,
-            )
-            self._errands.popleft()
-            self._tell(recovered, errand.verdict)
-            self._outbox.say(_recovered(errand.worker_id, recovered, interrupted))
-
-    def _interrupt_siblings(self, errand: RecoverWorker) -> int:
-        """Requeue what ran beside the late jobs, as its worker would have; returns how many."""
-        storage, queues = self._storage(), self._duty.queues
-        beside = {*errand.running} - {*errand.late}
-        held = [j for j in storage.holdings(errand.worker_id, queues) if j.token in beside]
-        if held:
-            storage.settle(errand.worker_id, [self._duty.interrupted(job) for job in held])
-        return len(held)
-
-    def _tell(self, recovered: Sequence[Recovered], verdict: str) -> None:
-        verdict = verdict.partition("\n")[0]
-        for job in recovered:
-            facts = {"job_id": job.id, "queue": job.queue}
-            if job.how == "orphaned":
-                crashes = job.marks.crashes
-                self._log.emit(events.JOB_ORPHANED, **facts, crashes=crashes, verdict=verdict)
-            self._log.emit(events.JOB_RECOVERED, **facts, how=job.how)
-            view = JobView(job.id, "", job.queue, job.marks, job.how)
-            for signal in ("orphaned", "requeued") if job.how == "orphaned" else ("requeued",):
-                self._duty.tell(signal, view)
-
-
-def _recovered(worker_id: str, recovered: Sequence[Recovered], settled: int) -> WorkerRecovered:
-    hows = [job.how for job in recovered]
-    interrupted = settled + hows.count("interrupted")
-    return WorkerRecovered(worker_id, hows.count("orphaned"), hows.count("released"), interrupted)
 
 
 def _counted(rows: Sequence[QueueRow]) -> Counted:

@@ -7,14 +7,13 @@ from collections.abc import Callable, Sequence
 
 from taskqd.clock import monotonic_s
 from taskqd.errors import StorageError
-from taskqd.ipc.messages import Ready
+from taskqd.ipc.messages import Message, Ready
 from taskqd.logs import events
 from taskqd.logs.setup import Log
 from taskqd.storage.base import Node, Storage
 from taskqd.worker.connection.outage import Backoff
 from taskqd.worker.host import native_threads
-
-from .outbox import Outbox
+from taskqd.worker.host.event_queue import EventQueue
 
 BEATS_IN_A_LEASE = 5
 
@@ -28,7 +27,7 @@ class NodeHeartbeat:
         queues: Sequence[str],
         lease_s: float,
         storage: Storage,
-        outbox: Outbox,
+        outbox: EventQueue[Message],
         log: Log,
     ) -> None:
         self._node = node
@@ -73,7 +72,7 @@ class NodeHeartbeat:
         self._storage.register(self._node, self._queues, self._lease_s)
         known, self._epoch = self._epoch, self._storage.epoch()
         if known is None:
-            self._outbox.say(Ready())
+            self._outbox.put(Ready())
         elif known != self._epoch:
             self._log.emit(events.STORAGE_RESET, epoch=self._epoch)
 

@@ -22,6 +22,7 @@ from taskqd.ipc.messages import (
     Count,
     Drain,
     Drained,
+    Message,
     Ready,
     RecoverWorker,
     Reopen,
@@ -36,13 +37,14 @@ from taskqd.storage.base import Node, Storage
 from taskqd.worker.child import NewChild
 from taskqd.worker.connection.open import open_log, reach_storage
 from taskqd.worker.host import native_threads, procfs, syscalls
+from taskqd.worker.host.event_queue import EventQueue
 from taskqd.worker.host.setup import Title
 from taskqd.worker.host.signals import TERM, signals_caught
 
 from . import predecessors
-from .chores import Chores, Duty
+from .chores import Chores
+from .duty import Duty
 from .heartbeat import NodeHeartbeat
-from .outbox import Outbox
 from .parked_jobs import ParkedJobs
 from .ticker import Ticker
 
@@ -67,7 +69,7 @@ def boot(child: NewChild, channel: Channel[ToChild], signals: int) -> Callable[[
     loaded.app.run_vital_hooks("after_fork")
     storage = reach_storage(loaded.app, loaded.settings, channel, signals)
     duty = duty_of(child, log)
-    outbox = Outbox()
+    outbox: EventQueue[Message] = EventQueue()
     heartbeat = NodeHeartbeat(duty.node, duty.queues, duty.lease_s, storage, outbox, log)
     chores = Chores(duty, loaded.app.open_storage, outbox, log)
     return Scheduler(child, duty, heartbeat, chores, outbox, channel, signals, log).run
@@ -114,7 +116,7 @@ class Scheduler:
         duty: Duty,
         heartbeat: NodeHeartbeat,
         chores: Chores,
-        outbox: Outbox,
+        outbox: EventQueue[Message],
         channel: Channel[ToChild],
         signals: int,
         log: Log,
@@ -205,7 +207,7 @@ class Scheduler:
             case Retire():
                 self._retire()
             case _:
-                pass
+                self._log.emit(events.MESSAGE_IGNORED, kind=type(message).__name__)
 
     def _caught(self, numbers: set[int]) -> None:
         if TERM not in numbers:

@@ -7,8 +7,6 @@ talk to the storage.
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from queue import Empty, SimpleQueue
 from typing import NamedTuple, Protocol
@@ -17,6 +15,7 @@ from taskqd.clock import monotonic_ns
 from taskqd.execution.current_job import SlotLike
 from taskqd.ipc.board import Row
 from taskqd.jobs.job import Lease, Outcome
+from taskqd.worker.host.event_queue import EventQueue
 from taskqd.worker.host.native_threads import NativeEvent
 
 from .slot import Slot
@@ -125,20 +124,19 @@ class Handover:
     A slot rings only when it helps: few jobs are left unstarted, or someone waits for a settlement.
     """
 
+    capacity = 1
     loop = ""
 
     def __init__(self) -> None:
         self._jobs: SimpleQueue[Lease | None] = SimpleQueue()
-        self._finished: deque[Outcome] = deque()
+        self._finished: EventQueue[Outcome] = EventQueue()
         self._waiters: dict[str, NativeEvent] = {}
-        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._rung = False
         self.low = 0
 
-    # -- the worker's loop's side ---------------------------------------------------------------------
+    # -- the side of the worker's loop -------------------------------------------------------
 
     def fileno(self) -> int:
-        return self._bell
+        return self._finished.fileno()
 
     def offer(self, leases: Sequence[Lease]) -> None:
         put = self._jobs.put
@@ -159,10 +157,7 @@ class Handover:
         return self._jobs.qsize()
 
     def collect(self) -> list[Outcome]:
-        # law: the flag falls before the outcomes are taken, so that one finished in between rings.
-        self._rung = False
-        finished = self._finished
-        return [finished.popleft() for _ in range(len(finished))]
+        return self._finished.take()
 
     def settled(self, outcomes: Sequence[Outcome]) -> None:
         if self._waiters:
@@ -177,20 +172,17 @@ class Handover:
     def turn(self) -> None:
         """Threads do not hold each other back."""
 
-    def close(self, slots: int = 1) -> None:
-        for _ in range(slots):
+    def close(self) -> None:
+        for _ in range(self.capacity):
             self._jobs.put(None)
 
     # -- a slot's side -----------------------------------------------------------------------
 
     def serve(self, slot: Slot, runner: JobRunner) -> None:
         """Run jobs in this thread until the handover is closed."""
-        take, run, finish, left = (
-            self._jobs.get,
-            runner.run,
-            self._finished.append,
-            self._jobs.qsize,
-        )
+        take, left = self._jobs.get, self._jobs.qsize
+        run, finished = runner.run, self._finished
+        finish = finished.append
         try:
             while (lease := take()) is not None:
                 slot.take(lease)
@@ -205,14 +197,10 @@ class Handover:
                 finish(outcome)
                 slot.lease = None
                 slot.leave()
-                if not self._rung and left() <= self.low:
-                    self.ring()
+                if not finished.rung and left() <= self.low:
+                    finished.ring()
         finally:
             slot.close()
-
-    def ring(self) -> None:
-        self._rung = True
-        os.eventfd_write(self._bell, 1)
 
     def _new_event(self) -> NativeEvent:
         return NativeEvent()
@@ -222,8 +210,8 @@ class Handover:
         self._finished.append(outcome)
         slot.lease = None
         slot.leave()
-        if not self._rung and self._jobs.qsize() <= self.low:
-            self.ring()
+        if not self._finished.rung and self._jobs.qsize() <= self.low:
+            self._finished.ring()
 
     def _finish_and_wait(self, outcome: Outcome, slot: Slot) -> None:
         """Start no other job before the storage knows of this one, which counts as running."""
@@ -232,7 +220,7 @@ class Handover:
         self._waiters[outcome.id] = acked
         self._finished.append(outcome)
         slot.lease = None
-        self.ring()
+        self._finished.ring()
         acked.wait()
         slot.leave()
 

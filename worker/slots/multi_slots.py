@@ -27,9 +27,6 @@ class MultiSlots(Handover):
         self._runner = runner
         self._slots = [self.make_slot(row, number, stop_state) for number in range(capacity)]
 
-    def close(self, slots: int = 0) -> None:
-        super().close(slots or self.capacity)
-
     def running(self) -> list[Lease]:
         leases = [slot.lease for slot in self._slots]
         return [lease for lease in leases if lease is not None]
@@ -65,8 +62,8 @@ class LoopSlots(MultiSlots):
         super().offer(leases)
         self._on_loop(self._wake)
 
-    def close(self, slots: int = 0) -> None:
-        super().close(slots)
+    def close(self) -> None:
+        super().close()
         self._on_loop(self._wake)
 
     def turn(self) -> None:

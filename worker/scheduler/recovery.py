@@ -1,0 +1,95 @@
+"""Recovery: the jobs of dead workers and dead nodes go back to their queues, and who listens is told."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from taskqd.execution.protocols import JobView
+from taskqd.ipc.messages import Message, RecoverWorker, WorkerRecovered
+from taskqd.logs import events
+from taskqd.logs.setup import Log
+from taskqd.storage.base import Recovered, Storage
+from taskqd.worker.host import procfs
+from taskqd.worker.host.event_queue import EventQueue
+
+from . import predecessors
+from .duty import NEVER_S, Duty
+
+PREDECESSOR_S = 1.0
+
+
+class Recovery:
+    """Used by the thread of the chores only; `requests` takes what other threads ask for.
+
+    Every method may raise StorageError; what was not done then is done at the next call.
+    """
+
+    def __init__(
+        self, duty: Duty, storage: Callable[[], Storage], outbox: EventQueue[Message], log: Log
+    ) -> None:
+        """`storage`: returns the connection of the chores."""
+        self.duty = duty
+        self._storage = storage
+        self._outbox = outbox
+        self._log = log
+        self._pending: deque[RecoverWorker] = deque()
+        self.requests: EventQueue[RecoverWorker] = EventQueue()
+        """Dead workers that the master names."""
+
+    def expired_nodes(self) -> float:
+        """Recover nodes whose lease ran out; return after how many seconds to look again."""
+        self._tell(self._storage().recover(self.duty.queues), "its node's lease ran out")
+        return self.duty.lease_s / 4 * random.uniform(0.75, 1.25)
+
+    def predecessors(self) -> float:
+        """Recover daemons of this name that are known to be dead, without waiting for their lease."""
+        rows = self._storage().nodes()
+        for node in predecessors.dead(self.duty.node, rows, procfs.runs):
+            self._tell(self._storage().recover_node(node, self.duty.queues), "its daemon died")
+        return PREDECESSOR_S if predecessors.lingering(self.duty.node, rows) else NEVER_S
+
+    def requested(self) -> None:
+        """Recover the workers that the master has named, and tell it of each."""
+        self._pending += self.requests.take()
+        while self._pending:
+            request = self._pending[0]
+            interrupted = self._interrupt_siblings(request) if request.late else 0
+            recovered = self._storage().recover_worker(
+                request.worker_id,
+                self.duty.queues,
+                running=request.late or request.running,
+                how="timeout" if request.late else request.how,
+                verdict=request.verdict,
+            )
+            self._pending.popleft()
+            self._tell(recovered, request.verdict)
+            self._outbox.put(_answer(request.worker_id, recovered, interrupted))
+
+    def _interrupt_siblings(self, request: RecoverWorker) -> int:
+        """Requeue what ran beside the late jobs, as its worker would have; return how many."""
+        storage, queues = self._storage(), self.duty.queues
+        beside = {*request.running} - {*request.late}
+        held = [j for j in storage.holdings(request.worker_id, queues) if j.token in beside]
+        if held:
+            storage.settle(request.worker_id, [self.duty.interrupted(job) for job in held])
+        return len(held)
+
+    def _tell(self, recovered: Sequence[Recovered], verdict: str) -> None:
+        verdict = verdict.partition("\n")[0]
+        for job in recovered:
+            facts = {"job_id": job.id, "queue": job.queue}
+            if job.how == "orphaned":
+                crashes = job.marks.crashes
+                self._log.emit(events.JOB_ORPHANED, **facts, crashes=crashes, verdict=verdict)
+            self._log.emit(events.JOB_RECOVERED, **facts, how=job.how)
+            view = JobView(job.id, "", job.queue, job.marks, job.how)
+            for signal in ("orphaned", "requeued") if job.how == "orphaned" else ("requeued",):
+                self.duty.tell(signal, view)
+
+
+def _answer(worker_id: str, recovered: Sequence[Recovered], settled: int) -> WorkerRecovered:
+    hows = [job.how for job in recovered]
+    interrupted = settled + hows.count("interrupted")
+    return WorkerRecovered(worker_id, hows.count("orphaned"), hows.count("released"), interrupted)
