@@ -10,7 +10,7 @@ from typing import Any
 
 import gevent
 from gevent.event import AsyncResult
-from gevent.event import NativeEvent as HubEvent
+from gevent.event import Event as HubEvent
 
 from taskqd.clock import monotonic_s
 from taskqd.worker.host import syscalls
