@@ -26,8 +26,8 @@ STUCK = """
 from taskqd.storage.sqlite import bell
 bell.POLL_S = 0.5
 
-from taskqd.worker.leasing.storage_client import Desk
-turn = Desk.turn
+from taskqd.worker.leasing.storage_client import StorageClient
+turn = StorageClient.turn
 
 def stuck_turn(self, limit, *, idle=False):
     if os.path.exists(f"blocked.{os.getpid()}"):
@@ -37,7 +37,7 @@ def stuck_turn(self, limit, *, idle=False):
         return []
     return turn(self, limit, idle=idle)
 
-Desk.turn = stuck_turn
+StorageClient.turn = stuck_turn
 """
 """A worker that has a file goes on beating, and thinks that its queues are empty, or stands still."""
 
@@ -114,7 +114,7 @@ def test_a_worker_that_beats_and_asks_for_nothing_is_replaced(tmp_path: Path) ->
         app.close()
 
 
-def test_a_worker_whose_pump_is_blocked_is_killed_with_its_stack_and_its_job_runs_again(
+def test_a_worker_whose_loop_is_blocked_is_killed_with_its_stack_and_its_job_runs_again(
     tmp_path: Path,
 ) -> None:
     with open_backend("sqlite", tmp_path) as backend:
