@@ -15,11 +15,9 @@ from tests.support.apps.run_log import SHOP, RunLog
 from tests.support.machines.namespaces import ROOT, build_image, cgroup2_root, why_not
 from tests.support.machines.pod import Pod, get
 from tests.support.servers.redis_server import RedisServer
-from tests.support.waiting import wait_until
+from tests.support.waiting import HANG_S, wait_until
 
 from .conftest import Shop
-
-pytestmark = pytest.mark.timeout(180)
 
 BASE = ROOT / "deploy/kustomize/base"
 SHORT_LEASE = {"TASKQD_STORAGE__NODE_LEASE_S": 3}
@@ -179,7 +177,7 @@ def test_deletion_while_it_still_starts_ends_at_once(new_pod: NewPod) -> None:
     pod = new_pod().start()
     pod.wait(lambda: pod.events("master.started"), "started")
     pod.delete()
-    assert pod.wait_gone(30) == 0
+    assert pod.wait_gone() == 0
 
 
 # -- crashes ---------------------------------------------------------------------------------------
@@ -201,7 +199,10 @@ def test_a_group_killed_whole_for_memory_loses_nothing(
 def test_a_stuck_master_is_restarted_by_its_liveness_probe(
     new_pod: NewPod, shop: Shop, ledger: RunLog
 ) -> None:
-    pod = new_pod().set_env(**SHORT_LEASE).set_grace(3).start().wait_ready()
+    pod = new_pod().set_env(**SHORT_LEASE).set_grace(3)
+    for kind in ("livenessProbe", "readinessProbe"):
+        pod.container[kind].update(timeoutSeconds=1)
+    pod.start().wait_ready()
     keys = shop.order("a", "b", seconds=8)
     ledger.wait_begun(keys)
     pod.inside.send("SIGSTOP")
@@ -221,7 +222,7 @@ def test_an_outage_of_the_storage_costs_readiness_and_no_restart(
     shop.order()
     redis.kill()
     pod.wait(lambda: not pod.ready, "not ready")
-    assert get(pod.inside.pid, "/livez", 5)[0] == 200
+    assert get(pod.inside.pid, "/livez", HANG_S)[0] == 200
     redis.start()
     redis.share()
     pod.wait_ready()
@@ -245,7 +246,7 @@ def test_a_quiet_pod_is_not_ready_but_alive(new_pod: NewPod) -> None:
     pod = new_pod().start().wait_ready()
     assert pod.exec("taskqctl", "quiet").returncode == 0
     pod.wait(lambda: not pod.ready, "not ready")
-    assert get(pod.inside.pid, "/livez", 5)[0] == 200
+    assert get(pod.inside.pid, "/livez", HANG_S)[0] == 200
     assert pod.exec("taskqctl", "resume").returncode == 0
     pod.wait_ready()
     assert pod.restarts == 0

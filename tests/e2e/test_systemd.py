@@ -7,11 +7,9 @@ import time
 import pytest
 
 from tests.support.machines.machine import Machine
-from tests.support.waiting import wait_until
+from tests.support.waiting import HANG_S, wait_until
 
 from .conftest import Shop
-
-pytestmark = pytest.mark.timeout(180)
 
 LONG_LEASE = {"TASKQD_STORAGE__NODE_LEASE_S": 300}
 """What comes back sooner than its lease ends was put back by the unit's own recovery."""
@@ -67,7 +65,7 @@ def test_start_returns_when_a_worker_serves_and_may_take_longer_than_its_timeout
         time.sleep(8)  # longer than that
         assert machine.state("taskqd") == "activating"
         assert starting.poll() is None
-    assert starting.wait(30) == 0
+    assert starting.wait(HANG_S) == 0
     assert machine.events("taskqd", "worker.ready")
     assert restarts(machine) == 0
 

@@ -17,7 +17,6 @@ RUNS = [("sqlite", "thread"), ("redis", "process"), ("valkey", "greenlet")]
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize(("storage", "kind"), RUNS)
 def test_nothing_is_lost_under_kills_freezes_and_outages(
     tmp_path: Path, storage: str, kind: str

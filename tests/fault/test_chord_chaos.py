@@ -11,7 +11,6 @@ from tests.chaos.chord_chaos import ChordChaos, markdown
 from tests.support.servers.redis_server import available_servers
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("storage", ["sqlite", "redis"])
 def test_chord_completes_though_a_worker_is_killed_again_and_again(
     tmp_path: Path, storage: str

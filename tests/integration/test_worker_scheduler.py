@@ -266,7 +266,7 @@ def test_term_ends_the_scheduler_and_leaves_the_node_to_its_successor(
 def test_a_scheduler_without_a_master_waits_for_the_workers_and_recovers_what_they_left(
     server: RedisServer, folder: Path, storage: Storage
 ) -> None:
-    with rig_of(server, folder, lease_s=1.0) as rig:
+    with rig_of(server, folder, lease_s=3.0) as rig:
         child = scheduler(rig)
         # The test stands for a worker that drains for some time and then dies.
         rig.board.row(0).set(board.PID, os.getpid())

@@ -54,7 +54,6 @@ def yard(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Yard]:
         opened.close()
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize(("scenario", "yard"), ALL if WHOLE else LEAN, indirect=["yard"])
 def test_nothing_is_lost_and_nothing_is_left(scenario: str, yard: Yard) -> None:
     if yard.kind == "greenlet":

@@ -25,7 +25,7 @@ def test_atlas_loses_nothing_under_kill_and_restart(storage: str, tmp_path: Path
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
-        timeout=110,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +12,7 @@ import pytest
 
 from taskqd.supervisor.host import cgroup
 from taskqd.supervisor.host.cgroup import V2, MemoryGroup
+from tests.support.waiting import wait_until
 
 
 @contextmanager
@@ -21,13 +22,13 @@ def memory_group(limit_bytes: int) -> Iterator[MemoryGroup]:
     try:
         yield group
     finally:
-        until_s = time.monotonic() + 10
-        while group.folder.exists():
-            try:
-                group.folder.rmdir()
-            except OSError:
-                assert time.monotonic() < until_s, f"{group.folder} is still in use"
-                time.sleep(0.05)
+        wait_until(lambda: _removed(group.folder), f"nobody to be in {group.folder}")
+
+
+def _removed(folder: Path) -> bool:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+    return not folder.exists()
 
 
 def _make(limit_bytes: int) -> MemoryGroup:

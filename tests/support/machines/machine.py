@@ -24,7 +24,7 @@ from tests.support.machines.namespaces import (
     why_not,
 )
 from tests.support.servers.redis_server import RedisServer
-from tests.support.waiting import wait_until
+from tests.support.waiting import HANG_S, wait_until
 
 SYSTEMD = "/lib/systemd/systemd"
 BOOT = ("env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "container=tests", SYSTEMD)
@@ -71,7 +71,7 @@ class Machine:
         folder.chmod(0o711)
         self._cursor = ""
         try:
-            wait_until(self._booted, "systemd is up", timeout_s=30)
+            wait_until(self._booted, "systemd is up")
         except BaseException:
             self.close()
             raise
@@ -124,13 +124,13 @@ class Machine:
 
     # -- commands ------------------------------------------------------------------------------
 
-    def run(self, *command: str, timeout_s: float = 60) -> str:
+    def run(self, *command: str, timeout_s: float = HANG_S) -> str:
         """Run a command as root in the machine and return what it prints; it must succeed."""
         done = self.namespaces.exec(*command, timeout_s=timeout_s)
         assert done.returncode == 0, f"{command}: {done.returncode}: {done.stderr}{done.stdout}"
         return done.stdout
 
-    def try_(self, *command: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+    def try_(self, *command: str, timeout_s: float = HANG_S) -> subprocess.CompletedProcess[str]:
         return self.namespaces.exec(*command, timeout_s=timeout_s)
 
     def begin(self, *command: str) -> subprocess.Popen[bytes]:
@@ -151,7 +151,7 @@ class Machine:
             self.namespaces.entering("sh", "-c", script, path),
             input=text.encode(),
             check=True,
-            timeout=30,
+            timeout=HANG_S,
         )
 
     # -- units ---------------------------------------------------------------------------------

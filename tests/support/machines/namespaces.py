@@ -16,10 +16,12 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+
+from tests.support.waiting import HANG_S, wait_until
 
 ROOT = Path(__file__).parents[3]
 NEW_ROOT = Path(__file__).with_name("new_root.sh")
@@ -27,7 +29,6 @@ FLAGS = ("--mount", "--pid", "--net", "--uts", "--ipc", "--propagation", "privat
 TOOLS = ("unshare", "nsenter", "setpriv", "ip", "pivot_root", "ldconfig")
 BASE = os.environ.get("E2E_ROOT", "/")
 """The installation whose programs are used: another one brings another systemd."""
-WAIT_S = 30.0
 PR_SET_PDEATHSIG = 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -52,7 +53,7 @@ def why_not() -> str:
             [*argv, folders[1], folders[0], BASE, "pod", "probe", "--", "true"],
             capture_output=True,
             text=True,
-            timeout=WAIT_S,
+            timeout=HANG_S,
             check=False,
         )
     return f"namespaces cannot be made here: {done.stderr.strip()}" if done.returncode else ""
@@ -85,8 +86,10 @@ def build_image(folder: Path, files: Mapping[str, str]) -> Path:
     (packages / "needs.pth").write_text("/opt/needs\n")
     (home / "bin/python").symlink_to(f"/opt/python/bin/{version}")
     (home / "pyvenv.cfg").write_text("home = /opt/python/bin\n")
-    for name, module in (("taskqd", "cli.main"), ("taskqctl", "ctl")):
-        _program(home / "bin" / name, f"from taskqd.supervisor.{module} import main; main()")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for name, place in project["scripts"].items():
+        module, _, function = place.partition(":")
+        _program(home / "bin" / name, f"from {module} import {function}; {function}()")
     for name, text in {"etc/ld.so.conf.d/00-python.conf": "/opt/python/lib\n", **files}.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
@@ -152,12 +155,9 @@ class Namespaces:
 
     def _find_first(self) -> int:
         children = Path(f"/proc/{self._unshare.pid}/task/{self._unshare.pid}/children")
-        until_s = time.monotonic() + WAIT_S
-        while time.monotonic() < until_s and self._unshare.poll() is None:
-            if found := children.read_text().split():
-                return int(found[0])
-            time.sleep(0.005)
-        raise AssertionError(f"process 1 did not start: {self.output.read_text()}")
+        found = wait_until(lambda: children.read_text().split() or self._unshare.poll() is not None)
+        assert isinstance(found, list), f"process 1 did not start: {self.output.read_text()}"
+        return int(found[0])
 
     # -- process 1 -----------------------------------------------------------------------------
 
@@ -165,7 +165,7 @@ class Namespaces:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.Signals[name])
 
-    def exit_code(self, timeout_s: float = WAIT_S) -> int:
+    def exit_code(self, timeout_s: float = HANG_S) -> int:
         """Wait for the end of process 1; 137 stands for SIGKILL, as shells and kubelets have it."""
         code = self._unshare.wait(timeout_s)
         # util-linux before 2.39 fails to die of the signal of which its child died.
@@ -176,7 +176,7 @@ class Namespaces:
     def running(self) -> bool:
         return self._unshare.poll() is None
 
-    def exec(self, *command: str, timeout_s: float = WAIT_S) -> subprocess.CompletedProcess[str]:
+    def exec(self, *command: str, timeout_s: float = HANG_S) -> subprocess.CompletedProcess[str]:
         """Run a command as root beside process 1."""
         return subprocess.run(
             self.entering(*command),
@@ -208,10 +208,10 @@ class Namespaces:
     def close(self) -> None:
         if self.running:
             self.send("SIGKILL")
-            self._unshare.wait(WAIT_S)
+            self._unshare.wait(HANG_S)
         if self.cgroup is not None:
-            _until(lambda: _remove_group(self.cgroup), f"{self.cgroup} is still in use")
-        _until(lambda: _remove_folder(self._work), f"{self._work} is still mounted")
+            wait_until(lambda: _remove_group(self.cgroup), f"{self.cgroup} is still in use")
+        wait_until(lambda: _remove_folder(self._work), f"{self._work} is still mounted")
 
 
 def _pids() -> list[int]:
@@ -222,13 +222,6 @@ def _link(path: str) -> str:
     with contextlib.suppress(OSError):
         return os.readlink(path)
     return ""
-
-
-def _until(done: Callable[[], bool], what: str) -> None:
-    until_s = time.monotonic() + WAIT_S
-    while not done():
-        assert time.monotonic() < until_s, what
-        time.sleep(0.01)
 
 
 def _remove_folder(path: Path) -> bool:

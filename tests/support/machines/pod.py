@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.machines.namespaces import ROOT, Namespaces
-from tests.support.waiting import wait_until
+from tests.support.waiting import HANG_S, wait_until
 
 CLONE_NEWNET = 0x40000000
 ADDRESS = "10.9.0.1"
@@ -105,9 +105,9 @@ class Pod:
         return self
 
     def hasten(self) -> Pod:
-        """Probe every half second, with the thresholds and paths of the manifest."""
+        """Probe every half second, with the thresholds and paths of the manifest, and more patience."""
         for kind in ("startupProbe", "livenessProbe", "readinessProbe"):
-            self.container[kind].update(periodSeconds=0.5, timeoutSeconds=1)
+            self.container[kind].update(periodSeconds=0.5, timeoutSeconds=10)
         return self
 
     def start(self) -> Pod:
@@ -130,14 +130,14 @@ class Pod:
         self._deleted.set()
         return self
 
-    def wait_gone(self, timeout_s: float = 60) -> int:
+    def wait_gone(self, timeout_s: float = HANG_S) -> int:
         """Wait until the pod is gone; returns its last exit code."""
         self._thread.join(timeout_s)
         self._raise()
         assert not self._thread.is_alive(), f"{self.name} is not gone within {timeout_s} s"
         return self.exit_codes[-1]
 
-    def exec(self, *command: str, timeout_s: float = 30) -> subprocess.CompletedProcess[str]:
+    def exec(self, *command: str, timeout_s: float = HANG_S) -> subprocess.CompletedProcess[str]:
         """Run a command in the container, as `kubectl exec` and exec hooks do."""
         return subprocess.run(
             self.inside.entering(*self._as_user(command)),
@@ -166,7 +166,7 @@ class Pod:
         self.spec["terminationGracePeriodSeconds"] = 0
         if self._inside is not None:
             self._inside.send("SIGKILL")
-        self._thread.join(60)
+        self._thread.join(HANG_S)
 
     # -- the kubelet ---------------------------------------------------------------------------
 
