@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -161,6 +161,46 @@ def worker_of(owner: str) -> str:
     return worker if found and "." in worker else ""
 
 
-def margin_ms(period_ms: int) -> int:
-    """Return how much longer than its period a rate looks back: starts lag behind their count."""
-    return period_ms // 20 + 20
+class Refused(NamedTuple):
+    """A start that a rate did not count."""
+
+    until_ms: int
+    """Unix ms at which the caller is to ask again."""
+    wait_ms: int
+    """The same from now on, at least 1."""
+
+
+def rate_window_ms(period_ms: int) -> int:
+    """Return how far back a rate looks: its period and a margin, for starts lag behind their count."""
+    return period_ms + period_ms // 20 + 20
+
+
+def rate_decision(
+    starts: Sequence[int], told: Collection[int], limit: int, period_ms: int, now_ms: int
+) -> Refused | None:
+    """Decide whether a rate counts one more start now; None: it does.
+
+    `starts`: the newest starts counted within the window, oldest first, at least `limit` of them
+    where there are as many; `told`: the times to come that were told to others who were refused.
+    """
+    if len(starts) < limit:
+        return None
+    free_at = starts[-limit] + rate_window_ms(period_ms)
+    share_ms = -(-period_ms // limit)
+    until_ms = max([free_at, *(at + share_ms for at in told)])
+    return Refused(until_ms, max(1, until_ms - now_ms))
+
+
+def lock_decision(
+    holders: Collection[str], owner: str, slots: int, *, is_gone: bool
+) -> Literal["held", "free", "full", "gone"]:
+    """Decide what a lock says to one who asks for a place.
+
+    "held": it has one already; "free": it gets one; "full": it may stand in line; "gone": its
+    worker was taken for dead, and gets none.
+    """
+    if owner in holders:
+        return "held"
+    if is_gone:
+        return "gone"
+    return "full" if len(holders) >= slots else "free"

@@ -9,7 +9,13 @@ from taskqd.jobs.job import State
 from taskqd.storage.features import Hold, LockRow, Noted, Revocation
 from taskqd.storage.memory.line import Line
 from taskqd.storage.memory.space import TIMERS, Lock, Rate, Space
-from taskqd.storage.rules import margin_ms, node_of, worker_of
+from taskqd.storage.rules import (
+    lock_decision,
+    node_of,
+    rate_decision,
+    rate_window_ms,
+    worker_of,
+)
 
 
 class Kept:
@@ -80,13 +86,13 @@ class Kept:
             lock = space.locks.setdefault(name, Lock())
             now = space.lease_ms()
             _free_expired(lock, now)
-            if owner not in lock.holders and worker_of(owner) in space.gone:
-                return None
-            if owner not in lock.holders and len(lock.holders) >= slots:
-                if waiter is not None:
+            is_gone = worker_of(owner) in space.gone
+            decision = lock_decision(lock.holders, owner, slots, is_gone=is_gone)
+            if decision in ("gone", "full"):
+                if decision == "full" and waiter is not None:
                     lock.waiters.setdefault(waiter)
                 return None
-            if owner not in lock.holders:
+            if decision == "free":
                 space.token += 1
                 until = None if ttl_s is None else now + int(ttl_s * 1000)
                 lock.holders[owner] = (space.token, until)
@@ -135,18 +141,17 @@ class Kept:
         with space.lock:
             now = space.wall_ms()
             rate = space.rates.setdefault(key, Rate())
-            window_ms = period_ms + margin_ms(period_ms)
+            rate.forget_time_ahead(now)
+            window_ms = rate_window_ms(period_ms)
             rate.starts = [at for at in rate.starts if at > now - window_ms]
-            rate.until_ms = max(rate.until_ms, now + window_ms)
-            if len(rate.starts) < limit:
-                rate.starts.append(now)
-                rate.told.pop(who, None)
-                return 0
             rate.told = {name: at for name, at in rate.told.items() if at > now and name != who}
-            free_at = rate.starts[-limit] + window_ms
-            told = max([free_at, *(at + -(-period_ms // limit) for at in rate.told.values())])
-            rate.told[who] = rate.until_ms = told
-            return max(1, told - now)
+            rate.until_ms = max(rate.until_ms, now + window_ms)
+            refused = rate_decision(rate.starts, rate.told.values(), limit, period_ms, now)
+            if refused is None:
+                rate.starts.append(now)
+                return 0
+            rate.told[who] = rate.until_ms = refused.until_ms
+            return refused.wait_ms
 
     # -- unique jobs -------------------------------------------------------------------------
 

@@ -50,6 +50,16 @@ class Rate:
         self.told: dict[str, int] = {}
         """Who was refused -> the time that it was told."""
 
+    def forget_time_ahead(self, now_ms: int) -> None:
+        """Count as now what was counted by a clock that was set back since.
+
+        Otherwise all would wait until the clock is there again.
+        """
+        if self.starts and max(self.starts) > now_ms:
+            self.starts = sorted(min(at, now_ms) for at in self.starts)
+            self.told.clear()
+            self.until_ms = 0
+
 
 class Group:
     def __init__(self, queue: str, total: int, callback: Entry | None, until_ms: int) -> None:

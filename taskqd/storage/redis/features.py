@@ -14,7 +14,7 @@ from taskqd.jobs.job import Entry
 from taskqd.storage.features import Hold, Noted, Revocation
 from taskqd.storage.redis.core import Core
 from taskqd.storage.redis.produce import fields
-from taskqd.storage.rules import margin_ms
+from taskqd.storage.rules import rate_window_ms
 
 _decode_order = msgspec.json.Decoder(Revocation).decode
 
@@ -57,8 +57,8 @@ class Kept(Core):
     # -- rates and unique jobs ---------------------------------------------------------------
 
     def take(self, key: str, limit: int, period_ms: int, who: str) -> int:
-        window_ms = period_ms + margin_ms(period_ms)
-        return int(self.run("take_rate", "", [key, limit, period_ms, window_ms, who]))
+        args = [key, limit, period_ms, rate_window_ms(period_ms), who]
+        return int(self.run("take_rate", "", args))
 
     def unique_holder(self, queue: str, key: str) -> str | None:
         holder = self._link.call("HGET", self.at(queue)["unique"], key, write=False)

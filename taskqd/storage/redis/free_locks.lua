@@ -26,10 +26,13 @@ for i = 3, #ARGV do
 end
 if ARGV[1] == '1' then
   local now = now_ms()
-  for _, name in ipairs(call('ZRANGEBYSCORE', P .. 'locks', '-inf', now, 'LIMIT', 0, 1000)) do
+  -- And those to come: where the clock was set back they are cut, so that they end in time.
+  local timed = call('ZRANGEBYSCORE', P .. 'locks', '-inf', '(' .. NEVER, 'LIMIT', 0, 1000)
+  for _, name in ipairs(timed) do
     local dropped = drop_expired(name, now)
     if dropped == 0 and call('EXISTS', P .. 'lock:' .. name) == 0 then dropped = 1 end
     for _ = 1, dropped do freed(name) end
   end
+  if call('EXISTS', P .. 'locks') == 0 then call('DEL', P .. 'ttls') end
 end
 return reply

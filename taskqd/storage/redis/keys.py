@@ -51,7 +51,7 @@ Under the namespace's own tag:
     orders, orders-end    see orders.lua; both expire
     schedules       HASH  name -> periodic task made at run time
     rate:<key>      ZSET  starts; told:<key>, see take_rate.lua; both expire
-    locks, owners, lock:<name>, line:<name>, owned:<worker>, gone:<worker>: see locks.lua
+    locks, ttls, owners, lock:<name>, line:<name>, owned:<worker>, gone:<worker>: see locks.lua
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ _LASTING = ("seq", "paused")
 _EXPIRING = ("r", "receipt", "mail", "alarm", "sync", "group", "standing")
 _OWN_LASTING = ("queues", "epoch", "seq", "schedules", "ticks", "last")
 _OWN_EXPIRING = ("orders", "orders-end", "rate", "told", "gone")
-_OF_LOCKS = ("locks", "owners", "lock", "line", "owned")
+_OF_LOCKS = ("locks", "ttls", "owners", "lock", "line", "owned")
 
 
 def leftovers(view: View) -> Iterator[str]:
@@ -179,6 +179,10 @@ def _of_locks(view: View) -> Iterator[str]:
                 yield f"{own['locks']}: {name.decode()}: the node of its owner is not known"
         if not places:
             yield f"{own['locks']}: {name.decode()}: nobody owns it"
+    owners = {entry for _, entry in held}
+    for entry in view._read("HKEYS", own["ttls"]):
+        if entry not in owners:
+            yield f"{own['ttls']}: {entry.decode()}: owns what is not locked"
     for worker in view._read("SMEMBERS", own["owners"]):
         for entry in view._read("SMEMBERS", own["owned:"] + worker.decode()):
             if (worker.decode(), entry) not in held:

@@ -1,4 +1,4 @@
--- uses: common
+-- uses: common locks
 -- Lists who owns what, and changes nothing.
 --
 -- KEYS[1]  a `jobs` key with the namespace's own tag
@@ -8,7 +8,7 @@ local reply, now = {}, now_ms()
 for _, name in ipairs(call('ZRANGE', P .. 'locks', 0, -1)) do
   local flat = call('HGETALL', P .. 'lock:' .. name)
   for i = 1, #flat, 2 do
-    local token, ends = match(flat[i + 1], '^(%d+) (%d+)')
+    local token, ends = match(cut(name, flat[i], flat[i + 1], now), '^(%d+) (%d+)')
     local left = ends == '0' and -1 or tonumber(ends) - now
     if ends == '0' or left > 0 then
       for _, value in ipairs({name, flat[i], token, left}) do reply[#reply + 1] = value end

@@ -20,16 +20,15 @@ if mine and is_over(mine, now) then
   mine = false
 end
 if not mine then
-  if is_full() and tonumber(call('ZSCORE', P .. 'locks', name) or 0) <= now then
-    drop_expired(name, now)
-  end
+  -- Whoever has a place for a time is looked at: it may be over, or the clock was set back.
+  if is_full() and call('ZSCORE', P .. 'locks', name) ~= NEVER then drop_expired(name, now) end
   if worker ~= '' and call('EXISTS', P .. 'gone:' .. worker) == 1 then return false end
   if is_full() then
     if waiter ~= '' then call('ZADD', line, 'NX', tokens(1), waiter) end
     return false
   end
   mine = string.format('%.0f', tokens(1) + 1)
-  own(name, owner, worker, mine, string.format('%.0f', ttl > 0 and now + ttl or 0))
+  own(name, owner, worker, mine, now, ttl)
 end
 if waiter ~= '' then call('ZREM', line, waiter) end
 return match(mine, '^%d+')

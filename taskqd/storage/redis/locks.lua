@@ -4,6 +4,7 @@
 -- line:<name>     ZSET  waiters, "queue id" -> since, as a token
 -- locks           ZSET  names that have an owner or a waiter -> no place ends by itself before, ms;
 --                       0 where only waiters are left
+-- ttls            HASH  "owner LF name" -> how long it was given its place for, ms
 -- owned:<worker>  SET   "owner LF name"
 -- owners          SET   workers that own any
 -- gone:<worker>         of a worker that was taken back; expires
@@ -15,8 +16,10 @@ local function is_over(value, now)
   return ends > 0 and ends <= now
 end
 
--- Gives a place to an owner, or more time to one that has it.
-local function own(name, owner, worker, token, ends)
+-- Gives a place to an owner, or more time to one that has it; for `ttl` ms, 0: with its worker.
+local function own(name, owner, worker, token, now, ttl)
+  local ends = string.format('%.0f', ttl > 0 and now + ttl or 0)
+  if ttl > 0 then call('HSET', P .. 'ttls', owner .. '\n' .. name, ttl) end
   call('HSET', P .. 'lock:' .. name, owner, token .. ' ' .. ends .. ' ' .. worker)
   call('ZADD', P .. 'locks', 'LT', ends == '0' and NEVER or ends, name)
   if worker ~= '' then
@@ -25,9 +28,20 @@ local function own(name, owner, worker, token, ends)
   end
 end
 
+-- Returns the value of a place, which ends no later than its length from now: where more is left,
+-- the clock was set back since it was given.
+local function cut(name, owner, value, now)
+  local token, ends, worker = match(value, '^(%d+) (%d+) (.*)$')
+  if tonumber(ends) <= now then return value end
+  local ttl = tonumber(call('HGET', P .. 'ttls', owner .. '\n' .. name) or NEVER)
+  if tonumber(ends) <= now + ttl then return value end
+  return string.format('%s %.0f %s', token, now + ttl, worker)
+end
+
 -- Takes the place from its owner.
 local function drop(name, owner, value)
   call('HDEL', P .. 'lock:' .. name, owner)
+  call('HDEL', P .. 'ttls', owner .. '\n' .. name)
   local worker = match(value, '^%d+ %d+ (.+)$')
   if worker then
     call('SREM', P .. 'owned:' .. worker, owner .. '\n' .. name)
@@ -35,13 +49,16 @@ local function drop(name, owner, value)
   end
 end
 
--- Frees the places whose time is over; returns how many.
+-- Frees the places whose time is over, and cuts those that would last too long; returns how many
+-- were freed.
 local function drop_expired(name, now)
   local flat, dropped, first = call('HGETALL', P .. 'lock:' .. name), 0, NEVER
   for i = 1, #flat, 2 do
-    local ends = match(flat[i + 1], '^%d+ (%d+)')
-    if is_over(flat[i + 1], now) then
-      drop(name, flat[i], flat[i + 1])
+    local value = cut(name, flat[i], flat[i + 1], now)
+    if value ~= flat[i + 1] then call('HSET', P .. 'lock:' .. name, flat[i], value) end
+    local ends = match(value, '^%d+ (%d+)')
+    if is_over(value, now) then
+      drop(name, flat[i], value)
       dropped = dropped + 1
     elseif ends ~= '0' and tonumber(ends) < tonumber(first) then
       first = ends

@@ -10,5 +10,5 @@ local now = now_ms()
 local mine = call('HGET', P .. 'lock:' .. ARGV[1], ARGV[2])
 if not mine or is_over(mine, now) then return 0 end
 local token, worker = match(mine, '^(%d+) %d+ (.*)$')
-own(ARGV[1], ARGV[2], worker, token, string.format('%.0f', now + tonumber(ARGV[3])))
+own(ARGV[1], ARGV[2], worker, token, now, tonumber(ARGV[3]))
 return 1

@@ -31,6 +31,7 @@ BUSY_S = 5.0
 WAL_PAGES = 1000
 WAL_BYTES_MAX = 64 * 1024 * 1024
 CACHE_KIB = 4096
+_HAS_TTL = "SELECT 1 FROM pragma_table_info('place') WHERE name='ttl_ms'"
 SAFE_VERSION = (3, 51, 3)
 """The first SQLite in which a reset of the write-ahead log cannot damage the file."""
 
@@ -160,6 +161,21 @@ class Connection:
             )
         if len(db.execute("SELECT epoch FROM store").fetchall()) != 1:
             raise StorageCorrupt(f"sqlite storage {self.path}: its first row is missing")
+        self._complete(db)
+
+    def _complete(self, db: apsw.Connection) -> None:
+        """Add what newer versions of this layout have; old ones go on beside it."""
+        if db.execute(_HAS_TTL).fetchall():
+            return
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            if not db.execute(_HAS_TTL).fetchall():
+                db.execute("ALTER TABLE place ADD COLUMN ttl_ms INTEGER")
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
 
     def _patiently(self, action: Callable[[], None]) -> None:
         """Repeat while another process creates or recovers the file, which ignores busy handlers."""

@@ -9,7 +9,7 @@ import msgspec
 from taskqd.clock import now_ms
 from taskqd.errors import ConfigError
 from taskqd.storage.features import Hold, LockRow, Noted, Revocation
-from taskqd.storage.rules import margin_ms, worker_of
+from taskqd.storage.rules import lock_decision, rate_decision, rate_window_ms, worker_of
 from taskqd.storage.sqlite.base import Base
 from taskqd.storage.sqlite.extras import is_gone, unique_holder, wake_waiter
 from taskqd.storage.sqlite.unit import Unit
@@ -31,15 +31,23 @@ _ORDER = """
 INSERT INTO standing (space, subject, data, until_ms) VALUES (?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET data=excluded.data, until_ms=excluded.until_ms"""
 _CHANGE = "UPDATE space SET orders=orders+1 WHERE id=?"
+_TAKE_PLACE = """
+INSERT INTO place (space, name, owner, worker, token, until_ms, ttl_ms)
+VALUES (?, ?, ?, ?, ?, ?, ?)"""
 _EXPIRED_PLACES = "DELETE FROM place WHERE space=? AND name=? AND until_ms<=?"
 _PLACES = """
-SELECT name, owner, token, until_ms FROM place
-WHERE space=? AND (until_ms IS NULL OR until_ms>?) ORDER BY name, token"""
-_RENEW = "UPDATE place SET until_ms=? WHERE space=? AND name=? AND owner=? AND until_ms>?"
+SELECT name, owner, token, min(until_ms-?2, ifnull(ttl_ms, until_ms-?2)) FROM place
+WHERE space=?1 AND (until_ms IS NULL OR until_ms>?2) ORDER BY name, token"""
+_CUT = "UPDATE place SET until_ms=?1+ttl_ms WHERE space=?2 AND until_ms>?1+ttl_ms"
+"""Ends no later than its length from now: the clock was set back since it was given."""
+_CUT_PLACES = f"{_CUT} AND name=?3"
+_RENEW = "UPDATE place SET until_ms=?, ttl_ms=? WHERE space=? AND name=? AND owner=? AND until_ms>?"
 _FREED_PLACES = "DELETE FROM place WHERE until_ms<=? AND space=? RETURNING name"
 _LONELY = """
 SELECT DISTINCT name FROM waiter WHERE space=?1 AND NOT EXISTS
   (SELECT 1 FROM place WHERE place.space=?1 AND place.name=waiter.name)"""
+_STARTS_AHEAD = """
+UPDATE start SET ms=?1, until_ms=?2 WHERE space=?3 AND key=?4 AND ms>?1"""
 _PAST = (
     "DELETE FROM standing WHERE until_ms<=? AND space=?",
     "DELETE FROM start WHERE until_ms<=? AND space=?",
@@ -143,16 +151,18 @@ class Kept(Base):
             raise ConfigError(f"lock {name!r}: owner {owner!r} is no worker's job; give it a ttl_s")
 
         def body(unit: Unit) -> int | None:
-            unit.db.rows(_EXPIRED_PLACES, (unit.space, name, now_ms()))
+            now = now_ms()
+            unit.db.rows(_CUT_PLACES, (now, unit.space, name))
+            unit.db.rows(_EXPIRED_PLACES, (unit.space, name, now))
             held = dict(
                 unit.db.rows(
                     "SELECT owner, token FROM place WHERE space=? AND name=?", (unit.space, name)
                 )
             )
-            if owner not in held and is_gone(unit, worker_of(owner)):
-                return None
-            if owner not in held and len(held) >= slots:
-                if waiter is not None:
+            gone = owner not in held and is_gone(unit, worker_of(owner))
+            decision = lock_decision(held, owner, slots, is_gone=gone)
+            if decision in ("gone", "full"):
+                if decision == "full" and waiter is not None:
                     _wait(unit, name, waiter)
                 return None
             if waiter is not None:
@@ -163,8 +173,9 @@ class Kept(Base):
 
     def renew_lock(self, name: str, owner: str, ttl_s: float) -> bool:
         def body(unit: Unit) -> bool:
-            now = now_ms()
-            args = (now + int(ttl_s * 1000), unit.space, name, owner, now)
+            now, ttl_ms = now_ms(), int(ttl_s * 1000)
+            unit.db.rows(_CUT_PLACES, (now, unit.space, name))
+            args = (now + ttl_ms, ttl_ms, unit.space, name, owner, now)
             return unit.db.count(_RENEW, args) == 1
 
         return self._write(body)
@@ -182,8 +193,8 @@ class Kept(Base):
     def locks(self) -> list[LockRow]:
         now = now_ms()
         return [
-            LockRow(name, owner, token, None if until is None else (until - now) / 1000)
-            for name, owner, token, until in self._db.rows(_PLACES, (self._space, now))
+            LockRow(name, owner, token, None if left_ms is None else left_ms / 1000)
+            for name, owner, token, left_ms in self._db.rows(_PLACES, (self._space, now))
         ]
 
     def flush_locks(self, names: Sequence[str] | None = None) -> int:
@@ -224,11 +235,10 @@ class Kept(Base):
 
 def _take_place(unit: Unit, name: str, owner: str, ttl_s: float | None) -> int:
     [(token,)] = unit.db.rows("UPDATE store SET token=token+1 RETURNING token")
-    until = None if ttl_s is None else now_ms() + int(ttl_s * 1000)
-    unit.db.rows(
-        "INSERT INTO place (space, name, owner, worker, token, until_ms) VALUES (?, ?, ?, ?, ?, ?)",
-        (unit.space, name, owner, worker_of(owner), token, until),
-    )
+    ttl_ms = None if ttl_s is None else int(ttl_s * 1000)
+    until_ms = None if ttl_ms is None else now_ms() + ttl_ms
+    place = (unit.space, name, owner, worker_of(owner), token, until_ms, ttl_ms)
+    unit.db.rows(_TAKE_PLACE, place)
     taken: int = token
     return taken
 
@@ -247,22 +257,25 @@ def _wait_no_more(unit: Unit, name: str, waiter: tuple[str, str]) -> None:
 
 def _take(unit: Unit, key: str, limit: int, period_ms: int, who: str) -> int:
     now = now_ms()
-    window_ms = period_ms + margin_ms(period_ms)
+    window_ms = rate_window_ms(period_ms)
     at = (unit.space, key)
+    # What lies ahead was counted by a clock that was set back since: it counts as now, for
+    # otherwise all would wait until the clock is there again.
+    if unit.db.count(_STARTS_AHEAD, (now, now + window_ms, *at)):
+        unit.db.rows("DELETE FROM told WHERE space=? AND key=?", at)
     unit.db.rows("DELETE FROM start WHERE space=? AND key=? AND ms<=?", (*at, now - window_ms))
     unit.db.rows("DELETE FROM told WHERE space=? AND key=? AND (who=? OR ms<=?)", (*at, who, now))
     sql = "SELECT ms FROM start WHERE space=? AND key=? ORDER BY ms DESC LIMIT ?"
-    starts = unit.db.rows(sql, (*at, limit))
-    if len(starts) < limit:
+    starts = [ms for (ms,) in unit.db.rows(sql, (*at, limit))][::-1]
+    last = unit.db.row("SELECT max(ms) FROM told WHERE space=? AND key=? HAVING max(ms)", at)
+    refused = rate_decision(starts, last or (), limit, period_ms, now)
+    if refused is None:
         sql = "INSERT INTO start (space, key, ms, until_ms) VALUES (?, ?, ?, ?)"
         unit.db.rows(sql, (*at, now, now + window_ms))
         return 0
-    [(last,)] = unit.db.rows("SELECT max(ms) FROM told WHERE space=? AND key=?", at)
-    free_at = starts[-1][0] + window_ms
-    told = max(free_at, last + -(-period_ms // limit) if last else 0)
-    unit.db.rows("INSERT INTO told (space, key, who, ms) VALUES (?, ?, ?, ?)", (*at, who, told))
-    wait_ms: int = max(1, told - now)
-    return wait_ms
+    told = (*at, who, refused.until_ms)
+    unit.db.rows("INSERT INTO told (space, key, who, ms) VALUES (?, ?, ?, ?)", told)
+    return refused.wait_ms
 
 
 def forget_old(unit: Unit) -> None:
@@ -274,6 +287,7 @@ def forget_old(unit: Unit) -> None:
         "DELETE FROM reply WHERE space=?1 AND party NOT IN (SELECT id FROM party WHERE space=?1)",
         (unit.space,),
     )
+    unit.db.rows(_CUT, (now, unit.space))
     unit.db.rows(_FREED_PLACES, (now, unit.space))
     for (name,) in unit.db.rows(_LONELY, (unit.space,)):
         wake_waiter(unit, name)

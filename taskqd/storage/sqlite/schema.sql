@@ -145,6 +145,7 @@ CREATE TABLE place (               -- places of locks that are taken
   worker   TEXT NOT NULL,          -- '' for owners that are no worker's
   token    INTEGER NOT NULL,
   until_ms INTEGER,                -- NULL: as long as its worker
+  ttl_ms   INTEGER,                -- how long it was given for; NULL in rows of old versions
   PRIMARY KEY (space, name, owner)
 ) WITHOUT ROWID;
 CREATE INDEX place_worker ON place (space, worker);
