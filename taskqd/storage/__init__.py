@@ -51,7 +51,7 @@ def namespaces(url: str) -> list[str]:
     """
     scheme = scheme_of(url)
     if scheme == "sqlite":
-        from taskqd.storage.sqlite.namespaces import namespaces as in_file
+        from taskqd.storage.sqlite.views import namespaces as in_file
 
         return in_file(_sqlite_path(url))
     if scheme in REDIS_SCHEMES:

@@ -16,7 +16,7 @@ from taskqd.errors import StorageUnavailable
 from taskqd.storage import open_storage
 from taskqd.storage.base import Node
 from taskqd.storage.sqlite import SqliteStorage
-from taskqd.storage.sqlite import connection as connections
+from taskqd.storage.sqlite.file import connection as connections
 from tests.support.rigs.rig import Rig, ack, entry, outcome
 from tests.support.waiting import HANG_S, wait_until
 

@@ -15,7 +15,8 @@ import pytest
 
 from taskqd.errors import ConfigError, StorageCorrupt, StorageRefused
 from taskqd.storage import namespaces, open_storage
-from taskqd.storage.sqlite import SqliteStorage, disk
+from taskqd.storage.sqlite import SqliteStorage
+from taskqd.storage.sqlite.file import disk
 from tests.support.rigs.rig import Rig, entry
 
 

@@ -10,11 +10,27 @@ import pytest
 from taskqd.clock import now_ms
 from taskqd.jobs.job import Entry, State
 from taskqd.storage import open_storage
-from taskqd.storage.sqlite import SqliteStorage, answers, entries, nodes, times, unit, view, work
+from taskqd.storage.sqlite import (
+    SqliteStorage,
+    answers,
+    control,
+    groups,
+    leases,
+    nodes,
+    notes,
+    parked,
+    revocations,
+    timers,
+    views,
+)
+from taskqd.storage.sqlite.rows import entries, extras, lifetimes, unit
 from tests.support.rigs.rig import Rig, ack, done
 from tests.support.waiting import wait_until
 
-MODULES = (answers, entries, nodes, times, unit, view, work)
+MODULES = (
+    *(answers, control, groups, leases, nodes, notes, parked, revocations, timers, views),
+    *(entries, extras, lifetimes, unit),
+)
 
 
 def _statements() -> list[tuple[str, str]]:

@@ -16,7 +16,7 @@ import pytest
 from taskqd.clock import now_ms
 from taskqd.storage import open_storage
 from taskqd.storage.sqlite import SqliteStorage
-from taskqd.storage.sqlite.wake import STALE_S
+from taskqd.storage.sqlite.file.wake import STALE_S
 from tests.support.rigs.rig import Rig, ack, ids
 from tests.support.waiting import HANG_S, wait_until
 

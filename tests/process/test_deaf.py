@@ -23,7 +23,7 @@ Link.__init__.__kwdefaults__["timeout_s"] = 1.0
 noticed early."""
 UNRESPONSIVE_S = 5.0
 STUCK = """
-from taskqd.storage.sqlite import bell
+from taskqd.storage.sqlite.file import bell
 bell.POLL_S = 0.5
 
 from taskqd.worker.leasing.storage_client import StorageClient

@@ -111,7 +111,7 @@ def namesakes(nodes: Iterable[NodeRow]) -> list[str]:
 def _file(options: Options, url: str) -> File | None:
     if scheme_of(url) != "sqlite":
         return None
-    from taskqd.storage.sqlite import disk
+    from taskqd.storage.sqlite.file import disk
 
     parts = urlsplit(url)
     path = os.path.abspath(unquote(parts.path[1:]))

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from taskqd.jobs.job import Entry
-from taskqd.storage.memory.line import Job
-from taskqd.storage.memory.space import Group, Space
+from taskqd.storage.memory.state.handle import Handle
+from taskqd.storage.memory.state.space import Group
 
 
-class Groups:
-    """The answers of a group's members, until its callback has them."""
-
-    _space: Space
+class GroupCalls(Handle):
+    """The contract's calls for the answers of a group's members, until its callback has them."""
 
     def group_open(
         self, group: str, queue: str, total: int, callback: Entry | None, ttl_s: int
@@ -62,15 +60,3 @@ class Groups:
     def _group(self, group: str) -> Group | None:
         found = self._space.groups.get(group)
         return found if found is not None and found.until_ms > self._space.wall_ms() else None
-
-    def conclude(self, job_id: str, queue: str, answer: bytes, ttl_s: int) -> bool:
-        space = self._space
-        with space.lock:
-            line = space.line(queue)
-            if job_id in line.jobs:
-                return False
-            job = Job(job_id, queue, b"", 0)
-            job.answer, job.answer_until_ms = answer, space.wall_ms() + ttl_s * 1000
-            line.to_ended(job, space.wall_ms())
-            space.answered.notify_all()
-            return True

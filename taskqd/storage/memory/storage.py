@@ -4,19 +4,38 @@ from __future__ import annotations
 
 import threading
 
-from taskqd.storage.memory.features import Kept
-from taskqd.storage.memory.groups import Groups
-from taskqd.storage.memory.keep import Keep
-from taskqd.storage.memory.parking import Parking
-from taskqd.storage.memory.space import Space
-from taskqd.storage.memory.view import View
-from taskqd.storage.memory.work import Work
+from taskqd.storage.memory.answers import AnswerCalls
+from taskqd.storage.memory.control import ControlCalls
+from taskqd.storage.memory.enqueue import EnqueueCalls
+from taskqd.storage.memory.groups import GroupCalls
+from taskqd.storage.memory.leases import LeaseCalls
+from taskqd.storage.memory.limits import LimitCalls
+from taskqd.storage.memory.nodes import NodeCalls
+from taskqd.storage.memory.notes import NoteCalls
+from taskqd.storage.memory.parked import ParkedCalls
+from taskqd.storage.memory.revocations import RevocationCalls
+from taskqd.storage.memory.state.space import Space
+from taskqd.storage.memory.timers import TimerCalls
+from taskqd.storage.memory.views import ViewCalls
 
 _spaces: dict[tuple[str, str], Space] = {}
 _guard = threading.Lock()
 
 
-class MemoryStorage(Work, Keep, View, Kept, Groups, Parking):
+class MemoryStorage(
+    EnqueueCalls,
+    LeaseCalls,
+    NodeCalls,
+    TimerCalls,
+    AnswerCalls,
+    ControlCalls,
+    ViewCalls,
+    NoteCalls,
+    RevocationCalls,
+    LimitCalls,
+    GroupCalls,
+    ParkedCalls,
+):
     """The readable reference of the contract.  May be used by several threads at once.
 
     `world`: handles of one world and namespace share their jobs (``memory://world``).  `space`
@@ -31,7 +50,9 @@ class MemoryStorage(Work, Keep, View, Kept, Groups, Parking):
         max_jobs: int | None = None,
         space: Space | None = None,
     ) -> None:
-        self.namespace = namespace
-        self._max_jobs = max_jobs
         with _guard:
-            self._space = space or _spaces.setdefault((world, namespace), Space())
+            shared = space or _spaces.setdefault((world, namespace), Space())
+        super().__init__(namespace, shared, max_jobs)
+
+    def close(self) -> None:
+        """Jobs stay for other handles of this process."""

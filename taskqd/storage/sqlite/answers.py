@@ -1,4 +1,4 @@
-"""Answers, and sleeping until there is one."""
+"""Answers of ended jobs on SQLite, and sleeping until there is one."""
 
 from __future__ import annotations
 
@@ -6,21 +6,32 @@ from collections.abc import Sequence
 from time import sleep
 
 from taskqd.clock import monotonic_s, now_ms
-from taskqd.storage.sqlite.base import Base
-from taskqd.storage.sqlite.bell import wait_fd
-from taskqd.storage.sqlite.wake import POLL_S, POLL_WITHOUT_FIFO_S, Ear, waiter_place, waiter_prefix
+from taskqd.storage.sqlite.file.bell import wait_fd
+from taskqd.storage.sqlite.file.wake import (
+    POLL_S,
+    POLL_WITHOUT_FIFO_S,
+    Ear,
+    waiter_place,
+    waiter_prefix,
+)
+from taskqd.storage.sqlite.rows.base import Base
+from taskqd.storage.sqlite.rows.unit import Unit
 
 NAMES_MAX = 16
 """A waiter for more jobs than these is rung by every answer."""
 BREATH_S = 0.02
 """Such a waiter looks again after a ring, but not more often than this."""
-
 _FIND = """
 SELECT answer FROM job WHERE queue=?1 AND id=?2
 AND (state=6 AND rank>?3 OR state=5 AND pos>?3) AND answer<>x''"""
+_CONCLUDE = """
+INSERT INTO job (queue, id, state, rank, pos, priority, answer, record)
+VALUES (?, ?, 6, ?, 0, 0, ?, x'') ON CONFLICT DO NOTHING"""
 
 
-class Answers(Base):
+class AnswerCalls(Base):
+    """The contract's calls of those who wait for a job."""
+
     def answer(self, job_id: str, queue: str | None = None) -> bytes | None:
         return self.answers([(job_id, queue)])[0]
 
@@ -65,3 +76,17 @@ class Answers(Base):
             sleep(timeout_s)
         elif wait_fd(ear.fd, timeout_s):
             ear.drain()
+
+    def conclude(self, job_id: str, queue: str, answer: bytes, ttl_s: int) -> bool:
+        def body(unit: Unit) -> bool:
+            now = now_ms()
+            line = unit.made_line(queue)
+            sql = "DELETE FROM job WHERE queue=? AND id=? AND state=6 AND rank<=?"
+            unit.db.rows(sql, (line.id, job_id, now))
+            args = (line.id, job_id, now + ttl_s * 1000, answer)
+            if not unit.db.count(_CONCLUDE, args):
+                return False
+            unit.ended.append(job_id)
+            return True
+
+        return self._write(body)

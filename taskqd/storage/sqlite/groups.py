@@ -6,9 +6,9 @@ import msgspec
 
 from taskqd.clock import now_ms
 from taskqd.jobs.job import Entry
-from taskqd.storage.sqlite.base import Base
-from taskqd.storage.sqlite.entries import add
-from taskqd.storage.sqlite.unit import Unit
+from taskqd.storage.sqlite.rows.base import Base
+from taskqd.storage.sqlite.rows.entries import add
+from taskqd.storage.sqlite.rows.unit import Unit
 
 _OPEN = """
 INSERT INTO party (space, id, total, callback, until_ms) VALUES (?, ?, ?, ?, ?)
@@ -18,15 +18,13 @@ SELECT total - (SELECT count(*) FROM reply WHERE space=?1 AND party=?2), total, 
 FROM party WHERE space=?1 AND id=?2 AND until_ms>?3"""
 _PUT = "INSERT INTO reply (space, party, number, answer) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
 _SHORTEN = "UPDATE party SET until_ms=? WHERE space=? AND id=? AND until_ms>?"
-_CONCLUDE = """
-INSERT INTO job (queue, id, state, rank, pos, priority, answer, record)
-VALUES (?, ?, 6, ?, 0, 0, ?, x'') ON CONFLICT DO NOTHING"""
-
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Entry).decode
 
 
-class Groups(Base):
+class GroupCalls(Base):
+    """The contract's calls for the answers of a group's members, until its callback has them."""
+
     def group_open(
         self, group: str, queue: str, total: int, callback: Entry | None, ttl_s: int
     ) -> bool:
@@ -65,20 +63,6 @@ class Groups(Base):
     def group_shorten(self, group: str, queue: str, ttl_s: int) -> None:
         until_ms = now_ms() + ttl_s * 1000
         self._write(lambda unit: unit.db.rows(_SHORTEN, (until_ms, unit.space, group, until_ms)))
-
-    def conclude(self, job_id: str, queue: str, answer: bytes, ttl_s: int) -> bool:
-        def body(unit: Unit) -> bool:
-            now = now_ms()
-            line = unit.made_line(queue)
-            sql = "DELETE FROM job WHERE queue=? AND id=? AND state=6 AND rank<=?"
-            unit.db.rows(sql, (line.id, job_id, now))
-            args = (line.id, job_id, now + ttl_s * 1000, answer)
-            if not unit.db.count(_CONCLUDE, args):
-                return False
-            unit.ended.append(job_id)
-            return True
-
-        return self._write(body)
 
 
 def _read(unit: Unit, group: str) -> tuple[int, int, bytes | None]:

@@ -1,4 +1,4 @@
-"""Nodes and recovery."""
+"""Nodes, and the recovery of what dead ones hold, on SQLite."""
 
 from __future__ import annotations
 
@@ -9,11 +9,21 @@ import msgspec
 from taskqd.clock import now_ms
 from taskqd.jobs.job import Reason
 from taskqd.storage.base import Node, NodeRow, Recovered
-from taskqd.storage.rules import Held, TakenBack, node_of, take_back
-from taskqd.storage.sqlite.base import Base
-from taskqd.storage.sqlite.extras import end_stopped, free_places, mark_gone, owners_of
-from taskqd.storage.sqlite.hostclock import clock_name, monotonic_ms
-from taskqd.storage.sqlite.unit import Line, Unit
+from taskqd.storage.rules import (
+    Held,
+    TakenBack,
+    node_of,
+    take_back,
+)
+from taskqd.storage.sqlite.file.hostclock import clock_name, monotonic_ms
+from taskqd.storage.sqlite.rows.base import Base
+from taskqd.storage.sqlite.rows.extras import (
+    end_stopped,
+    free_places,
+    mark_gone,
+    owners_of,
+)
+from taskqd.storage.sqlite.rows.unit import Line, Unit
 
 _REGISTER = """
 INSERT INTO node (space, id, node, clock, expires_ms, wall_ms) VALUES (?, ?, ?, ?, ?, ?)
@@ -36,12 +46,13 @@ WHERE member.node=? AND queue.space=?"""
 _COUNTS = """
 SELECT rank, count(*) FROM job JOIN queue ON queue.id = job.queue
 WHERE queue.space=? AND job.state=4 GROUP BY rank"""
-
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Node).decode
 
 
-class Nodes(Base):
+class NodeCalls(Base):
+    """The contract's calls of daemons."""
+
     def register(self, node: Node, queues: Sequence[str], lease_s: float) -> None:
         def body(unit: Unit) -> None:
             times = _times(lease_s)

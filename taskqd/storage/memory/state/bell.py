@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 
 from taskqd.jobs.job import Lease
-from taskqd.storage.memory.space import Space
+from taskqd.storage.memory.state.space import Space
 
 
 class MemoryBell:

@@ -1,4 +1,4 @@
-"""The second half of the contract, in memory: the readable reference."""
+"""Locks, rates and unique keys, in memory."""
 
 from __future__ import annotations
 
@@ -6,69 +6,20 @@ from collections.abc import Sequence
 
 from taskqd.errors import ConfigError
 from taskqd.jobs.job import State
-from taskqd.storage.features import Hold, LockRow, Noted, Revocation
-from taskqd.storage.memory.line import Line
-from taskqd.storage.memory.space import TIMERS, Lock, Rate, Space
+from taskqd.storage.features import LockRow
+from taskqd.storage.memory.state.handle import Handle
+from taskqd.storage.memory.state.line import Line
+from taskqd.storage.memory.state.space import Lock, Rate, Space
 from taskqd.storage.rules import (
     lock_decision,
-    node_of,
     rate_decision,
     rate_window_ms,
     worker_of,
 )
 
 
-class Kept:
-    """Notes, standing orders, locks, rates, schedules."""
-
-    _space: Space
-
-    # -- notes -------------------------------------------------------------------------------
-
-    def note(self, hold: Hold, key: str, value: bytes, *, once: bool = False) -> Noted:
-        with self._space.lock:
-            line = self._space.lines.get(hold.queue)
-            job = line.held.get(hold.worker, {}).get(hold.job_id) if line else None
-            if job is None or job.token != hold.token:
-                return "fenced"
-            if once and key in job.notes:
-                return "present"
-            job.notes[key] = value
-            return "kept"
-
-    def notes(self, job_id: str, queue: str | None = None) -> dict[str, bytes]:
-        with self._space.lock:
-            found = self._space.find(job_id, queue)
-            return dict(found[1].notes) if found else {}
-
-    # -- revocation --------------------------------------------------------------------------
-
-    def stop(self, job_id: str, queue: str | None, answer: bytes, ttl_s: int) -> bool:
-        with self._space.lock:
-            found = self._space.find(job_id, queue)
-            if found is None or found[1].state is not State.RUNNING:
-                return False
-            found[1].stop = (answer, ttl_s)
-            return True
-
-    def revoke(self, subject: str, revocation: Revocation, ttl_s: int) -> None:
-        with self._space.lock:
-            self._space.orders_change += 1
-            self._space.orders[subject] = (revocation, self._space.wall_ms() + ttl_s * 1000)
-
-    def restore(self, subject: str) -> bool:
-        with self._space.lock:
-            self._space.orders_change += 1
-            _, until = self._space.orders.pop(subject, (None, 0))
-            return until > self._space.wall_ms()
-
-    def revocations(self) -> dict[str, Revocation]:
-        with self._space.lock:
-            now = self._space.wall_ms()
-            orders = self._space.orders.items()
-            return {subject: order for subject, (order, until) in orders if until > now}
-
-    # -- locks -------------------------------------------------------------------------------
+class LimitCalls(Handle):
+    """The contract's calls that let only so many jobs run."""
 
     def lock(
         self,
@@ -134,8 +85,6 @@ class Kept:
                 _unlock(space, row.name, row.owner)
             return len(held)
 
-    # -- rates -------------------------------------------------------------------------------
-
     def take(self, key: str, limit: int, period_ms: int, who: str) -> int:
         space = self._space
         with space.lock:
@@ -153,29 +102,10 @@ class Kept:
             rate.told[who] = rate.until_ms = refused.until_ms
             return refused.wait_ms
 
-    # -- unique jobs -------------------------------------------------------------------------
-
     def unique_holder(self, queue: str, key: str) -> str | None:
         with self._space.lock:
             line = self._space.lines.get(queue)
             return line.unique.get(key) if line else None
-
-    # -- schedules ---------------------------------------------------------------------------
-
-    def schedule_put(self, name: str, data: bytes) -> None:
-        with self._space.lock:
-            self._space.schedules[name] = data
-            self._space.ring(TIMERS, len(self._space.idle.get(TIMERS, ())))
-
-    def schedule_drop(self, name: str) -> bool:
-        with self._space.lock:
-            found = self._space.schedules.pop(name, None) is not None
-            self._space.ring(TIMERS, len(self._space.idle.get(TIMERS, ())))
-            return found
-
-    def schedules(self) -> dict[str, bytes]:
-        with self._space.lock:
-            return dict(self._space.schedules)
 
 
 def lock_owners(space: Space) -> set[str]:
@@ -190,13 +120,8 @@ def free_locks_of(space: Space, worker: str) -> None:
             _unlock(space, name, owner)
 
 
-def forget_old(space: Space) -> None:
-    """Drop what is past its lifetime."""
-    now = space.wall_ms()
-    space.gone = {worker: until for worker, until in space.gone.items() if until > now}
-    space.orders = {s: kept for s, kept in space.orders.items() if kept[1] > now}
-    space.groups = {g: group for g, group in space.groups.items() if group.until_ms > now}
-    space.rates = {key: rate for key, rate in space.rates.items() if rate.until_ms > now}
+def free_expired_places(space: Space) -> None:
+    """Free the places of locks whose time is over, and wake who waits for a free one."""
     for name, lock in list(space.locks.items()):
         _free_expired(lock, space.lease_ms())
         _wake(space, lock)
@@ -237,24 +162,3 @@ def _free_expired(lock: Lock, now_ms: int) -> None:
         for owner, (token, until) in lock.holders.items()
         if until is None or until > now_ms
     }
-
-
-def leftovers(space: Space) -> list[str]:
-    now = space.wall_ms()
-    found = [f"mark of worker {worker}" for worker, until in space.gone.items() if until <= now]
-    found += [f"order {subject}" for subject, (_, until) in space.orders.items() if until <= now]
-    found += [f"rate {key}" for key, rate in space.rates.items() if rate.until_ms <= now]
-    found += [f"group {name}" for name, group in space.groups.items() if group.until_ms <= now]
-    return found + [
-        f"lock {name} of {owner}"
-        for name, lock in space.locks.items()
-        for owner in lock.holders or ("nobody",)
-        if not _lives(space, lock, owner)
-    ]
-
-
-def _lives(space: Space, lock: Lock, owner: str) -> bool:
-    _, until = lock.holders.get(owner, (0, 0))
-    if until is None:
-        return node_of(worker_of(owner)) in space.nodes
-    return until > space.lease_ms()

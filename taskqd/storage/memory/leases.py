@@ -1,15 +1,16 @@
-"""What producers and workers ask of the memory storage."""
+"""Between a lease and its end, in memory: turns, releases, holdings, bells."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from taskqd.errors import NodeExpired, QueueFull
-from taskqd.jobs.job import Entry, Lease, Outcome
+from taskqd.errors import NodeExpired
+from taskqd.jobs.job import Lease, Outcome
 from taskqd.storage.base import Bell, Leased
-from taskqd.storage.memory.bell import MemoryBell
-from taskqd.storage.memory.line import Job, Line
-from taskqd.storage.memory.space import TIMERS, Space
+from taskqd.storage.memory.state.bell import MemoryBell
+from taskqd.storage.memory.state.handle import Handle
+from taskqd.storage.memory.state.line import Job, Line
+from taskqd.storage.memory.state.space import TIMERS
 from taskqd.storage.rules import (
     grant,
     heads_last,
@@ -22,30 +23,8 @@ from taskqd.storage.rules import (
 )
 
 
-class Work:
-    """Enqueue, turn, release; bells."""
-
-    namespace: str
-    _space: Space
-    _max_jobs: int | None
-
-    def enqueue(self, jobs: Sequence[Entry]) -> list[bool]:
-        space = self._space
-        with space.lock:
-            self._check_room(len(jobs))
-            added = [space.add(entry) for entry in jobs]
-            self._ring_ready({entry.queue for entry in jobs})
-            return added
-
-    def _check_room(self, more: int) -> None:
-        if self._max_jobs is None:
-            return
-        known = sum(len(line.jobs) - len(line.ended) for line in self._space.lines.values())
-        if known + more > self._max_jobs:
-            raise QueueFull(
-                f"memory storage holds {known} jobs and may hold {self._max_jobs} (max_jobs); "
-                f"{more} more were refused: let workers drain it or raise the bound"
-            )
+class LeaseCalls(Handle):
+    """The contract's calls of workers."""
 
     def lease(
         self, worker: str, queues: Sequence[str], limit: int, *, alone: bool = False
@@ -79,7 +58,7 @@ class Work:
                 )
                 if leases and leases[-1].alone:
                     break
-            self._ring_ready({*queues, *(outcome.queue for outcome in outcomes)})
+            self._space.ring_ready({*queues, *(outcome.queue for outcome in outcomes)})
             return Leased(
                 settled,
                 leases,
@@ -108,7 +87,7 @@ class Work:
                 else:
                     space.line(job.queue).to_head(job)
             self._remember(worker, effects)
-            self._ring_ready({queue for _, queue, _ in leases})
+            self._space.ring_ready({queue for _, queue, _ in leases})
             return result
 
     def holdings(self, worker: str, queues: Sequence[str]) -> list[Lease]:
@@ -125,8 +104,6 @@ class Work:
     def _stops(self, worker: str) -> list[str]:
         lines = self._space.lines.values()
         return [j.id for line in lines for j in line.holding(worker) if j.stop is not None]
-
-    # -- steps of a turn -------------------------------------------------------------------
 
     def _check_node(self, worker: str, queues: Sequence[str]) -> None:
         if worker in self._space.gone:
@@ -201,11 +178,6 @@ class Work:
     def _remember(self, worker: str, effects: set[tuple[str, str, int]]) -> None:
         if effects:
             self._space.effects[worker] = effects
-
-    def _ring_ready(self, queues: set[str]) -> None:
-        for line in self._space.some(queues):
-            if not line.paused:
-                self._space.ring(line.name, line.ready() + len(line.suspects))
 
 
 def _by_token(job: Job) -> int:

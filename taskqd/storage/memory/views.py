@@ -1,98 +1,23 @@
-"""Control and introspection of the memory storage."""
+"""Looking at jobs and queues, in memory."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
-from taskqd.jobs.job import State, strip_marks
+from taskqd.jobs.job import State
 from taskqd.storage.base import JobRow, QueueRow
-from taskqd.storage.memory import features
-from taskqd.storage.memory.line import Job, Line
-from taskqd.storage.memory.space import Space
-from taskqd.storage.rules import answer_state, node_of
+from taskqd.storage.memory.state.handle import Handle
+from taskqd.storage.memory.state.line import Job, Line
+from taskqd.storage.memory.state.space import Lock, Space
+from taskqd.storage.rules import (
+    answer_state,
+    node_of,
+    worker_of,
+)
 
-WAITING = (State.QUEUED, State.SCHEDULED)
 
-
-class View:
-    """Everything that an operator and a caller of `Result` methods need."""
-
-    namespace: str
-    _space: Space
-
-    # -- control ---------------------------------------------------------------------------
-
-    def cancel(self, job_id: str, queue: str | None, answer: bytes, ttl_s: int) -> bool:
-        space = self._space
-        with space.lock:
-            found = space.find(job_id, queue)
-            if found is None or found[1].state not in WAITING:
-                return False
-            line, job = found
-            now = space.wall_ms()
-            job.answer, job.answer_until_ms = answer, now + ttl_s * 1000
-            line.to_ended(job, now)
-            space.answered.notify_all()
-            return True
-
-    def reschedule(self, job_id: str, queue: str | None, run_at_ms: int) -> bool:
-        space = self._space
-        with space.lock:
-            found = space.find(job_id, queue)
-            if found is None or found[1].state not in WAITING:
-                return False
-            line, job = found
-            space.put(line, job, run_at_ms)
-            if job.state is State.QUEUED:
-                space.ring(line.name, 1)
-            return True
-
-    def revive(self, job_ids: Sequence[str]) -> int:
-        space = self._space
-        with space.lock:
-            found = list(self._dead(job_ids))
-            for line, job in found:
-                job.record, job.answer, job.reason = strip_marks(job.record), b"", ""
-                line.to_tail(job)
-                space.ring(line.name, 1)
-            return len(found)
-
-    def purge_dead(self, job_ids: Sequence[str] | None = None) -> int:
-        with self._space.lock:
-            found = list(self._dead(job_ids))
-            for line, job in found:
-                line.to_ended(job, self._space.wall_ms())
-            return len(found)
-
-    def _dead(self, job_ids: Sequence[str] | None) -> Iterator[tuple[Line, Job]]:
-        for line in self._space.lines.values():
-            for job_id in list(line.dead) if job_ids is None else dict.fromkeys(job_ids):
-                if job_id in line.dead:
-                    yield line, line.dead[job_id]
-
-    def purge_queue(self, queue: str) -> int:
-        with self._space.lock:
-            gone = [
-                (line, job)
-                for line in self._space.some([queue])
-                for job in line.jobs.values()
-                if job.state in WAITING
-            ]
-            for line, job in gone:
-                line.to_nowhere(job)
-            return len(gone)
-
-    def pause(self, queue: str) -> None:
-        with self._space.lock:
-            self._space.line(queue).paused = True
-
-    def resume(self, queue: str) -> None:
-        with self._space.lock:
-            line = self._space.line(queue)
-            line.paused = False
-            self._space.ring(queue, line.ready() + len(line.suspects))
-
-    # -- introspection ---------------------------------------------------------------------
+class ViewCalls(Handle):
+    """The contract's calls that change nothing."""
 
     def job(self, job_id: str, queue: str | None = None) -> JobRow | None:
         with self._space.lock:
@@ -157,10 +82,7 @@ class View:
             found += [
                 f"outcomes of {name}" for name in space.effects if node_of(name) not in space.nodes
             ]
-            return found + features.leftovers(space)
-
-    def close(self) -> None:
-        """Jobs stay for other handles of this process."""
+            return found + _leftovers(space)
 
 
 def _row(job: Job) -> JobRow:
@@ -189,3 +111,24 @@ def _rows(line: Line, state: State, now_ms: int) -> Iterator[JobRow]:
     else:
         rows = (_row(job) for job in line.ended.values() if job.answer_until_ms > now_ms)
         yield from (row for row in rows if row.state is state)
+
+
+def _leftovers(space: Space) -> list[str]:
+    now = space.wall_ms()
+    found = [f"mark of worker {worker}" for worker, until in space.gone.items() if until <= now]
+    found += [f"order {subject}" for subject, (_, until) in space.orders.items() if until <= now]
+    found += [f"rate {key}" for key, rate in space.rates.items() if rate.until_ms <= now]
+    found += [f"group {name}" for name, group in space.groups.items() if group.until_ms <= now]
+    return found + [
+        f"lock {name} of {owner}"
+        for name, lock in space.locks.items()
+        for owner in lock.holders or ("nobody",)
+        if not _lives(space, lock, owner)
+    ]
+
+
+def _lives(space: Space, lock: Lock, owner: str) -> bool:
+    _, until = lock.holders.get(owner, (0, 0))
+    if until is None:
+        return node_of(worker_of(owner)) in space.nodes
+    return until > space.lease_ms()

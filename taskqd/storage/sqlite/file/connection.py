@@ -20,7 +20,7 @@ from taskqd.errors import (
     StorageRefused,
     StorageUnavailable,
 )
-from taskqd.storage.sqlite import disk
+from taskqd.storage.sqlite.file import disk
 
 T = TypeVar("T")
 APPLICATION_ID = 0x74617371

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from taskqd.storage.features import Letter, Parked
-from taskqd.storage.memory.line import Job, Line
-from taskqd.storage.memory.space import Space
+from taskqd.storage.memory.state.handle import Handle
+from taskqd.storage.memory.state.line import Job, Line
 
 
-class Parking:
-    _space: Space
+class ParkedCalls(Handle):
+    """The contract's calls for letters that wait under a label."""
 
     def parked(self, queues: Sequence[str]) -> list[Parked]:
         space = self._space

@@ -11,7 +11,7 @@ from taskqd.clock import monotonic_ns, now_ms
 from taskqd.jobs.job import Entry
 from taskqd.storage.base import Node, Recovered
 from taskqd.storage.features import Revocation
-from taskqd.storage.memory.line import Job, Line
+from taskqd.storage.memory.state.line import Job, Line
 from taskqd.storage.rules import Held, TakenBack
 
 TIMERS = "\0timers"
@@ -151,6 +151,12 @@ class Space:
         """Wake as many idle ones as there are jobs for."""
         for bell in list(self.idle.get(place, ()))[:count]:
             bell.ring()
+
+    def ring_ready(self, queues: Iterable[str]) -> None:
+        """Wake as many idle workers of these queues as there are jobs for."""
+        for line in self.some(queues):
+            if not line.paused:
+                self.ring(line.name, line.ready() + len(line.suspects))
 
     def stop(self, line: Line, job: Job) -> None:
         """End a job that was asked to stop, as cancelled."""

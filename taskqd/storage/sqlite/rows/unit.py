@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from taskqd.storage.sqlite.connection import Connection
-from taskqd.storage.sqlite.wake import Wake, queue_place, timer_place
+from taskqd.storage.sqlite.file.connection import Connection
+from taskqd.storage.sqlite.file.wake import Wake, queue_place, timer_place
 
 READY, SUSPECT, LATER, HELD, DEAD, ENDED = range(1, 7)
 """`job.state`; schema.sql tells what `rank` and `pos` are in each."""

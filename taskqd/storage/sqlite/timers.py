@@ -1,4 +1,4 @@
-"""Delayed jobs, ticks, and the end of lifetimes."""
+"""What happens when its time has come, on SQLite: delayed jobs, ticks, schedules, the end of lifetimes."""
 
 from __future__ import annotations
 
@@ -8,18 +8,26 @@ from collections.abc import Callable, Sequence
 from taskqd.clock import now_ms
 from taskqd.jobs.job import Entry
 from taskqd.storage.base import Due, Fired
-from taskqd.storage.rules import split_tick
-from taskqd.storage.sqlite.base import Base
-from taskqd.storage.sqlite.connection import WAL_BYTES_MAX
-from taskqd.storage.sqlite.entries import add
-from taskqd.storage.sqlite.features import forget_old
-from taskqd.storage.sqlite.unit import DEAD, ENDED, Line, Unit
-from taskqd.storage.sqlite.wake import queue_place, timer_place, waiter_place
+from taskqd.storage.rules import (
+    split_tick,
+)
+from taskqd.storage.sqlite.control import end_dead
+from taskqd.storage.sqlite.file.connection import (
+    WAL_BYTES_MAX,
+)
+from taskqd.storage.sqlite.file.wake import (
+    queue_place,
+    timer_place,
+    waiter_place,
+)
+from taskqd.storage.sqlite.rows.base import Base
+from taskqd.storage.sqlite.rows.entries import add
+from taskqd.storage.sqlite.rows.lifetimes import forget_old
+from taskqd.storage.sqlite.rows.unit import DEAD, ENDED, Line, Unit
 
 ROWS_AT_ONCE = 2000
 FREE_PAGES_MAX = 2048
 """Free pages beyond these go back to the disk, some at each purge."""
-
 _DUE = (
     "SELECT n, priority FROM job WHERE queue=? AND state=3 AND rank<=? ORDER BY rank, pos LIMIT ?"
 )
@@ -29,14 +37,17 @@ _PURGE_ENDED = """
 DELETE FROM job WHERE n IN (SELECT n FROM job WHERE queue=? AND state=6 AND rank<=? LIMIT ?)"""
 _OLD_DEAD = "SELECT n FROM job WHERE queue=? AND state=5 AND rank<=? ORDER BY rank, pos LIMIT ?"
 _FIRST_DEAD = "SELECT n FROM job WHERE queue=? AND state=5 ORDER BY rank, pos LIMIT ?"
-_DROP_DEAD = "DELETE FROM job WHERE n=? AND (pos<=? OR answer=x'')"
-_END_DEAD = "UPDATE job SET state=6, rank=pos, pos=0, reason='', record=x'' WHERE n=? AND state=5"
 _TICK = """
 INSERT INTO tick (space, name, ms, until_ms) VALUES (?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET until_ms=excluded.until_ms WHERE until_ms<=?"""
+_SCHEDULE = """
+INSERT INTO schedule (space, name, data) VALUES (?, ?, ?)
+ON CONFLICT DO UPDATE SET data=excluded.data"""
 
 
-class Times(Base):
+class TimerCalls(Base):
+    """The contract's calls of schedulers."""
+
     def promote(self, queues: Sequence[str], limit: int = 1000) -> Due:
         unit = self._db_unit()
         next_in_s = _next_in_s(unit, queues)
@@ -119,14 +130,24 @@ class Times(Base):
         elif _bytes(f"{self.path}-wal") > WAL_BYTES_MAX:
             self._shrink()
 
+    def schedule_put(self, name: str, data: bytes) -> None:
+        def body(unit: Unit) -> None:
+            unit.db.rows(_SCHEDULE, (unit.space, name, data))
+            unit.wakes_timers = True
 
-def end_dead(unit: Unit, rows: Sequence[tuple[int]]) -> int:
-    """Drop dead letters; an answer within its lifetime stays until its end."""
-    now = now_ms()
-    unit.db.many("DELETE FROM parked WHERE job=?", rows)
-    unit.db.many(_DROP_DEAD, [(n, now) for (n,) in rows])
-    unit.db.many(_END_DEAD, rows)
-    return len(rows)
+        self._write(body)
+
+    def schedule_drop(self, name: str) -> bool:
+        def body(unit: Unit) -> bool:
+            sql = "DELETE FROM schedule WHERE space=? AND name=?"
+            unit.wakes_timers = True
+            return unit.db.count(sql, (unit.space, name)) == 1
+
+        return self._write(body)
+
+    def schedules(self) -> dict[str, bytes]:
+        sql = "SELECT name, data FROM schedule WHERE space=? ORDER BY name"
+        return dict(self._db.rows(sql, (self._space,)))
 
 
 def _promote(unit: Unit, queues: Sequence[str], limit: int) -> int:

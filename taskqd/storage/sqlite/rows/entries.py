@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from taskqd.clock import now_ms
 from taskqd.jobs.job import Entry
-from taskqd.storage.sqlite.extras import add_unique
-from taskqd.storage.sqlite.unit import ENDED, LATER, READY, Line, Unit
+from taskqd.storage.sqlite.rows.extras import add_unique
+from taskqd.storage.sqlite.rows.unit import ENDED, LATER, READY, Line, Unit
 
 _FORGET = "DELETE FROM job WHERE queue=? AND id=? AND state=? AND rank<=?"
 _ADD = """

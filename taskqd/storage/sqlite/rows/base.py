@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from taskqd.errors import StorageUnavailable
-from taskqd.storage.sqlite import disk
-from taskqd.storage.sqlite.connection import Connection, DiskFull, queue_full
-from taskqd.storage.sqlite.unit import Unit
-from taskqd.storage.sqlite.wake import Wake
+from taskqd.storage.sqlite.file import disk
+from taskqd.storage.sqlite.file.connection import Connection, DiskFull, queue_full
+from taskqd.storage.sqlite.file.wake import Wake
+from taskqd.storage.sqlite.rows.unit import Unit
 
 T = TypeVar("T")
 _USED = "SELECT (SELECT page_count FROM pragma_page_count) - (SELECT freelist_count FROM pragma_freelist_count), (SELECT page_size FROM pragma_page_size)"

@@ -1,4 +1,4 @@
-"""What producers and workers ask of the SQLite storage."""
+"""Between a lease and its end, on SQLite: turns, releases, holdings, bells."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from taskqd.clock import now_ms
 from taskqd.errors import NodeExpired
-from taskqd.jobs.job import Entry, Lease, Outcome
+from taskqd.jobs.job import Lease, Outcome
 from taskqd.storage.base import Bell, Leased
 from taskqd.storage.rules import (
     grant,
@@ -18,15 +18,18 @@ from taskqd.storage.rules import (
     taken_back,
     to_head,
 )
-from taskqd.storage.sqlite.base import Base
-from taskqd.storage.sqlite.bell import SqliteBell
-from taskqd.storage.sqlite.entries import add
-from taskqd.storage.sqlite.extras import end_stopped, is_gone, wishes
-from taskqd.storage.sqlite.unit import READY, SUSPECT, Line, Unit
-from taskqd.storage.sqlite.wake import queue_place, timer_place
-
-JOBS_AT_ONCE = 5000
-"""Jobs written by one transaction, so that a large `enqueue` does not lock others out."""
+from taskqd.storage.sqlite.file.bell import SqliteBell
+from taskqd.storage.sqlite.file.wake import (
+    queue_place,
+    timer_place,
+)
+from taskqd.storage.sqlite.rows.base import Base
+from taskqd.storage.sqlite.rows.extras import (
+    end_stopped,
+    is_gone,
+    wishes,
+)
+from taskqd.storage.sqlite.rows.unit import READY, SUSPECT, Line, Unit
 
 _END = """
 UPDATE job SET state=6, rank=?7, pos=0, suspect=0, answer=?6, record=x''
@@ -45,19 +48,11 @@ SELECT n, id, record FROM job WHERE queue=? AND state=? ORDER BY rank, pos LIMIT
 _HOLD = "UPDATE job SET state=4, rank=?, pos=? WHERE n=?"
 _HOLDINGS = """
 SELECT id, pos, record, suspect FROM job WHERE queue=? AND state=4 AND rank=?"""
-
 Effects = set[tuple[str, str, int]]
 
 
-class Work(Base):
-    """Enqueue, turn, release; bells."""
-
-    def enqueue(self, jobs: Sequence[Entry]) -> list[bool]:
-        added: list[bool] = []
-        for start in range(0, len(jobs), JOBS_AT_ONCE):
-            part = jobs[start : start + JOBS_AT_ONCE]
-            added += self._write(lambda unit, part=part: add(unit, part), grows=True)  # type: ignore[misc]
-        return added
+class LeaseCalls(Base):
+    """The contract's calls of workers."""
 
     def lease(
         self, worker: str, queues: Sequence[str], limit: int, *, alone: bool = False
@@ -143,8 +138,6 @@ class Work(Base):
             for job_id, token, record, suspect in self._db.rows(_HOLDINGS, (line.id, worker))
         ]
         return sorted(found, key=lambda lease: lease.token)
-
-    # -- bells -------------------------------------------------------------------------------
 
     def bell(self, worker: str, queues: Sequence[str]) -> Bell:
         return SqliteBell(self._wake, lambda: self._places(queues), lambda: self._pass_on(queues))

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from taskqd.clock import now_ms
 from taskqd.storage.features import Letter, Parked
-from taskqd.storage.sqlite.base import Base
-from taskqd.storage.sqlite.unit import Unit
+from taskqd.storage.sqlite.rows.base import Base
+from taskqd.storage.sqlite.rows.unit import Unit
 
 _ANY = "SELECT EXISTS (SELECT 1 FROM parked)"
 _LABELS = "SELECT label, count(*), min(ms) FROM parked WHERE queue=? GROUP BY label"
@@ -17,12 +17,12 @@ FROM parked JOIN job ON job.n = parked.job
 WHERE parked.queue=? AND parked.label=? ORDER BY parked.ms, job.pos, job.n LIMIT ?"""
 _LET_LIE = """
 DELETE FROM parked WHERE job IN (SELECT n FROM job WHERE queue=? AND id=? AND state=5)"""
-
-
 _EVERYBODY = 10_000
 
 
-class Parking(Base):
+class ParkedCalls(Base):
+    """The contract's calls for letters that wait under a label."""
+
     def parked(self, queues: Sequence[str]) -> list[Parked]:
         if not self._only(_ANY)[0]:
             return []

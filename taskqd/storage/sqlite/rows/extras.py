@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from taskqd.clock import now_ms
 from taskqd.jobs.job import Entry
 from taskqd.storage.rules import GONE_MS, node_of
-from taskqd.storage.sqlite.unit import Line, Unit
+from taskqd.storage.sqlite.rows.unit import Line, Unit
 
 _HOLDER = """
 SELECT job.id FROM uniq JOIN job ON job.n = uniq.job WHERE uniq.queue=? AND uniq.key=?"""
@@ -27,6 +27,8 @@ _END = "UPDATE job SET state=6, rank=?, pos=0, suspect=0, answer=?, record=x'' W
 _MARK_GONE = """
 INSERT INTO gone (space, worker, until_ms) VALUES (?, ?, ?)
 ON CONFLICT DO UPDATE SET until_ms=excluded.until_ms"""
+CUT_PLACES = "UPDATE place SET until_ms=?1+ttl_ms WHERE space=?2 AND until_ms>?1+ttl_ms"
+"""Has places end no later than their length from now: the clock was set back since they were given."""
 _WAITER = "SELECT n, queue, id FROM waiter WHERE space=? AND name=? ORDER BY n LIMIT 1"
 _CALL = "UPDATE job SET extras=extras|2 WHERE queue=? AND id=? AND state=4"
 _LATER = "SELECT n, priority FROM job WHERE queue=? AND id=? AND state=3"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from select import EPOLLIN, POLLIN, epoll, poll
 
 from taskqd.jobs.job import Lease
-from taskqd.storage.sqlite.wake import POLL_S, POLL_WITHOUT_FIFO_S, Ear, Wake
+from taskqd.storage.sqlite.file.wake import POLL_S, POLL_WITHOUT_FIFO_S, Ear, Wake
 
 
 class SqliteBell:
