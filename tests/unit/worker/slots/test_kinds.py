@@ -1,12 +1,14 @@
-"""The kinds of workers are those that can be configured."""
+"""The kinds of slots by name."""
 
 from __future__ import annotations
 
-from typing import get_args
+import pytest
 
-from taskqd.settings import WorkerType
+from taskqd.errors import ConfigError
+from taskqd.settings import WorkerSettings
 from taskqd.worker.slots import kinds
 
 
-def test_every_type_of_worker_that_can_be_configured_is_there() -> None:
-    assert {*get_args(WorkerType)} == {*kinds._KINDS}
+def test_a_kind_that_does_not_exist_yet_is_named() -> None:
+    with pytest.raises(ConfigError, match="'fibre'"):
+        kinds.preload(WorkerSettings(type="fibre"), "memory://x")  # type: ignore[arg-type]

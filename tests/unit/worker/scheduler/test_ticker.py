@@ -1,68 +1,23 @@
-"""Parts of the worker by themselves: channel, timetable, forks, slots' lines, hygiene of descriptors."""
+"""Periodic tasks on a clock of the test's: what fires, what is told as missed, what stops nobody else."""
 
 from __future__ import annotations
 
-import asyncio
-import os
-import socket
-import sys
 import time
 import uuid
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from taskqd.app import App
-from taskqd.errors import ConfigError, QueueFull, StorageUnavailable
-from taskqd.ipc import board
-from taskqd.ipc.board import Board
-from taskqd.ipc.channel import Channel
-from taskqd.ipc.messages import Drain, Quiet, ToChild, decode_to_child, encode
+from taskqd.errors import QueueFull, StorageUnavailable
 from taskqd.jobs.job import Entry, State
 from taskqd.logs import setup as log
 from taskqd.periodic.cron import every
-from taskqd.settings import WorkerSettings
 from taskqd.storage.memory import MemoryStorage
-from taskqd.worker.connection.open import AskedToEnd, BootWait
-from taskqd.worker.host import procfs, syscalls
 from taskqd.worker.scheduler.ticker import Ticker
-from taskqd.worker.slots import kinds
-from taskqd.worker.slots.asyncio_slots import AsyncioSlots
-from taskqd.worker.slots.stop_state import StopState
-from tests.support.rigs.worker_rig import Jobs
 
 SILENT = log.configure(role="test", level="critical")
-
-
-# -- channel ------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def pair() -> tuple[Channel[ToChild], socket.socket]:
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    theirs.settimeout(20)
-    return Channel(ours, decode_to_child), theirs
-
-
-def test_what_comes_during_the_boot_is_kept_and_a_drain_ends_it(
-    pair: tuple[Channel[ToChild], socket.socket],
-) -> None:
-    channel, master = pair
-    reader, _writer = os.pipe()
-    antechamber = BootWait(channel, reader)
-    master.send(encode(Quiet()))
-    antechamber.wait(0.05)
-    assert channel.receive().messages == [Quiet()]
-    master.send(encode(Drain(5)))
-    began = time.monotonic()
-    with pytest.raises(AskedToEnd):
-        antechamber.wait(20)
-    assert time.monotonic() - began < 10
-
-
-# -- timetable ----------------------------------------------------------------------------------
 
 
 class Broken(MemoryStorage):
@@ -187,50 +142,6 @@ def test_a_tick_is_a_job_with_its_time(storage: Broken) -> None:
     (row,) = storage.jobs(State.QUEUED, "default")
     assert isinstance(Entry(row.id, row.queue, row.record), Entry)
     assert b'"s":' in row.record
-
-
-# -- processes ----------------------------------------------------------------------------------
-
-
-def test_a_fork_that_the_kernel_refuses_is_an_error_and_no_second_zygote(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def refuse() -> int:
-        raise BlockingIOError(11, "Resource temporarily unavailable")
-
-    monkeypatch.setattr(syscalls, "fork", refuse)
-    descriptors = len(os.listdir("/proc/self/fd"))
-    with pytest.raises(syscalls.ForkError, match="temporarily unavailable"):
-        syscalls.double_fork()
-    assert len(os.listdir("/proc/self/fd")) == descriptors
-
-
-def test_a_process_is_known_by_its_pid_and_start() -> None:
-    me = os.getpid()
-    started = procfs.start_time(me)
-    assert procfs.runs(me, started)
-    assert not procfs.runs(me, started + 1)
-    assert not procfs.runs(2**22 - 3, 1)
-    assert procfs.host_id()
-
-
-def test_a_kind_that_does_not_exist_yet_is_named() -> None:
-    with pytest.raises(ConfigError, match="'fibre'"):
-        kinds.preload(WorkerSettings(type="fibre"), "memory://x")  # type: ignore[arg-type]
-
-
-# -- event loops -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("installed", [True, False])
-def test_the_fast_event_loop_is_used_where_it_is_installed(
-    monkeypatch: pytest.MonkeyPatch, installed: bool
-) -> None:
-    stand_in = SimpleNamespace(new_event_loop=asyncio.new_event_loop) if installed else None
-    monkeypatch.setitem(sys.modules, "uvloop", stand_in)
-    memory = Board(memoryview(bytearray(board.size(1, 2))), 1, 2)
-    slots = AsyncioSlots(memory.row(0), 2, StopState("n.1"), Jobs())
-    assert slots.loop == ("uvloop" if installed else "asyncio")
 
 
 def test_ten_thousand_tasks_that_are_not_due_are_not_looked_at_again(storage: Broken) -> None:
