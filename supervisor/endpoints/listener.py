@@ -30,7 +30,7 @@ class Conversation(Protocol):
 @dataclass(slots=True, eq=False)
 class _Caller:
     sock: socket.socket
-    talk: Conversation
+    conversation: Conversation
     until_s: float
     out: bytearray
     closing: bool = False
@@ -79,12 +79,12 @@ class EndpointListener:
         except OSError:
             # The caller went away, or no descriptor is free now; the loop goes on.
             return
-        talk = self._begin(sock) if len(self._callers) < CALLERS_MAX else None
-        if talk is None:
+        conversation = self._begin(sock) if len(self._callers) < CALLERS_MAX else None
+        if conversation is None:
             sock.close()
             return
         sock.setblocking(False)
-        caller = _Caller(sock, talk, self._clock() + CALL_S, bytearray())
+        caller = _Caller(sock, conversation, self._clock() + CALL_S, bytearray())
         self._callers.append(caller)
         self._selector.register(sock, selectors.EVENT_READ, lambda: self._turn(caller))
 
@@ -106,9 +106,9 @@ class EndpointListener:
             data = caller.sock.recv(16384)
         except BlockingIOError:
             return
-        answer = caller.talk.receive(data)
-        caller.out += answer.data
-        caller.closing = answer.close or not data or len(caller.out) > REPLY_BYTES_MAX
+        reply = caller.conversation.receive(data)
+        caller.out += reply.data
+        caller.closing = reply.close or not data or len(caller.out) > REPLY_BYTES_MAX
 
     def _write(self, caller: _Caller) -> None:
         while caller.out:

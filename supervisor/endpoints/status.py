@@ -80,14 +80,14 @@ def live(context: MasterContext) -> dict[str, Any]:
         if child.state is ChildState.DYING and child.pid and now_s > child.since_s + UNKILLED_S
     ]
     workers = context.fleet.living_workers()
-    deaf = [
+    unresponsive = [
         (child, why)
         for child in workers
         if (why := recycling.unresponsive(context.fleet, child, now_s))
     ]
-    reasons = [f"worker {child.number} (pid {child.pid}) {why}" for child, why in deaf]
+    reasons = [f"worker {child.number} (pid {child.pid}) {why}" for child, why in unresponsive]
     # It is being replaced; only where that does not help a new start of everything might.
-    lost = any(_silent_s(context.fleet, child) > GIVEN_UP_S for child, _why in deaf)
+    lost = any(_silent_s(context.fleet, child) > GIVEN_UP_S for child, _why in unresponsive)
     return {"ok": not stuck and not lost, "state": state(context.fleet), "reasons": stuck + reasons}
 
 
