@@ -55,7 +55,7 @@ def namespaces(url: str) -> list[str]:
 
         return in_file(_sqlite_path(url))
     if scheme in REDIS_SCHEMES:
-        from taskqd.storage.redis.namespaces import namespaces as on_server
+        from taskqd.storage.redis.views import namespaces as on_server
 
         return on_server(url)
     raise ConfigError(f"storage {mask_url(url)!r}: cannot be asked for its namespaces")

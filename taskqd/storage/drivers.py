@@ -23,4 +23,4 @@ def preload(url: str) -> None:
 def use_sockets(url: str, sockets: ModuleType) -> None:
     """Have the driver of `url` make its sockets with this stand-in for the module `socket`."""
     if scheme_of(url) in REDIS_SCHEMES:
-        import_module("taskqd.storage.redis.address").use_sockets(sockets)
+        import_module("taskqd.storage.redis.link.address").use_sockets(sockets)

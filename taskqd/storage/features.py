@@ -214,7 +214,7 @@ class Features(Protocol):
         """
         ...
 
-    def let_lie(self, queue: str, job_ids: Sequence[str]) -> int:
+    def leave_dead(self, queue: str, job_ids: Sequence[str]) -> int:
         """Leave these letters dead: parked no more.  Returns how many were."""
         ...
 

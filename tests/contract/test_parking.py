@@ -97,8 +97,8 @@ def test_a_letter_that_is_let_lie_stays_dead_and_does_not_come_back(
     rig: Rig, features: Features
 ) -> None:
     park(rig, "a", "b")
-    assert features.let_lie("q", ["a", "nobody"]) == 1
-    assert features.let_lie("q", ["a"]) == 0
+    assert features.leave_dead("q", ["a", "nobody"]) == 1
+    assert features.leave_dead("q", ["a"]) == 0
     assert features.unpark("q", "later", 10) == ["b"]
     assert rig.states() == {"a": "dead", "b": "queued"}
 

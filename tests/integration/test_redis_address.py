@@ -10,7 +10,7 @@ import pytest
 
 from taskqd.errors import ConfigError, NodeExpired, StorageUnavailable
 from taskqd.storage.redis import RedisStorage
-from taskqd.storage.redis.address import address
+from taskqd.storage.redis.link.address import address
 from tests.support.rigs.rig import Rig, ack, entry, ids
 from tests.support.servers.ports import free_port
 from tests.support.servers.redis_server import RedisServer, SentinelServer, available_servers

@@ -11,7 +11,7 @@ import pytest
 
 from taskqd.jobs.job import Lease, Outcome, State
 from taskqd.storage.redis import RedisStorage
-from taskqd.storage.redis.bell import RedisBell
+from taskqd.storage.redis.keyspace.bell import RedisBell
 from tests.support.rigs.rig import Rig, ack, done, entry, ids, outcome
 from tests.support.servers.redis_server import RedisServer, servers
 from tests.support.waiting import HANG_S, wait_until
@@ -166,7 +166,7 @@ def _lease_of(worker: Worker, job_id: str) -> Lease:
 def test_a_blocking_read_that_ends_empty_asks_for_a_turn(
     rig: Rig, server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("taskqd.storage.redis.bell.BLOCK_S", 0.05)
+    monkeypatch.setattr("taskqd.storage.redis.keyspace.bell.BLOCK_S", 0.05)
     worker = Worker(server, "n.3")
     worker.idle()
     assert worker.answer() == []

@@ -15,7 +15,9 @@ from taskqd.errors import OutcomeUnknown, StorageError, StorageRefused, StorageU
 from taskqd.jobs.job import State
 from taskqd.settings import Durability
 from taskqd.storage import namespaces
-from taskqd.storage.redis import RedisStorage, cluster, produce
+from taskqd.storage.redis import RedisStorage
+from taskqd.storage.redis.keyspace import durable
+from taskqd.storage.redis.link import cluster
 from tests.support.rigs.rig import Rig, ack, entry, ids
 from tests.support.servers.redis_cluster import RedisCluster
 from tests.support.servers.redis_server import RedisServer, available_servers
@@ -282,7 +284,7 @@ def test_the_death_of_a_server_is_waited_out_and_the_others_hear_heartbeats(
 def test_a_failover_loses_no_job_that_was_written_to_the_replica(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(produce, "WAIT_MS", 300)
+    monkeypatch.setattr(durable, "WAIT_MS", 300)
     with RedisCluster(available_servers()["redis"], repl_diskless_sync_delay=0) as cluster_:
         replica = cluster_.add_replica(cluster_.servers[2])
         storage = RedisStorage(cluster_.url, "shop", durability="replica")

@@ -14,7 +14,7 @@ from taskqd.errors import NodeExpired, OutcomeUnknown, StorageRefused, StorageUn
 from taskqd.jobs.job import Outcome
 from taskqd.storage.base import Node
 from taskqd.storage.redis import RedisStorage
-from taskqd.storage.redis.keep import ClockGuard
+from taskqd.storage.redis.link.clock_guard import ClockGuard
 from tests.support.rigs.rig import Rig, ack, entry, ids
 from tests.support.servers.ports import free_port
 from tests.support.servers.redis_server import RedisServer, available_servers
@@ -217,7 +217,7 @@ def test_an_append_only_file_that_lags_is_waited_for_or_refused(kind: str, tmp_p
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_replica_durability_needs_a_replica(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("taskqd.storage.redis.produce.WAIT_MS", 50)
+    monkeypatch.setattr("taskqd.storage.redis.keyspace.durable.WAIT_MS", 50)
     binary = available_servers()[kind]
     master = RedisServer(binary, port=free_port(), repl_diskless_sync_delay=0)
     with master as server, RedisServer(binary) as other:
@@ -229,7 +229,7 @@ def test_replica_durability_needs_a_replica(kind: str, monkeypatch: pytest.Monke
             with pytest.raises(OutcomeUnknown, match="replica"):
                 storage.fire("sweep@1000", [entry("t")])
         other.client().replicaof("127.0.0.1", server.port)
-        monkeypatch.setattr("taskqd.storage.redis.produce.WAIT_MS", 4000)
+        monkeypatch.setattr("taskqd.storage.redis.keyspace.durable.WAIT_MS", 4000)
         wait_until(lambda: server.client().info("replication")["connected_slaves"] == 1, "replica")
         repeated = entry("a", fresh=False)
         assert wait_until(lambda: _confirmed(storage, repeated), "confirmation") == [False]

@@ -324,7 +324,7 @@ def test_a_lost_reply_of_a_tick_fires_it_once(server: RedisServer, rig: Rig) -> 
 def test_a_silent_server_is_given_up_in_time_and_used_again(
     server: RedisServer, rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("taskqd.storage.redis.connection.CALL_S", 0.3)
+    monkeypatch.setattr("taskqd.storage.redis.link.connection.CALL_S", 0.3)
     storage = RedisStorage(server.url, "shop")
     storage._link._connection.socket_timeout = 0.3
     storage.enqueue([entry("a")])
@@ -342,7 +342,7 @@ def test_a_silent_server_is_given_up_in_time_and_used_again(
 def test_a_connection_that_the_server_closed_is_opened_anew(
     server: RedisServer, rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("taskqd.storage.redis.connection.STALE_S", 0.0)
+    monkeypatch.setattr("taskqd.storage.redis.link.connection.STALE_S", 0.0)
     rig.put("a")
     server.client().client_kill_filter(_type="normal", skipme=True)
     assert rig.put("b") == [True]

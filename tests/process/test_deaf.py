@@ -14,9 +14,9 @@ from tests.support.servers.storages import open_backend
 from tests.support.waiting import HANG_S, wait_until
 
 OFTEN = """
-from taskqd.storage.redis import bell
+from taskqd.storage.redis.keyspace import bell
 bell.RedisBell.poll_s = 0.5
-from taskqd.storage.redis.connection import Link
+from taskqd.storage.redis.link.connection import Link
 Link.__init__.__kwdefaults__["timeout_s"] = 1.0
 """
 """An idle worker asks its storage twice a second and waits a second for its answer, so that silence is

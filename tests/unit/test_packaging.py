@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -55,11 +56,23 @@ def test_every_folder_with_code_is_named_in_packages() -> None:
 
 def test_every_file_that_is_not_code_is_package_data() -> None:
     declared = SETUPTOOLS["package-data"]
-    for name, folder in _physical_packages().items():
-        for file in folder.iterdir():
-            if file.is_file() and not file.name.endswith((".py", ".pyc")):
-                patterns = declared.get(name, [])
-                assert any(file.match(pattern) for pattern in patterns), f"{file} is not shipped"
+    folders = _physical_packages()
+    for name, folder in folders.items():
+        patterns = declared.get(name, [])
+        shipped = {file for pattern in patterns for file in folder.glob(pattern)}
+        for file in _data_of(folder, set(folders.values())):
+            assert file in shipped, f"{file} is not shipped"
+
+
+def _data_of(folder: Path, packages: set[Path]) -> Iterator[Path]:
+    """Yield what is no code in a package, and in its folders that are no packages."""
+    for file in folder.iterdir():
+        if file.is_symlink() or file.name == "__pycache__" or file in packages:
+            continue
+        if file.is_dir():
+            yield from _data_of(file, packages)
+        elif not file.name.endswith((".py", ".pyc")):
+            yield file
 
 
 def test_every_dependency_that_users_install_is_imported() -> None:

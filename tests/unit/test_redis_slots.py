@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from taskqd.storage.redis.slots import SlotMap, slot_of
+from taskqd.storage.redis.link.slots import SlotMap, slot_of
 
 ASKED = ("seed", 7000)
 A, B = ("10.0.0.1", 7001), ("seed", 7002)

@@ -61,7 +61,7 @@ class ParkedJobs:
         late = [letter for letter in letters if letter.waited_s > self._patience_s]
         for letter in late:
             self._tell_followers(row, letter)
-        storage.let_lie(row.queue, [letter.id for letter in late])
+        storage.leave_dead(row.queue, [letter.id for letter in late])
 
     def _tell_followers(self, row: Parked, letter: Letter) -> None:
         try:

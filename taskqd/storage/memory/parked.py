@@ -46,7 +46,7 @@ class ParkedCalls(Handle):
                 return [job.id for job in jobs]
             return []
 
-    def let_lie(self, queue: str, job_ids: Sequence[str]) -> int:
+    def leave_dead(self, queue: str, job_ids: Sequence[str]) -> int:
         with self._space.lock:
             found = [
                 line.dead[job_id]

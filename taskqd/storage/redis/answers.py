@@ -1,22 +1,23 @@
-"""Answers of ended jobs."""
+"""Answers of ended jobs on Redis, and sleeping until there is one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from taskqd.ids import bucket
-from taskqd.storage.redis.cluster import Cluster
-from taskqd.storage.redis.connection import Args
-from taskqd.storage.redis.core import Core
-from taskqd.storage.redis.mailbox import ClusterMailbox, Mailbox
+from taskqd.storage.redis.keyspace.base import Base
+from taskqd.storage.redis.keyspace.mailbox import ClusterMailbox, Mailbox
+from taskqd.storage.redis.link.cluster import Cluster
+from taskqd.storage.redis.link.connection import Args
 
 PAGE = 1000
 
 
-class Answers(Core):
-    """What a caller asks who has enqueued a job."""
+class AnswerCalls(Base):
+    """The contract's calls of those who wait for a job."""
 
     _mailbox: Mailbox | ClusterMailbox | None = None
+    """Where this object waits for answers; made at the first wait."""
 
     def answer(self, job_id: str, queue: str | None = None) -> bytes | None:
         if queue is None:
@@ -60,3 +61,7 @@ class Answers(Core):
         replies = self.run_each("find", names, [job_id], write=False)
         known = [name for name, reply in zip(names, replies, strict=True) if reply[0]]
         return known or names
+
+    def conclude(self, job_id: str, queue: str, answer: bytes, ttl_s: int) -> bool:
+        self.announce([queue])
+        return bool(self.run("conclude", queue, [job_id, answer, ttl_s]))

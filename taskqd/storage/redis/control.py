@@ -1,17 +1,17 @@
-"""What an operator, or the caller of a job, does to it."""
+"""Changes to waiting and dead jobs and to queues, on Redis."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from taskqd.storage.redis.core import Core
+from taskqd.storage.redis.keyspace.base import Base
 
 PAGE = 1000
 
 
-class Control(Core):
-    """Changes to waiting and dead jobs and to queues."""
+class ControlCalls(Base):
+    """The contract's calls of operators, and of callers about one job."""
 
     def cancel(self, job_id: str, queue: str | None, answer: bytes, ttl_s: int) -> bool:
         return self._in_any("cancel", queue, [job_id, answer, ttl_s])

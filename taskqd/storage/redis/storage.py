@@ -6,22 +6,37 @@ import contextlib
 from collections.abc import Iterator
 
 from taskqd.errors import StorageError
-from taskqd.settings import Durability
-from taskqd.storage.redis import keys
-from taskqd.storage.redis.answers import Answers
-from taskqd.storage.redis.control import Control
-from taskqd.storage.redis.doctor import Doctor
-from taskqd.storage.redis.features import Kept
-from taskqd.storage.redis.keep import Keep
-from taskqd.storage.redis.leftovers import leftovers
-from taskqd.storage.redis.parking import Parking
-from taskqd.storage.redis.produce import Produce
-from taskqd.storage.redis.view import View
-from taskqd.storage.redis.work import Work
+from taskqd.storage.redis.answers import AnswerCalls
+from taskqd.storage.redis.control import ControlCalls
+from taskqd.storage.redis.enqueue import EnqueueCalls
+from taskqd.storage.redis.groups import GroupCalls
+from taskqd.storage.redis.keyspace import keys
+from taskqd.storage.redis.keyspace.leftovers import leftovers
+from taskqd.storage.redis.leases import LeaseCalls
+from taskqd.storage.redis.limits import LimitCalls
+from taskqd.storage.redis.nodes import NodeCalls
+from taskqd.storage.redis.notes import NoteCalls
+from taskqd.storage.redis.parked import ParkedCalls
+from taskqd.storage.redis.revocations import RevocationCalls
+from taskqd.storage.redis.timers import TimerCalls
+from taskqd.storage.redis.views import ViewCalls
 from taskqd.storage.rules import node_of
 
 
-class RedisStorage(Produce, Work, Keep, Answers, Control, View, Kept, Parking):
+class RedisStorage(
+    EnqueueCalls,
+    LeaseCalls,
+    NodeCalls,
+    TimerCalls,
+    AnswerCalls,
+    ControlCalls,
+    ViewCalls,
+    NoteCalls,
+    RevocationCalls,
+    LimitCalls,
+    GroupCalls,
+    ParkedCalls,
+):
     """`Storage` and `Features` on one server (``redis://``, ``rediss://``, ``unix://``,
     ``redis+sentinel://``) or on a cluster of them (``redis+cluster://``, ``rediss+cluster://``).
 
@@ -29,20 +44,6 @@ class RedisStorage(Produce, Work, Keep, Answers, Control, View, Kept, Parking):
     enqueue and ticks.  `allow_eviction`: serve though the server may drop keys.  Connects at
     first use; raises ConfigError at once for a URL that cannot be one.
     """
-
-    def __init__(
-        self,
-        url: str,
-        namespace: str,
-        *,
-        durability: Durability | None = None,
-        allow_eviction: bool = False,
-    ) -> None:
-        super().__init__(url, namespace, durability=durability, allow_eviction=allow_eviction)
-        self._doctor = Doctor(self._link)
-        self._guards = {}
-        self._bells = {}
-        self._joined = set()
 
     def ping(self) -> None:
         probe = keys.nothing(self.namespace)

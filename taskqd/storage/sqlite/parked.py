@@ -15,7 +15,7 @@ _LETTERS = """
 SELECT job.n, job.id, job.priority, job.record, parked.ms
 FROM parked JOIN job ON job.n = parked.job
 WHERE parked.queue=? AND parked.label=? ORDER BY parked.ms, job.pos, job.n LIMIT ?"""
-_LET_LIE = """
+_LEAVE_DEAD = """
 DELETE FROM parked WHERE job IN (SELECT n FROM job WHERE queue=? AND id=? AND state=5)"""
 _EVERYBODY = 10_000
 
@@ -57,10 +57,10 @@ class ParkedCalls(Base):
 
         return self._write(body)
 
-    def let_lie(self, queue: str, job_ids: Sequence[str]) -> int:
+    def leave_dead(self, queue: str, job_ids: Sequence[str]) -> int:
         def body(unit: Unit) -> int:
             return sum(
-                unit.db.count(_LET_LIE, (line.id, job_id))
+                unit.db.count(_LEAVE_DEAD, (line.id, job_id))
                 for line in unit.some([queue])
                 for job_id in job_ids
             )

@@ -1,0 +1,278 @@
+"""Many servers as one: each command goes to the server that has its key's slot.
+
+All that one script touches lies in one slot (`keys.py`), so nothing here knows what is asked.
+
+law: each script is given a second key, one that never exists.  While a slot moves to another server
+its keys are here and there, and a script would fail halfway; but a server refuses a command whose
+keys are not all at hand before it begins (TRYAGAIN), and this one never is.  So the queues of a slot
+pause while it moves, and nothing is lost.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from redis.exceptions import AskError, NoScriptError, RedisError
+
+from taskqd.clock import monotonic_s
+from taskqd.errors import StorageError, StorageUnavailable
+from taskqd.storage.redis.keyspace.scripts import Script
+from taskqd.storage.redis.link.address import address, is_cluster
+from taskqd.storage.redis.link.connection import BLOCK_S, CALL_S, Args, Link
+from taskqd.storage.redis.link.faults import code_of
+from taskqd.storage.redis.link.slots import Place, SlotMap, slot_of
+
+KEYLESS = {"CONFIG", "INFO", "PING", "TIME"}
+_PAUSE_S = (0.002, 0.02)
+
+
+class Todo(NamedTuple):
+    """One command of several."""
+
+    number: int
+    key: str
+    command: Args
+    script: Script | None = None
+    asked: Place | None = None
+    """The server that the slot moves to has this key already."""
+    moves: int = 0
+    """How often it was sent elsewhere."""
+
+
+class Cluster:
+    """As `Link`, for the servers of a cluster."""
+
+    def __init__(self, url: str) -> None:
+        self.where, _, _, _, self._seeds = address(url, CALL_S)
+        self._url = url
+        self._links: dict[Place, Link] = {}
+        self._slots = SlotMap()
+        self._link_of: dict[str, Link] = {}
+        """What the hot path needs: key -> its server's connection."""
+        self._stale = True
+
+    # -- who has what ----------------------------------------------------------------------
+
+    def server_of(self, key: str) -> Link:
+        """Return the connection to the server that has a key.  Raises StorageUnavailable."""
+        if self._stale:
+            self._learn()
+        link = self._link_of.get(key)
+        if link is None:
+            link = self._link_of[key] = self._at(self._place(key))
+        return link
+
+    def servers(self) -> list[Link]:
+        """Return the connections to all servers that have slots."""
+        self._learn()
+        return [self._at(place) for place in self._slots.places()]
+
+    def lanes(self, keys: Sequence[str]) -> list[tuple[Link, list[str]]]:
+        """Return new connections for blocking reads of these keys: one for each slot."""
+        by_slot: dict[int, list[str]] = {}
+        for key in keys:
+            by_slot.setdefault(slot_of(key), []).append(key)
+        return [
+            (Link(self._url, timeout_s=BLOCK_S + CALL_S, seek=self._finder(some[0])), some)
+            for some in by_slot.values()
+        ]
+
+    def _finder(self, key: str) -> Callable[[], Place]:
+        def find() -> Place:
+            self._learn()  # what it was connected to may be gone, or may have moved the slot
+            return self._place(key)
+
+        return find
+
+    def _place(self, key: str) -> Place:
+        place = self._slots.place(key)
+        if place is None:
+            self._stale = True
+            raise StorageUnavailable(f"{self.where}: CLUSTERDOWN: no server has the slot of {key}")
+        return place
+
+    def _at(self, place: Place) -> Link:
+        if place not in self._links:
+            self._links[place] = Link(self._url, seek=lambda: place)
+            self._links[place].where = f"{self.where} at {place[0]}:{place[1]}"
+        return self._links[place]
+
+    def _learn(self) -> None:
+        """Ask any server who has which slots, those first that answered last."""
+        failures = []
+        connected = [place for place, link in self._links.items() if link.is_connected]
+        for place in dict.fromkeys([*connected, *self._seeds, *self._links]):
+            try:
+                rows = self._at(place).call("CLUSTER", "SLOTS", write=False)
+            except StorageError as error:
+                failures.append(str(error))
+                continue
+            if rows:
+                if self._slots.learn(place, rows):
+                    self._link_of.clear()
+                self._stale = False
+                return
+            failures.append(f"{place[0]}:{place[1]}: knows no slots")
+        raise StorageUnavailable(
+            f"{self.where}: CLUSTERDOWN: no server tells its slots ({'; '.join(failures)})"
+        )
+
+    # -- commands --------------------------------------------------------------------------
+
+    def call(self, *args: Any, write: bool = True) -> Any:
+        """Send one command and return its reply."""
+        return self.pipeline([args], write=write)[0]
+
+    def pipeline(self, commands: Sequence[Args], *, write: bool = True) -> list[Any]:
+        """Send commands, those to one server in one go; raises the first error among the replies."""
+        if commands and commands[0][0] in KEYLESS:
+            return self.servers()[0].pipeline(commands, write=write)
+        todo = [Todo(i, command[1], command) for i, command in enumerate(commands)]
+        return self._all(todo, write)[0]
+
+    def run(self, script: Script, key: str, args: Args, *, write: bool = True) -> Any:
+        """Run one script.  The hot path of everything."""
+        link = self._link_of.get(key)
+        if link is not None and link.is_ready_for(script):
+            try:
+                [reply] = link.exchange([_evalsha(script, key, args)], write)
+            except StorageError:
+                self._stale = True
+                raise
+            if not isinstance(reply, RedisError):
+                return reply  # else it had no effect, and is repeated where it belongs
+        return self.run_all([(script, key, args)], write=write)[0]
+
+    def run_all(
+        self,
+        calls: Sequence[tuple[Script, str, Args]],
+        *,
+        write: bool = True,
+        then: Sequence[Args] = (),
+    ) -> list[Any]:
+        """Run scripts, those of one server in one go, each followed by the commands `then`."""
+        todo = [
+            Todo(i, key, _evalsha(script, key, args), script)
+            for i, (script, key, args) in enumerate(calls)
+        ]
+        replies, after = self._all(todo, write, then)
+        return replies + after
+
+    def _all(
+        self, todo: Sequence[Todo], write: bool, then: Sequence[Args] = ()
+    ) -> tuple[list[Any], list[Any]]:
+        """Return the replies to all, and all replies to `then`."""
+        replies: list[Any] = [None] * len(todo)
+        after: list[Any] = []
+        deadline_s = monotonic_s() + CALL_S
+        while todo:
+            again: list[Todo] = []
+            errors: list[StorageError] = []
+            for link, some in self._grouped(todo):
+                try:
+                    got, confirmed = _exchange(link, some, write, then)
+                except StorageError as error:
+                    # law: the others are asked all the same: a heartbeat must reach who lives.
+                    self._stale = True
+                    errors.append(error)
+                    continue
+                after += confirmed
+                for item, reply in zip(some, got, strict=True):
+                    if not isinstance(reply, RedisError):
+                        replies[item.number] = reply
+                    elif (other := self._elsewhere(link, item, reply)) is not None:
+                        again.append(other)
+                    else:
+                        errors.append(self._failure(link, reply))
+            if errors:
+                raise errors[0]
+            todo = again
+            if todo and monotonic_s() > deadline_s:
+                raise StorageUnavailable(
+                    f"{self.where}: TRYAGAIN: the slot of {todo[0].key} has been moving for "
+                    f"{CALL_S:g} s"
+                )
+        return replies, after
+
+    def _grouped(self, todo: Iterable[Todo]) -> list[tuple[Link, list[Todo]]]:
+        groups: dict[Link, list[Todo]] = {}
+        for item in todo:
+            link = self._at(item.asked) if item.asked else self.server_of(item.key)
+            groups.setdefault(link, []).append(item)
+        return list(groups.items())
+
+    def _elsewhere(self, link: Link, item: Todo, reply: RedisError) -> Todo | None:
+        """Return what to try next, None where the reply is no redirection.
+
+        What was redirected has had no effect.
+        """
+        if isinstance(reply, NoScriptError):
+            link.forget_scripts()
+            return item
+        code = code_of(reply)
+        if code == "MOVED":
+            slot, place = _redirection(link, reply)
+            self._slots.moved(slot, place)
+            self._link_of.pop(item.key, None)
+            if item.moves:  # they do not agree yet
+                time.sleep(random.uniform(*_PAUSE_S))
+            return item._replace(asked=None, moves=item.moves + 1)
+        if code == "ASK" and item.script is None:
+            return item._replace(asked=_redirection(link, reply)[1])
+        if code in ("ASK", "TRYAGAIN"):
+            time.sleep(random.uniform(*_PAUSE_S))
+            return item._replace(asked=None)
+        return None
+
+    def _failure(self, link: Link, reply: RedisError) -> StorageError:
+        self._stale = self._stale or code_of(reply) == "CLUSTERDOWN"
+        return link.failure(reply)
+
+    # -- connections -----------------------------------------------------------------------
+
+    @property
+    def connects(self) -> int:
+        """How often any of them was opened."""
+        return sum(link.connects for link in self._links.values())
+
+    @property
+    def is_connected(self) -> bool:
+        return any(link.is_connected for link in self._links.values())
+
+    def close(self) -> None:
+        for link in self._links.values():
+            link.close()
+
+
+def open_link(url: str) -> Link | Cluster:
+    """Return the command connection for a storage's URL; it opens at first use."""
+    return Cluster(url) if is_cluster(url) else Link(url)
+
+
+def _evalsha(script: Script, key: str, args: Args) -> Args:
+    return ("EVALSHA", script.sha, 2, key, key.removesuffix("jobs") + "nothing", *args)
+
+
+def _exchange(
+    link: Link, todo: Sequence[Todo], write: bool, then: Sequence[Args]
+) -> tuple[list[Any], list[Any]]:
+    """Send commands to one server; return their replies, and those to `then`."""
+    link.load(*(item.script for item in todo if item.script is not None))
+    commands: list[Args] = []
+    at = []
+    for item in todo:
+        if item.asked:
+            commands.append(("ASKING",))
+        at.append(len(commands))
+        commands.append(item.command)
+    replies = link.exchange([*commands, *then], write)
+    return [replies[i] for i in at], replies[len(commands) :]
+
+
+def _redirection(link: Link, reply: RedisError) -> tuple[int, Place]:
+    """Return the slot and the server that it is at."""
+    assert isinstance(reply, AskError)
+    return reply.slot_id, (reply.host or link.host, reply.port)

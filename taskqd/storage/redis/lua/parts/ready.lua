@@ -1,0 +1,116 @@
+-- Part: the ready lists, their idle workers, and what joins the two.
+
+-- Returns the ready lists to look at, highest priority first.
+local function levels()
+  local R = P .. 'ready'
+  if call('EXISTS', R .. ':9', R .. ':8', R .. ':7', R .. ':6', R .. ':5', R .. ':4', R .. ':3',
+          R .. ':2', R .. ':1') == 0 then
+    return {R}
+  end
+  local keys = {}
+  for p = 9, 1, -1 do keys[#keys + 1] = R .. ':' .. p end
+  keys[10] = R
+  return keys
+end
+
+-- Marks one entry of `id` in the ready lists as stale, at a cost that does not grow with them.
+local function leave_stale_entry(id)
+  if call('SADD', P .. 'ghosts', id) == 1 then return end
+  for _, key in ipairs(levels()) do
+    if call('LREM', key, 1, id) == 1 then return end
+  end
+end
+
+-- Moves up to `n` ids with a record to the tables `ids` and `records`.
+local function take(keys, n, ids, records)
+  local some_are_stale = rare() and keys[1] ~= P .. 'suspects' and call('EXISTS', P .. 'ghosts') == 1
+  for _, key in ipairs(keys) do
+    while n > 0 do
+      local popped = call('LPOP', key, n)
+      if not popped then break end
+      local found = call('HMGET', P .. 'jobs', unpack(popped))
+      for i, id in ipairs(popped) do
+        local stale = some_are_stale and call('SREM', P .. 'ghosts', id) == 1
+        if found[i] and not stale then
+          ids[#ids + 1] = id
+          records[#records + 1] = found[i]
+          n = n - 1
+        end
+      end
+    end
+  end
+  if #ids > 0 and rare() and call('EXISTS', P .. 'ustart') == 1 then free_keys('ustart', ids) end
+end
+
+-- Reserves `n` tokens and returns the number before the first.  The low 45 bits count, never behind
+-- the clock in sixteenths of a millisecond, so that a server which lost its last second does not
+-- give a token twice; the high 8 bits tell queues apart, so that a worker of several queues does
+-- not hold one token twice.
+local function tokens(n)
+  local t = call('TIME')
+  local clock = (t[1] * 1000 + math.floor(t[2] / 1000)) * 16
+  local count = math.max(tonumber(call('GET', P .. 'seq') or 0), clock)
+  call('SET', P .. 'seq', count + n)
+  return tonumber(string.sub(redis.sha1hex(P), 1, 2), 16) * 2 ^ 45 + count
+end
+
+-- Wakes the schedulers that sleep.
+local function ring_timers()
+  for _, timer in ipairs(call('ZRANGE', P .. 'timers', 0, -1)) do
+    call('RPUSH', P .. 'alarm:' .. timer, '')
+    call('EXPIRE', P .. 'alarm:' .. timer, 60)
+  end
+  call('DEL', P .. 'timers')
+end
+
+-- Delays a job; wakes the schedulers that sleep until a later time.
+local function put_later(id, ms)
+  call('ZADD', P .. 'later', ms, id)
+  if call('EXISTS', P .. 'timers') == 1 and call('ZRANGE', P .. 'later', 0, 0)[1] == id then
+    ring_timers()
+  end
+end
+
+-- Puts ids back at the head of their lists, the first given first.
+local function put_back(ids, records)
+  local lists = {}
+  for i = #ids, 1, -1 do
+    local key = list_of(records[i])
+    lists[key] = lists[key] or {}
+    table.insert(lists[key], ids[i])
+  end
+  for key, list in pairs(lists) do bulk('LPUSH', key, list) end
+end
+
+-- Hands ready jobs to idle workers of living nodes, one each, the latest idle first; where
+-- `fairly`, the longest idle first.
+local function hand_to_idle(fairly)
+  if call('EXISTS', P .. 'idle') == 0 or call('EXISTS', P .. 'paused') == 1 then return end
+  local keys, now = levels(), now_ms()
+  while true do
+    local worker = call(fairly and 'LPOP' or 'RPOP', P .. 'idle')
+    if not worker then return end
+    local node = match(worker, '^(.*)%.')
+    local ends = node and call('ZSCORE', P .. 'nodes', node)
+    if ends and tonumber(ends) > now then
+      local ids, records = {}, {}
+      take(keys, 1, ids, records)
+      if #ids == 0 then
+        call(fairly and 'LPUSH' or 'RPUSH', P .. 'idle', worker)
+        return
+      end
+      local token = string.format('%.0f', tokens(1) + 1)
+      call('HSET', P .. 'held:' .. worker, ids[1], token)
+      call('SADD', P .. 'crew:' .. node, worker)
+      call('RPUSH', P .. 'inbox:' .. worker, ids[1] .. ' ' .. token .. '\n' .. records[1])
+    end
+  end
+end
+
+-- Wakes every idle worker without a job: one of them may lease the suspect that came.
+local function wake_all_idle()
+  for _, worker in ipairs(call('LRANGE', P .. 'idle', 0, -1)) do
+    call('RPUSH', P .. 'inbox:' .. worker, '')
+  end
+  call('DEL', P .. 'idle')
+end

@@ -1,0 +1,33 @@
+"""Parked dead letters on Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from taskqd.storage.features import Letter, Parked
+from taskqd.storage.redis.keyspace.base import Base
+
+
+class ParkedCalls(Base):
+    """The contract's calls for letters that wait under a label."""
+
+    def parked(self, queues: Sequence[str]) -> list[Parked]:
+        replies = self.run_each("parked", queues, write=False)
+        return [
+            Parked(queue, label.decode(), count, ms / 1000)
+            for queue, reply in zip(queues, replies, strict=True)
+            for label, count, ms in zip(reply[::3], reply[1::3], reply[2::3], strict=True)
+        ]
+
+    def parked_letters(self, queue: str, label: str, limit: int) -> list[Letter]:
+        reply = self.run("letters", queue, [label, limit], write=False)
+        return [
+            Letter(job_id.decode(), record, ms / 1000)
+            for job_id, record, ms in zip(reply[::3], reply[1::3], reply[2::3], strict=True)
+        ]
+
+    def unpark(self, queue: str, label: str, limit: int) -> list[str]:
+        return [job_id.decode() for job_id in self.run("unpark", queue, [label, limit])]
+
+    def leave_dead(self, queue: str, job_ids: Sequence[str]) -> int:
+        return int(self.run("leave_dead", queue, list(job_ids)))
