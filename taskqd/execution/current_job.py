@@ -16,7 +16,7 @@ from taskqd.crypto.sealing import Sealer, checkpoint_of
 from taskqd.errors import JobInterrupted, TaskTimeout
 from taskqd.jobs.codec import decode_plain, encode_checked
 from taskqd.jobs.job import Envelope, Lease, Marks
-from taskqd.storage.features import Features, Hold
+from taskqd.storage.features import Features, LeaseKey
 
 
 class SlotLike(Protocol):
@@ -229,7 +229,7 @@ class CurrentJob:
         return self._note(f"once:{key}", b"true", once=True)
 
     def _note(self, key: str, value: bytes, *, once: bool = False) -> bool:
-        hold = Hold(self._slot.worker, self.id, self.queue, self.token)
+        hold = LeaseKey(self._slot.worker, self.id, self.queue, self.token)
         noted = self._app.features.note(hold, key, value, once=once)
         if noted == "fenced":
             raise JobInterrupted(f"job {self.id} is not this worker's any more")

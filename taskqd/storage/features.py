@@ -14,7 +14,7 @@ import msgspec
 from taskqd.jobs.job import Entry
 
 
-class Hold(NamedTuple):
+class LeaseKey(NamedTuple):
     """One lease, as its worker names it."""
 
     worker: str
@@ -65,7 +65,7 @@ Noted = Literal["kept", "present", "fenced"]
 class Features(Protocol):
     # -- notes -------------------------------------------------------------------------------
 
-    def note(self, hold: Hold, key: str, value: bytes, *, once: bool = False) -> Noted:
+    def note(self, hold: LeaseKey, key: str, value: bytes, *, once: bool = False) -> Noted:
         """Keep a small value with a running job; it survives interruption, crash and change of
         host, and goes when the job has its answer.
 

@@ -33,9 +33,17 @@ GONE_MS = 3_600_000
 """How long a worker that was taken back is known to be gone: its last words may come late."""
 
 
-def taken_back(worker: str) -> str:
+def refusal_of_recovered(worker: str) -> str:
     """Return why such a worker leases nothing."""
     return f"worker {worker!r} was taken for dead: its jobs were recovered, and it gets no more"
+
+
+def refusal_of_unregistered(worker: str, queues: Sequence[str]) -> str:
+    """Return why a worker of a node that is not registered for these queues leases nothing."""
+    return (
+        f"node of worker {worker!r} is not registered for {', '.join(queues)}: its lease "
+        "ran out and its jobs were recovered, or it never registered"
+    )
 
 
 def grant(limit: int, ready: int, share: int) -> int:
@@ -59,7 +67,7 @@ def split_tick(tick: str) -> tuple[str, int]:
     return name, int(ms)
 
 
-class Held(NamedTuple):
+class HeldJob(NamedTuple):
     """A leased job, as far as taking it back depends on it."""
 
     id: str
@@ -68,17 +76,17 @@ class Held(NamedTuple):
     record: bytes
 
 
-class TakenBack(NamedTuple):
-    held: Held
+class RecoveredJob(NamedTuple):
+    held: HeldJob
     how: str
     marks: Marks
     record: bytes
     suspect: bool
 
 
-def take_back(
-    held: Sequence[Held], running: Collection[int] | None, how: str, verdict: str
-) -> list[TakenBack]:
+def recover_jobs(
+    held: Sequence[HeldJob], running: Collection[int] | None, how: str, verdict: str
+) -> list[RecoveredJob]:
     """Decide what becomes of all the jobs that one worker held, in the order given.
 
     `running`: tokens of those that had started (None: not known, so all).  One running job is
@@ -90,17 +98,17 @@ def take_back(
     return [
         _counted(job, how, verdict, several)
         if job.token in blamed
-        else TakenBack(job, "released", _marks(job.record), job.record, job.suspect)
+        else RecoveredJob(job, "released", _marks(job.record), job.record, job.suspect)
         for job in held
     ]
 
 
-def _counted(job: Held, how: str, verdict: str, suspect: bool) -> TakenBack:
+def _counted(job: HeldJob, how: str, verdict: str, suspect: bool) -> RecoveredJob:
     try:
         marks = split_record(job.record).marks
     except BadRecord:
         # A damaged record stays as it is: whoever leases it next buries it with its raw bytes.
-        return TakenBack(job, how, NO_MARKS, job.record, suspect)
+        return RecoveredJob(job, how, NO_MARKS, job.record, suspect)
     crashed = how == Reason.ORPHANED
     marks = Marks(
         attempts=marks.attempts + 1,
@@ -109,7 +117,7 @@ def _counted(job: Held, how: str, verdict: str, suspect: bool) -> TakenBack:
         crashes=marks.crashes + crashed,
         error=verdict or marks.error,
     )
-    return TakenBack(job, how, marks, join_record(marks, strip_marks(job.record)), suspect)
+    return RecoveredJob(job, how, marks, join_record(marks, strip_marks(job.record)), suspect)
 
 
 def _marks(record: bytes) -> Marks:
@@ -131,9 +139,32 @@ def rewrite(record: bytes, marks: Marks) -> bytes:
     return join_record(marks, strip_marks(record))
 
 
+Place = Literal["head", "tail", "later", "dead", "ended"]
+"""Where a job goes from a lease: to the head or tail of its queue, delayed, dead or ended."""
+
+
 def to_head(outcome: Outcome) -> bool:
     """Return whether the job goes back to the head of its queue at once."""
     return outcome.kind == "requeue" and outcome.delay_ms <= 0
+
+
+def place(outcome: Outcome, *, called: bool) -> Place:
+    """Return where the job of an outcome goes from its lease, if it was not asked to stop.
+
+    `called`: a lock got free for it in this lease, after it was refused, so it is not delayed.
+    Raises ValueError for an outcome of no known kind.
+    """
+    if outcome.kind in ("ack", "cancel"):
+        return "ended"
+    if outcome.kind == "bury":
+        return "dead"
+    if outcome.kind not in ("retry", "requeue"):
+        raise ValueError(f"outcome of job {outcome.id!r}: unknown kind {outcome.kind!r}")
+    if to_head(outcome):
+        return "head"
+    if outcome.delay_ms > 0 and not (called and outcome.kind == "requeue"):
+        return "later"
+    return "tail"
 
 
 def heads_last(outcomes: Sequence[Outcome]) -> list[Outcome]:
@@ -161,7 +192,7 @@ def worker_of(owner: str) -> str:
     return worker if found and "." in worker else ""
 
 
-class Refused(NamedTuple):
+class RateRefusal(NamedTuple):
     """A start that a rate did not count."""
 
     until_ms: int
@@ -177,7 +208,7 @@ def rate_window_ms(period_ms: int) -> int:
 
 def rate_decision(
     starts: Sequence[int], told: Collection[int], limit: int, period_ms: int, now_ms: int
-) -> Refused | None:
+) -> RateRefusal | None:
     """Decide whether a rate counts one more start now; None: it does.
 
     `starts`: the newest starts counted within the window, oldest first, at least `limit` of them
@@ -188,7 +219,7 @@ def rate_decision(
     free_at = starts[-limit] + rate_window_ms(period_ms)
     share_ms = -(-period_ms // limit)
     until_ms = max([free_at, *(at + share_ms for at in told)])
-    return Refused(until_ms, max(1, until_ms - now_ms))
+    return RateRefusal(until_ms, max(1, until_ms - now_ms))
 
 
 def lock_decision(

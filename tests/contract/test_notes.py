@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from taskqd.jobs.job import Lease, Marks
-from taskqd.storage.features import Features, Hold
+from taskqd.storage.features import Features, LeaseKey
 from tests.support.rigs.rig import Rig, ack, outcome
 from tests.support.waiting import wait_until
 
 
-def hold(lease: Lease, worker: str = "n.1") -> Hold:
-    return Hold(worker, lease.id, lease.queue, lease.token)
+def hold(lease: Lease, worker: str = "n.1") -> LeaseKey:
+    return LeaseKey(worker, lease.id, lease.queue, lease.token)
 
 
 def test_a_note_is_read_back_and_replaced(rig: Rig, features: Features) -> None:
@@ -41,7 +41,7 @@ def test_a_note_of_a_lost_lease_is_fenced(rig: Rig, features: Features) -> None:
     [again] = rig.lease(worker="n.2")
     assert features.note(hold(lease), "checkpoint", b"late") == "fenced"
     assert features.note(hold(again, "n.2"), "checkpoint", b"new") == "kept"
-    assert features.note(Hold("n.1", "nobody", "q", 1), "checkpoint", b"") == "fenced"
+    assert features.note(LeaseKey("n.1", "nobody", "q", 1), "checkpoint", b"") == "fenced"
     assert features.notes("a", "q") == {"checkpoint": b"new"}
 
 

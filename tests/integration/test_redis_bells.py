@@ -147,7 +147,7 @@ def test_arming_again_and_again_costs_no_connection(rig: Rig, workers: list[Work
         assert ids(one.idle()) == [f"j{number}"]
         assert one.bell.disarm() == []
         one.storage.settle("n.1", map_ack(one))
-    assert one.bell._listeners._all[0]._link.connects == 1
+    assert one.bell._reads._all[0]._link.connects == 1
 
 
 def map_ack(worker: Worker) -> list[Outcome]:
@@ -209,7 +209,7 @@ def test_a_dead_idle_worker_leaves_nothing_behind(
 ) -> None:
     one, _ = workers
     one.idle()
-    one.bell._listeners.close()  # as a kill does: the server sees the end of the connection
+    one.bell._reads.close()  # as a kill does: the server sees the end of the connection
     rig.put("a", "b")
     rows = rig.storage.recover_worker("n.1", QUEUES, running=[], how="orphaned", verdict="9")
     assert [(row.id, row.how) for row in rows] == [("a", "released")]
@@ -226,7 +226,7 @@ def test_a_job_that_was_handed_but_never_read_blames_nobody(rig: Rig, server: Re
     rig.put("running")
     assert ids(worker.idle()) == ["running"]
     assert worker.idle() == []
-    worker.bell._listeners.close()
+    worker.bell._reads.close()
     rig.put("handed", queue="r")
     rows = {row.id: (row.how, row.suspect) for row in rig.storage.recover_node("gone", QUEUES)}
     assert rows == {"running": ("orphaned", False), "handed": ("released", False)}

@@ -10,7 +10,7 @@ from taskqd.clock import now_ms
 from taskqd.errors import QueueFull
 from taskqd.jobs.job import Marks
 from taskqd.storage.base import Node
-from taskqd.storage.features import Hold, Revocation
+from taskqd.storage.features import LeaseKey, Revocation
 from taskqd.storage.redis import RedisStorage
 from tests.support.rigs.rig import Rig, ack, done, entry, ids, outcome
 from tests.support.servers.redis_server import RedisServer, servers
@@ -87,7 +87,7 @@ def test_groups_are_refused_and_all_other_features_go_on(rig: Rig) -> None:
     assert storage.group_left("g", "q") == -1
     assert storage.job("new") is None
     [lease] = rig.lease()
-    assert storage.note(Hold("n.1", lease.id, "q", lease.token), "k", b"v") == "kept"
+    assert storage.note(LeaseKey("n.1", lease.id, "q", lease.token), "k", b"v") == "kept"
     assert storage.stop(lease.id, "q", done(0, "cancelled"), 300)
     storage.revoke("task:x", Revocation(), 300)
     assert storage.restore("task:x")

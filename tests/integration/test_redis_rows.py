@@ -16,7 +16,7 @@ from taskqd.errors import StorageRefused
 from taskqd.ids import new_id
 from taskqd.jobs.job import Marks, State
 from taskqd.storage.base import Storage
-from taskqd.storage.features import Hold, Revocation
+from taskqd.storage.features import LeaseKey, Revocation
 from taskqd.storage.redis import RedisStorage
 from tests.support.rigs.rig import Rig, ack, done, entry, ids, outcome
 from tests.support.servers.redis_server import RedisServer, available_servers, servers
@@ -210,7 +210,7 @@ def test_what_is_in_use_is_no_leak(rig: Rig) -> None:
     rig.put("a", unique="k")
     rig.put("b", unique="s", unique_until="start")
     [lease, _] = rig.lease(2)
-    assert storage.note(Hold("n.1", "a", "q", lease.token), "k", b"v") == "kept"
+    assert storage.note(LeaseKey("n.1", "a", "q", lease.token), "k", b"v") == "kept"
     assert storage.stop("a", "q", b"x", 300)
     storage.revoke("task:x", Revocation(), 300)
     assert storage.lock("l", "n.1#1") is not None
@@ -468,7 +468,7 @@ def _use_features(storage: RedisStorage, rig: Rig) -> None:
     assert storage.group_left("g", "q") == 0
     assert storage.unique_holder("q", "k") == "back"
     leases = {lease.id: lease for lease in rig.lease(9)}
-    assert storage.note(Hold("n.1", "back", "q", leases["back"].token), "k", b"v") == "kept"
+    assert storage.note(LeaseKey("n.1", "back", "q", leases["back"].token), "k", b"v") == "kept"
     assert storage.notes("back") == {"k": b"v"}
     assert storage.stop("back", None, done(0, "cancelled"), 300)
     assert storage.turn("n.1", (), ["q"], 0).stops == ("back",)

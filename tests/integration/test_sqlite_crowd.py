@@ -95,7 +95,7 @@ def test_a_writer_that_hangs_with_the_lock_is_told_of_in_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rig = Rig(open_storage(f"sqlite:///{tmp_path}/a.db", "app"))
-    monkeypatch.setitem(connections.Connection.__init__.__kwdefaults__, "busy_s", 0.2)
+    monkeypatch.setitem(connections.Database.__init__.__kwdefaults__, "busy_s", 0.2)
     other = open_storage(f"sqlite:///{tmp_path}/a.db", "app")
     assert isinstance(rig.storage, SqliteStorage)
     rig.storage._db.rows("BEGIN IMMEDIATE")

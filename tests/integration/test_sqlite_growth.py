@@ -23,13 +23,13 @@ from taskqd.storage.sqlite import (
     timers,
     views,
 )
-from taskqd.storage.sqlite.rows import entries, extras, lifetimes, unit
+from taskqd.storage.sqlite.rows import entries, extras, lifetimes, transaction
 from tests.support.rigs.rig import Rig, ack, done
 from tests.support.waiting import wait_until
 
 MODULES = (
     *(answers, control, groups, leases, nodes, notes, parked, revocations, timers, views),
-    *(entries, extras, lifetimes, unit),
+    *(entries, extras, lifetimes, transaction),
 )
 
 

@@ -18,7 +18,7 @@ from taskqd.clock import now_ms
 from taskqd.errors import NodeExpired
 from taskqd.jobs.job import Entry, Lease, Marks, Outcome, State
 from taskqd.storage.base import Node
-from taskqd.storage.features import Hold
+from taskqd.storage.features import LeaseKey
 from tests.property.model import Model, ModelJob
 from tests.support.rigs.rig import done, payload
 from tests.support.servers.storages import Backend
@@ -239,7 +239,7 @@ class StorageMachine(RuleBasedStateMachine):
         if not held:
             return
         job, value = _pick(held, pick), b"%d" % pick
-        hold = Hold(worker, job.id, job.queue, job.token - late)
+        hold = LeaseKey(worker, job.id, job.queue, job.token - late)
         kept = "fenced" if late else "present" if once and key in job.notes else "kept"
         assert self.storage.note(hold, key, value, once=once) == kept
         if kept == "kept":

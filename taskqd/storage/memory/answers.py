@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from taskqd.jobs.job import State
-from taskqd.storage.memory.state.handle import Handle
+from taskqd.storage.memory.state.base import Base
 from taskqd.storage.memory.state.line import Job
 
 
-class AnswerCalls(Handle):
+class AnswerCalls(Base):
     """The contract's calls of those who wait for a job."""
 
     def answer(self, job_id: str, queue: str | None = None) -> bytes | None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from taskqd.jobs.job import State, strip_marks
-from taskqd.storage.memory.state.handle import Handle
+from taskqd.storage.memory.state.base import Base
 from taskqd.storage.memory.state.line import Job, Line
 
 WAITING = (State.QUEUED, State.SCHEDULED)
 
 
-class ControlCalls(Handle):
+class ControlCalls(Base):
     """The contract's calls of operators, and of callers about one job."""
 
     def cancel(self, job_id: str, queue: str | None, answer: bytes, ttl_s: int) -> bool:

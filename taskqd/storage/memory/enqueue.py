@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from taskqd.errors import QueueFull
 from taskqd.jobs.job import Entry
-from taskqd.storage.memory.state.handle import Handle
+from taskqd.storage.memory.state.base import Base
 
 
-class EnqueueCalls(Handle):
+class EnqueueCalls(Base):
     """The contract's calls of producers."""
 
     def enqueue(self, jobs: Sequence[Entry]) -> list[bool]:

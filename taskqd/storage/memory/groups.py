@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from taskqd.jobs.job import Entry
-from taskqd.storage.memory.state.handle import Handle
-from taskqd.storage.memory.state.space import Group
+from taskqd.storage.memory.state.base import Base
+from taskqd.storage.memory.state.space import OpenGroup
 
 
-class GroupCalls(Handle):
+class GroupCalls(Base):
     """The contract's calls for the answers of a group's members, until its callback has them."""
 
     def group_open(
@@ -18,7 +18,7 @@ class GroupCalls(Handle):
             if self._group(group) is not None:
                 return False
             until = space.wall_ms() + ttl_s * 1000
-            space.groups[group] = Group(queue, total, callback, until)
+            space.groups[group] = OpenGroup(queue, total, callback, until)
             if not total:
                 self._call_back(space.groups[group])
             return True
@@ -36,7 +36,7 @@ class GroupCalls(Handle):
                 self._call_back(found)
             return left
 
-    def _call_back(self, group: Group) -> None:
+    def _call_back(self, group: OpenGroup) -> None:
         if group.callback is not None:
             self._space.add(group.callback)
             self._space.ring(group.callback.queue, 1)
@@ -57,6 +57,6 @@ class GroupCalls(Handle):
             if found is not None:
                 found.until_ms = min(found.until_ms, self._space.wall_ms() + ttl_s * 1000)
 
-    def _group(self, group: str) -> Group | None:
+    def _group(self, group: str) -> OpenGroup | None:
         found = self._space.groups.get(group)
         return found if found is not None and found.until_ms > self._space.wall_ms() else None

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from taskqd.errors import NodeExpired
 from taskqd.jobs.job import Lease, Outcome
 from taskqd.storage.base import Bell, Leased
+from taskqd.storage.memory.state.base import Base
 from taskqd.storage.memory.state.bell import MemoryBell
-from taskqd.storage.memory.state.handle import Handle
 from taskqd.storage.memory.state.line import Job, Line
 from taskqd.storage.memory.state.space import TIMERS
 from taskqd.storage.rules import (
@@ -16,14 +16,15 @@ from taskqd.storage.rules import (
     heads_last,
     key_of,
     node_of,
+    place,
+    refusal_of_recovered,
+    refusal_of_unregistered,
     release_key,
     rewrite,
-    taken_back,
-    to_head,
 )
 
 
-class LeaseCalls(Handle):
+class LeaseCalls(Base):
     """The contract's calls of workers."""
 
     def lease(
@@ -65,8 +66,7 @@ class LeaseCalls(Handle):
                 sum(line.ready() for line in lines),
                 sum(len(line.suspects) for line in lines),
                 tuple(self._stops(worker)),
-                any(until > space.wall_ms() for _, until in space.orders.values())
-                and space.orders_change,
+                space.orders_now(),
             )
 
     def release(self, worker: str, leases: Sequence[tuple[str, str, int]]) -> list[bool]:
@@ -107,14 +107,11 @@ class LeaseCalls(Handle):
 
     def _check_node(self, worker: str, queues: Sequence[str]) -> None:
         if worker in self._space.gone:
-            raise NodeExpired(taken_back(worker))
+            raise NodeExpired(refusal_of_recovered(worker))
         node = self._space.nodes.get(node_of(worker))
         missing = [name for name in queues if node is None or name not in node.queues]
         if missing:
-            raise NodeExpired(
-                f"node of worker {worker!r} is not registered for {', '.join(missing)}: its lease "
-                "ran out and its jobs were recovered, or it never registered"
-            )
+            raise NodeExpired(refusal_of_unregistered(worker, missing))
 
     def _settle(self, worker: str, outcomes: Sequence[Outcome]) -> list[bool]:
         known = self._space.effects.get(worker, set())
@@ -131,28 +128,28 @@ class LeaseCalls(Handle):
 
     def _end_lease(self, line: Line, job: Job, outcome: Outcome) -> None:
         now = self._space.wall_ms()
-        if outcome.kind in ("retry", "requeue") and job.stop is not None:
+        where = place(outcome, called=job.called)
+        again = where in ("head", "tail", "later")
+        if again and job.stop is not None:
             self._space.stop(line, job)
             return
-        if outcome.kind in ("retry", "requeue"):
+        if where != "ended":
             job.record = rewrite(job.record, outcome.marks)
+        if again:
             job.suspect = False
-            if to_head(outcome):
-                line.to_head(job)
-            elif outcome.delay_ms > 0 and not (job.called and outcome.kind == "requeue"):
-                self._space.delay(line, job, now + outcome.delay_ms)
-            else:
-                line.to_tail(job)
-            return
-        job.answer, job.answer_until_ms = outcome.answer, now + outcome.answer_ttl_s * 1000
-        if outcome.kind == "bury":
-            job.record = rewrite(job.record, outcome.marks)
+        else:
+            job.answer, job.answer_until_ms = outcome.answer, now + outcome.answer_ttl_s * 1000
+        if where == "head":
+            line.to_head(job)
+        elif where == "tail":
+            line.to_tail(job)
+        elif where == "later":
+            self._space.delay(line, job, now + outcome.delay_ms)
+        elif where == "dead":
             line.to_dead(job, outcome.reason, now)
             job.parked = outcome.parked
-        elif outcome.kind in ("ack", "cancel"):
-            line.to_ended(job, now)
         else:
-            raise ValueError(f"outcome of job {job.id!r}: unknown kind {outcome.kind!r}")
+            line.to_ended(job, now)
 
     def _lease(self, worker: str, line: Line, limit: int, alone: bool, share: int) -> list[Lease]:
         if limit <= 0:

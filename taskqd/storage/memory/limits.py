@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from taskqd.errors import ConfigError
 from taskqd.jobs.job import State
 from taskqd.storage.features import LockRow
-from taskqd.storage.memory.state.handle import Handle
+from taskqd.storage.memory.state.base import Base
 from taskqd.storage.memory.state.line import Line
 from taskqd.storage.memory.state.space import Lock, Rate, Space
 from taskqd.storage.rules import (
@@ -18,7 +18,7 @@ from taskqd.storage.rules import (
 )
 
 
-class LimitCalls(Handle):
+class LimitCalls(Base):
     """The contract's calls that let only so many jobs run."""
 
     def lock(

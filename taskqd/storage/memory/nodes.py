@@ -7,16 +7,16 @@ from collections.abc import Collection, Sequence
 from taskqd.jobs.job import Reason
 from taskqd.storage.base import Node, NodeRow, Recovered
 from taskqd.storage.memory.limits import free_locks_of, lock_owners
-from taskqd.storage.memory.state.handle import Handle
-from taskqd.storage.memory.state.space import NodeState, Space, held
+from taskqd.storage.memory.state.base import Base
+from taskqd.storage.memory.state.space import NodeState, Space, held_job
 from taskqd.storage.rules import (
     GONE_MS,
     node_of,
-    take_back,
+    recover_jobs,
 )
 
 
-class NodeCalls(Handle):
+class NodeCalls(Base):
     """The contract's calls of daemons."""
 
     def register(self, node: Node, queues: Sequence[str], lease_s: float) -> None:
@@ -96,8 +96,8 @@ class NodeCalls(Handle):
     ) -> list[Recovered]:
         space = self._space
         lines = space.some(queues)
-        jobs = [held(job) for line in lines for job in line.holding(worker)]
-        taken = take_back(jobs, running, how, verdict)
+        jobs = [held_job(job) for line in lines for job in line.holding(worker)]
+        taken = recover_jobs(jobs, running, how, verdict)
         space.effects.pop(worker, None)
         free_locks_of(space, worker)
         recovered = []

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from taskqd.storage.features import Hold, Noted
-from taskqd.storage.memory.state.handle import Handle
+from taskqd.storage.features import LeaseKey, Noted
+from taskqd.storage.memory.state.base import Base
 
 
-class NoteCalls(Handle):
+class NoteCalls(Base):
     """The contract's calls for small values kept with a job."""
 
-    def note(self, hold: Hold, key: str, value: bytes, *, once: bool = False) -> Noted:
+    def note(self, hold: LeaseKey, key: str, value: bytes, *, once: bool = False) -> Noted:
         with self._space.lock:
             line = self._space.lines.get(hold.queue)
             job = line.held.get(hold.worker, {}).get(hold.job_id) if line else None

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from taskqd.storage.features import Letter, Parked
-from taskqd.storage.memory.state.handle import Handle
+from taskqd.storage.memory.state.base import Base
 from taskqd.storage.memory.state.line import Job, Line
 
 
-class ParkedCalls(Handle):
+class ParkedCalls(Base):
     """The contract's calls for letters that wait under a label."""
 
     def parked(self, queues: Sequence[str]) -> list[Parked]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from taskqd.jobs.job import State
 from taskqd.storage.features import Revocation
-from taskqd.storage.memory.state.handle import Handle
+from taskqd.storage.memory.state.base import Base
 
 
-class RevocationCalls(Handle):
+class RevocationCalls(Base):
     """The contract's calls that keep jobs from running."""
 
     def stop(self, job_id: str, queue: str | None, answer: bytes, ttl_s: int) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from taskqd.jobs.job import Entry
 from taskqd.storage.base import Due, Fired
 from taskqd.storage.memory.limits import free_expired_places
-from taskqd.storage.memory.state.handle import Handle
+from taskqd.storage.memory.state.base import Base
 from taskqd.storage.memory.state.line import Job, Line
 from taskqd.storage.memory.state.space import TIMERS, Space
 from taskqd.storage.rules import (
@@ -15,7 +15,7 @@ from taskqd.storage.rules import (
 )
 
 
-class TimerCalls(Handle):
+class TimerCalls(Base):
     """The contract's calls of schedulers."""
 
     def promote(self, queues: Sequence[str], limit: int = 1000) -> Due:

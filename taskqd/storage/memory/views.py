@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from taskqd.jobs.job import State
 from taskqd.storage.base import JobRow, QueueRow
-from taskqd.storage.memory.state.handle import Handle
+from taskqd.storage.memory.state.base import Base
 from taskqd.storage.memory.state.line import Job, Line
 from taskqd.storage.memory.state.space import Lock, Space
 from taskqd.storage.rules import (
@@ -16,7 +16,7 @@ from taskqd.storage.rules import (
 )
 
 
-class ViewCalls(Handle):
+class ViewCalls(Base):
     """The contract's calls that change nothing."""
 
     def job(self, job_id: str, queue: str | None = None) -> JobRow | None:

@@ -15,7 +15,8 @@ from taskqd.storage.redis.keyspace.base import Base
 from taskqd.storage.redis.keyspace.bell import RedisBell, TimerBell
 from taskqd.storage.rules import (
     node_of,
-    taken_back,
+    refusal_of_recovered,
+    refusal_of_unregistered,
 )
 
 BATCH = 1000
@@ -56,7 +57,7 @@ class LeaseCalls(Base):
             bell.listen()
         turn = _Turn(outcomes)
         for queue in queues:
-            for left in turn.pieces(limit, share):
+            while (left := turn.next_limit(queue, limit, share)) is not None:
                 flags = ("a" if alone and not turn.leases else "") + ("i" if bell else "")
                 mine = turn.next_of(queue)
                 args = [worker, node, left, flags, share, *_arguments(mine)]
@@ -128,18 +129,23 @@ class _Turn:
         self._suspects: dict[str, int] = {}
         self._stops: dict[str, None] = {}
         self._orders = 0
+        self._last_leased: dict[str, int] = {}
+        """Queue -> jobs that its latest call leased."""
         self.leases: list[Lease] = []
 
-    def pieces(self, limit: int, share: int) -> Iterator[int]:
-        """Iterate over the limits of the calls for one queue; with limit 0 one, for its counts."""
+    def next_limit(self, queue: str, limit: int, share: int) -> int | None:
+        """Return how many jobs the next call for a queue may lease; None: it had its last.
+
+        With limit 0 there is one call, for the queue's counts.  A call that leased a full batch is
+        followed by another; of a share, there is only one.
+        """
+        last = self._last_leased.get(queue)
         if limit <= 0:
-            yield 0
-            return
-        while (left := min(limit - len(self.leases), BATCH)) > 0 and not self._is_alone():
-            before = len(self.leases)
-            yield left
-            if share != 1 or len(self.leases) - before < BATCH:
-                return
+            return 0 if last is None else None
+        if last is not None and (share != 1 or last < BATCH):
+            return None
+        left = min(limit - len(self.leases), BATCH)
+        return left if left > 0 and not self._is_alone() else None
 
     def _is_alone(self) -> bool:
         return bool(self.leases and self.leases[-1].alone)
@@ -163,6 +169,7 @@ class _Turn:
             self._stops |= dict.fromkeys(job_id.decode() for job_id in said[1:])
         self._ready[queue] = ready
         self._suspects[queue] = suspects
+        self._last_leased[queue] = len(jobs) // 2
         lone = bool(alone)
         self.leases += [
             Lease(job_id.decode(), queue, token, record, lone)
@@ -227,8 +234,5 @@ def _is_one(byte: int) -> bool:
 
 def _refusal(status: int, worker: str, queue: str) -> str:
     if status == -2:
-        return taken_back(worker)
-    return (
-        f"node of worker {worker!r} is not registered for queue {queue!r}: its lease ran out and "
-        "its jobs were recovered, or it never registered"
-    )
+        return refusal_of_recovered(worker)
+    return refusal_of_unregistered(worker, [queue])

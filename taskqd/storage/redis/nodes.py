@@ -50,7 +50,7 @@ class NodeCalls(Base):
         return all(known for known, _ in replies)
 
     def retire(self, node: str, queues: Sequence[str]) -> None:
-        self._take_back(queues, _Subject("node", node, "released"))
+        self._recover(queues, _Subject("node", node, "released"))
 
     def nodes(self) -> list[NodeRow]:
         found: dict[str, NodeRow] = {}
@@ -61,7 +61,7 @@ class NodeCalls(Base):
         return list(found.values())
 
     def recover(self, queues: Sequence[str]) -> list[Recovered]:
-        return self._take_back(self._steady(queues), _Subject("expired", "", "orphaned"))
+        return self._recover(self._steady(queues), _Subject("expired", "", "orphaned"))
 
     def _steady(self, queues: Sequence[str]) -> list[str]:
         """Return the queues whose server's clock has not jumped lately."""
@@ -76,7 +76,7 @@ class NodeCalls(Base):
         return self._guards.setdefault(queue, ClockGuard())
 
     def recover_node(self, node: str, queues: Sequence[str]) -> list[Recovered]:
-        return self._take_back(queues, _Subject("node", node, "orphaned"))
+        return self._recover(queues, _Subject("node", node, "orphaned"))
 
     def recover_worker(
         self,
@@ -87,9 +87,9 @@ class NodeCalls(Base):
         how: str,
         verdict: str = "",
     ) -> list[Recovered]:
-        return self._take_back(queues, _Subject("worker", worker, how, verdict, running))
+        return self._recover(queues, _Subject("worker", worker, how, verdict, running))
 
-    def _take_back(self, queues: Sequence[str], subject: _Subject) -> list[Recovered]:
+    def _recover(self, queues: Sequence[str], subject: _Subject) -> list[Recovered]:
         held = self._survey(queues, subject)
         if not held:
             return []

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import cast
 
-from taskqd.storage.features import Hold, Noted
+from taskqd.storage.features import LeaseKey, Noted
 from taskqd.storage.redis.keyspace.base import Base
 
 
 class NoteCalls(Base):
     """The contract's calls for small values kept with a job."""
 
-    def note(self, hold: Hold, key: str, value: bytes, *, once: bool = False) -> Noted:
+    def note(self, hold: LeaseKey, key: str, value: bytes, *, once: bool = False) -> Noted:
         args = [hold.worker, hold.job_id, hold.token, key, value, "1" if once else "0"]
         return cast("Noted", self.run("note", hold.queue, args).decode())
 

@@ -47,12 +47,12 @@ class RedisStorage(
 
     def ping(self) -> None:
         probe = keys.nothing(self.namespace)
-        self._doctor.check_serving(probe, allow_eviction=self._allow_eviction)
+        self._checks.check_serving(probe, allow_eviction=self._allow_eviction)
         if self._durability == "local":
-            self._doctor.local_durability()
+            self._checks.local_durability()
 
     def warnings(self) -> list[str]:
-        return self._doctor.warnings(self._durability)
+        return self._checks.warnings(self._durability)
 
     def leftovers(self) -> Iterator[str]:
         return leftovers(self)

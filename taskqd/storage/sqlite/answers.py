@@ -10,12 +10,12 @@ from taskqd.storage.sqlite.file.bell import wait_fd
 from taskqd.storage.sqlite.file.wake import (
     POLL_S,
     POLL_WITHOUT_FIFO_S,
-    Ear,
+    Fifo,
     waiter_place,
     waiter_prefix,
 )
 from taskqd.storage.sqlite.rows.base import Base
-from taskqd.storage.sqlite.rows.unit import Unit
+from taskqd.storage.sqlite.rows.transaction import Transaction
 
 NAMES_MAX = 16
 """A waiter for more jobs than these is rung by every answer."""
@@ -57,28 +57,28 @@ class AnswerCalls(Base):
         deadline = monotonic_s() + timeout_s
         few = len(jobs) <= NAMES_MAX
         prefixes = {waiter_prefix(job_id) for job_id, _ in jobs} if few else {"~"}
-        ear = Ear(self._wake)
+        fifo = Fifo(self._wake)
         try:
-            heard = ear.listen([waiter_place(self._space)], sorted(prefixes))
+            heard = fifo.listen([waiter_place(self._space)], sorted(prefixes))
             poll_s = POLL_S if heard else POLL_WITHOUT_FIFO_S
             while not any(self.answers(jobs)):
                 left = deadline - monotonic_s()
                 if left <= 0:
                     return
-                self._sleep(ear, min(left, poll_s))
+                self._sleep(fifo, min(left, poll_s))
                 if not few:
                     sleep(min(left, BREATH_S))
         finally:
-            ear.remove()
+            fifo.remove()
 
-    def _sleep(self, ear: Ear, timeout_s: float) -> None:
-        if ear.fd < 0:
+    def _sleep(self, fifo: Fifo, timeout_s: float) -> None:
+        if fifo.fd < 0:
             sleep(timeout_s)
-        elif wait_fd(ear.fd, timeout_s):
-            ear.drain()
+        elif wait_fd(fifo.fd, timeout_s):
+            fifo.drain()
 
     def conclude(self, job_id: str, queue: str, answer: bytes, ttl_s: int) -> bool:
-        def body(unit: Unit) -> bool:
+        def body(unit: Transaction) -> bool:
             now = now_ms()
             line = unit.made_line(queue)
             sql = "DELETE FROM job WHERE queue=? AND id=? AND state=6 AND rank<=?"

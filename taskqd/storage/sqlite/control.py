@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from taskqd.clock import now_ms
 from taskqd.jobs.job import strip_marks
 from taskqd.storage.sqlite.rows.base import Base
-from taskqd.storage.sqlite.rows.unit import Line, Unit
+from taskqd.storage.sqlite.rows.transaction import Line, Transaction
 
 _WAITING = "SELECT n, state, priority FROM job WHERE queue=? AND id=? AND state IN (1, 2, 3)"
 _CANCEL = """
@@ -23,7 +23,7 @@ class ControlCalls(Base):
     """The contract's calls of operators, and of callers about one job."""
 
     def cancel(self, job_id: str, queue: str | None, answer: bytes, ttl_s: int) -> bool:
-        def body(unit: Unit) -> bool:
+        def body(unit: Transaction) -> bool:
             for line, n, state, _ in _waiting(unit, job_id, queue):
                 unit.forget_place(line, state)
                 if answer and ttl_s > 0:
@@ -37,7 +37,7 @@ class ControlCalls(Base):
         return self._write(body)
 
     def reschedule(self, job_id: str, queue: str | None, run_at_ms: int) -> bool:
-        def body(unit: Unit) -> bool:
+        def body(unit: Transaction) -> bool:
             for line, n, state, priority in _waiting(unit, job_id, queue):
                 unit.forget_place(line, state)
                 if run_at_ms > now_ms():
@@ -50,7 +50,7 @@ class ControlCalls(Base):
         return self._write(body)
 
     def revive(self, job_ids: Sequence[str]) -> int:
-        def body(unit: Unit) -> int:
+        def body(unit: Transaction) -> int:
             found = list(_dead(unit, job_ids))
             for line, n, priority, record in found:
                 unit.db.rows("UPDATE job SET reason='', answer=x'' WHERE n=?", (n,))
@@ -61,7 +61,7 @@ class ControlCalls(Base):
         return self._write(body)
 
     def purge_dead(self, job_ids: Sequence[str] | None = None) -> int:
-        def body(unit: Unit) -> int:
+        def body(unit: Transaction) -> int:
             if job_ids is not None:
                 return end_dead(unit, [(n,) for _, n, _, _ in _dead(unit, job_ids)])
             sql = "SELECT n FROM job WHERE queue=? AND state=5"
@@ -70,7 +70,7 @@ class ControlCalls(Base):
         return self._write(body)
 
     def purge_queue(self, queue: str) -> int:
-        def body(unit: Unit) -> int:
+        def body(unit: Transaction) -> int:
             gone = 0
             for line in unit.some([queue]):
                 for (state,) in unit.db.rows(_PURGE, (line.id,)):
@@ -84,13 +84,13 @@ class ControlCalls(Base):
         return total
 
     def pause(self, queue: str) -> None:
-        def body(unit: Unit) -> None:
+        def body(unit: Transaction) -> None:
             unit.made_line(queue).paused = True
 
         self._write(body)
 
     def resume(self, queue: str) -> None:
-        def body(unit: Unit) -> None:
+        def body(unit: Transaction) -> None:
             line = unit.made_line(queue)
             line.paused = False
             unit.ring(line, line.waiting())
@@ -98,18 +98,20 @@ class ControlCalls(Base):
         self._write(body)
 
 
-def _lines(unit: Unit, queue: str | None) -> list[Line]:
+def _lines(unit: Transaction, queue: str | None) -> list[Line]:
     return unit.every() if queue is None else unit.some([queue])
 
 
-def _waiting(unit: Unit, job_id: str, queue: str | None) -> Iterator[tuple[Line, int, int, int]]:
+def _waiting(
+    unit: Transaction, job_id: str, queue: str | None
+) -> Iterator[tuple[Line, int, int, int]]:
     """Yield (queue, row number, state, priority) of the waiting jobs of that id."""
     for line in _lines(unit, queue):
         for n, state, priority in unit.db.rows(_WAITING, (line.id, job_id)):
             yield line, n, state, priority
 
 
-def _dead(unit: Unit, job_ids: Sequence[str]) -> Iterator[tuple[Line, int, int, bytes]]:
+def _dead(unit: Transaction, job_ids: Sequence[str]) -> Iterator[tuple[Line, int, int, bytes]]:
     sql = "SELECT n, priority, record FROM job WHERE queue=? AND id=? AND state=5"
     for line in unit.every():
         for job_id in dict.fromkeys(job_ids):
@@ -117,7 +119,7 @@ def _dead(unit: Unit, job_ids: Sequence[str]) -> Iterator[tuple[Line, int, int, 
                 yield line, n, priority, record
 
 
-def end_dead(unit: Unit, rows: Sequence[tuple[int]]) -> int:
+def end_dead(unit: Transaction, rows: Sequence[tuple[int]]) -> int:
     """Drop dead letters; an answer within its lifetime stays until its end."""
     now = now_ms()
     unit.db.many("DELETE FROM parked WHERE job=?", rows)

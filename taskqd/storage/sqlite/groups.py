@@ -8,7 +8,7 @@ from taskqd.clock import now_ms
 from taskqd.jobs.job import Entry
 from taskqd.storage.sqlite.rows.base import Base
 from taskqd.storage.sqlite.rows.entries import add
-from taskqd.storage.sqlite.rows.unit import Unit
+from taskqd.storage.sqlite.rows.transaction import Transaction
 
 _OPEN = """
 INSERT INTO party (space, id, total, callback, until_ms) VALUES (?, ?, ?, ?, ?)
@@ -30,7 +30,7 @@ class GroupCalls(Base):
     ) -> bool:
         data = None if callback is None else _encode(callback)
 
-        def body(unit: Unit) -> bool:
+        def body(unit: Transaction) -> bool:
             args = (unit.space, group, total, data, now_ms() + ttl_s * 1000)
             is_new = unit.db.count(_OPEN, args) == 1
             if is_new and not total:
@@ -40,7 +40,7 @@ class GroupCalls(Base):
         return self._write(body, grows=True)
 
     def group_put(self, group: str, queue: str, index: int, answer: bytes) -> int:
-        def body(unit: Unit) -> int:
+        def body(unit: Transaction) -> int:
             left, _, callback = _read(unit, group)
             if left < 0 or not unit.db.count(_PUT, (unit.space, group, index, answer)):
                 return left
@@ -65,12 +65,12 @@ class GroupCalls(Base):
         self._write(lambda unit: unit.db.rows(_SHORTEN, (until_ms, unit.space, group, until_ms)))
 
 
-def _read(unit: Unit, group: str) -> tuple[int, int, bytes | None]:
+def _read(unit: Transaction, group: str) -> tuple[int, int, bytes | None]:
     """Return (missing, total, callback) of a group; -1 missing where it is not known."""
     row = unit.db.row(_LEFT, (unit.space, group, now_ms()))
     return (-1, 0, None) if row is None else (row[0], row[1], row[2])
 
 
-def _call_back(unit: Unit, callback: bytes | None) -> None:
+def _call_back(unit: Transaction, callback: bytes | None) -> None:
     if callback is not None:
         add(unit, [_decode(callback)])

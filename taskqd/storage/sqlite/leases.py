@@ -13,10 +13,11 @@ from taskqd.storage.rules import (
     heads_last,
     key_of,
     node_of,
+    place,
+    refusal_of_recovered,
+    refusal_of_unregistered,
     release_key,
     rewrite,
-    taken_back,
-    to_head,
 )
 from taskqd.storage.sqlite.file.bell import SqliteBell
 from taskqd.storage.sqlite.file.wake import (
@@ -29,7 +30,7 @@ from taskqd.storage.sqlite.rows.extras import (
     is_gone,
     wishes,
 )
-from taskqd.storage.sqlite.rows.unit import READY, SUSPECT, Line, Unit
+from taskqd.storage.sqlite.rows.transaction import READY, SUSPECT, Line, Transaction
 
 _END = """
 UPDATE job SET state=6, rank=?7, pos=0, suspect=0, answer=?6, record=x''
@@ -80,7 +81,7 @@ class LeaseCalls(Base):
                 return nothing
         effects: Effects = set()
 
-        def body(unit: Unit) -> Leased:
+        def body(unit: Transaction) -> Leased:
             effects.clear()
             lines = unit.some(queues)
             if limit > 0:
@@ -99,7 +100,7 @@ class LeaseCalls(Base):
 
     def _look(self, worker: str, node: str, queues: Sequence[str], limit: int) -> Leased | None:
         """Return an empty turn where there is nothing to do, without taking the write lock."""
-        unit = Unit(self._db, self._space, node)
+        unit = Transaction(self._db, self._space, node)
         lines = unit.some(queues)
         if limit > 0:
             _check_worker(unit, worker, queues, lines)
@@ -110,7 +111,7 @@ class LeaseCalls(Base):
     def release(self, worker: str, leases: Sequence[tuple[str, str, int]]) -> list[bool]:
         effects: Effects = set()
 
-        def body(unit: Unit) -> list[bool]:
+        def body(unit: Transaction) -> list[bool]:
             effects.clear()
             for job_id, queue, token in sorted(leases, key=lambda lease: lease[2], reverse=True):
                 line = unit.line(queue)
@@ -134,7 +135,7 @@ class LeaseCalls(Base):
     def holdings(self, worker: str, queues: Sequence[str]) -> list[Lease]:
         found = [
             Lease(job_id, line.name, token, record, alone=bool(suspect))
-            for line in Unit(self._db, self._space).some(queues)
+            for line in Transaction(self._db, self._space).some(queues)
             for job_id, token, record, suspect in self._db.rows(_HOLDINGS, (line.id, worker))
         ]
         return sorted(found, key=lambda lease: lease.token)
@@ -143,10 +144,10 @@ class LeaseCalls(Base):
         return SqliteBell(self._wake, lambda: self._places(queues), lambda: self._pass_on(queues))
 
     def _places(self, queues: Sequence[str]) -> list[str]:
-        return [queue_place(line.id) for line in Unit(self._db, self._space).some(queues)]
+        return [queue_place(line.id) for line in Transaction(self._db, self._space).some(queues)]
 
     def _pass_on(self, queues: Sequence[str]) -> None:
-        unit = Unit(self._db, self._space)
+        unit = Transaction(self._db, self._space)
         for line in unit.some(queues):
             unit.pass_on(line)
         unit.wake(self._wake)
@@ -155,7 +156,7 @@ class LeaseCalls(Base):
         return SqliteBell(self._wake, lambda: [timer_place(self._space)], lambda: None)
 
 
-def settle(unit: Unit, worker: str, outcomes: Sequence[Outcome], effects: Effects) -> None:
+def settle(unit: Transaction, worker: str, outcomes: Sequence[Outcome], effects: Effects) -> None:
     """End the leases whose tokens are current, and add them to `effects`."""
     now = now_ms()
     ends: list[tuple[object, ...]] = []
@@ -180,48 +181,45 @@ def settle(unit: Unit, worker: str, outcomes: Sequence[Outcome], effects: Effect
 
 
 def _end_lease(
-    unit: Unit, worker: str, line: Line, outcome: Outcome, now: int, effects: Effects
+    unit: Transaction, worker: str, line: Line, outcome: Outcome, now: int, effects: Effects
 ) -> None:
     row = unit.db.row(_HELD, (line.id, outcome.id, worker, outcome.token))
     if row is None:
         return
     n, priority, _, record, called = row
-    again = outcome.kind in ("retry", "requeue")
-    if again and end_stopped(unit, n, outcome.id):
+    where = place(outcome, called=bool(called))
+    if where != "dead" and end_stopped(unit, n, outcome.id):
         effects.add(key_of(outcome))
         return
     record = rewrite(record, outcome.marks)
-    if to_head(outcome):
+    if where == "head":
         unit.to_head(line, n, priority, record)
-    elif again and (outcome.delay_ms <= 0 or (called and outcome.kind == "requeue")):
+    elif where == "tail":
         unit.to_tail(line, n, priority, record)
-    elif again:
+    elif where == "later":
         unit.to_later(line, n, now + outcome.delay_ms, record)
-    elif outcome.kind == "bury":
+    else:
         until = now + outcome.answer_ttl_s * 1000 if outcome.answer else 0
         unit.db.rows(_BURY, (now, until, outcome.reason, outcome.answer, record, n))
         if outcome.parked:
             unit.db.rows(_PARK, (n, line.id, outcome.parked, now))
         unit.ended.append(outcome.id)
-    else:
-        raise ValueError(f"outcome of job {outcome.id!r}: unknown kind {outcome.kind!r}")
     effects.add(key_of(outcome))
 
 
-def _check_worker(unit: Unit, worker: str, queues: Sequence[str], lines: Sequence[Line]) -> None:
+def _check_worker(
+    unit: Transaction, worker: str, queues: Sequence[str], lines: Sequence[Line]
+) -> None:
     if is_gone(unit, worker):
-        raise NodeExpired(taken_back(worker))
+        raise NodeExpired(refusal_of_recovered(worker))
     served = {line.name for line in lines if line.is_served}
     missing = [name for name in queues if name not in served]
     if missing:
-        raise NodeExpired(
-            f"node of worker {worker!r} is not registered for {', '.join(missing)}: its lease "
-            "ran out and its jobs were recovered, or it never registered"
-        )
+        raise NodeExpired(refusal_of_unregistered(worker, missing))
 
 
 def _lease(
-    unit: Unit, worker: str, lines: Sequence[Line], limit: int, alone: bool, share: int
+    unit: Transaction, worker: str, lines: Sequence[Line], limit: int, alone: bool, share: int
 ) -> list[Lease]:
     leases: list[Lease] = []
     for line in lines:
@@ -240,7 +238,7 @@ def _lease(
     return leases
 
 
-def _hold(unit: Unit, worker: str, line: Line, state: int, count: int) -> list[Lease]:
+def _hold(unit: Transaction, worker: str, line: Line, state: int, count: int) -> list[Lease]:
     rows = unit.db.rows(_FIRST, (line.id, state, count))
     [(token,)] = unit.db.rows("UPDATE store SET token=token+? RETURNING token", (len(rows),))
     first = token - len(rows) + 1
@@ -253,7 +251,7 @@ def _hold(unit: Unit, worker: str, line: Line, state: int, count: int) -> list[L
 
 
 def _leased(
-    unit: Unit,
+    unit: Transaction,
     worker: str,
     settled: list[bool],
     leases: list[Lease],

@@ -20,7 +20,7 @@ from taskqd.storage.sqlite.rows.extras import (
     unique_holder,
     wake_waiter,
 )
-from taskqd.storage.sqlite.rows.unit import Unit
+from taskqd.storage.sqlite.rows.transaction import Transaction
 
 _TAKE_PLACE = """
 INSERT INTO place (space, name, owner, worker, token, until_ms, ttl_ms)
@@ -50,7 +50,7 @@ class LimitCalls(Base):
         if ttl_s is None and not worker_of(owner):
             raise ConfigError(f"lock {name!r}: owner {owner!r} is no worker's job; give it a ttl_s")
 
-        def body(unit: Unit) -> int | None:
+        def body(unit: Transaction) -> int | None:
             now = now_ms()
             unit.db.rows(_CUT_PLACES, (now, unit.space, name))
             unit.db.rows(_EXPIRED_PLACES, (unit.space, name, now))
@@ -72,7 +72,7 @@ class LimitCalls(Base):
         return self._write(body)
 
     def renew_lock(self, name: str, owner: str, ttl_s: float) -> bool:
-        def body(unit: Unit) -> bool:
+        def body(unit: Transaction) -> bool:
             now, ttl_ms = now_ms(), int(ttl_s * 1000)
             unit.db.rows(_CUT_PLACES, (now, unit.space, name))
             args = (now + ttl_ms, ttl_ms, unit.space, name, owner, now)
@@ -81,7 +81,7 @@ class LimitCalls(Base):
         return self._write(body)
 
     def unlock(self, name: str, owner: str) -> bool:
-        def body(unit: Unit) -> bool:
+        def body(unit: Transaction) -> bool:
             sql = "DELETE FROM place WHERE space=? AND name=? AND owner=?"
             if not unit.db.count(sql, (unit.space, name, owner)):
                 return False
@@ -110,7 +110,7 @@ class LimitCalls(Base):
         return unique_holder(unit, line, key) if line else None
 
 
-def _take_place(unit: Unit, name: str, owner: str, ttl_s: float | None) -> int:
+def _take_place(unit: Transaction, name: str, owner: str, ttl_s: float | None) -> int:
     [(token,)] = unit.db.rows("UPDATE store SET token=token+1 RETURNING token")
     ttl_ms = None if ttl_s is None else int(ttl_s * 1000)
     until_ms = None if ttl_ms is None else now_ms() + ttl_ms
@@ -120,19 +120,19 @@ def _take_place(unit: Unit, name: str, owner: str, ttl_s: float | None) -> int:
     return taken
 
 
-def _wait(unit: Unit, name: str, waiter: tuple[str, str]) -> None:
+def _wait(unit: Transaction, name: str, waiter: tuple[str, str]) -> None:
     unit.db.rows(
         "INSERT INTO waiter (space, name, queue, id) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
         (unit.space, name, *waiter),
     )
 
 
-def _wait_no_more(unit: Unit, name: str, waiter: tuple[str, str]) -> None:
+def _wait_no_more(unit: Transaction, name: str, waiter: tuple[str, str]) -> None:
     sql = "DELETE FROM waiter WHERE space=? AND name=? AND queue=? AND id=?"
     unit.db.rows(sql, (unit.space, name, *waiter))
 
 
-def _take(unit: Unit, key: str, limit: int, period_ms: int, who: str) -> int:
+def _take(unit: Transaction, key: str, limit: int, period_ms: int, who: str) -> int:
     now = now_ms()
     window_ms = rate_window_ms(period_ms)
     at = (unit.space, key)

@@ -10,10 +10,10 @@ from taskqd.clock import now_ms
 from taskqd.jobs.job import Reason
 from taskqd.storage.base import Node, NodeRow, Recovered
 from taskqd.storage.rules import (
-    Held,
-    TakenBack,
+    HeldJob,
+    RecoveredJob,
     node_of,
-    take_back,
+    recover_jobs,
 )
 from taskqd.storage.sqlite.file.hostclock import clock_name, monotonic_ms
 from taskqd.storage.sqlite.rows.base import Base
@@ -23,7 +23,7 @@ from taskqd.storage.sqlite.rows.extras import (
     mark_gone,
     owners_of,
 )
-from taskqd.storage.sqlite.rows.unit import Line, Unit
+from taskqd.storage.sqlite.rows.transaction import Line, Transaction
 
 _REGISTER = """
 INSERT INTO node (space, id, node, clock, expires_ms, wall_ms) VALUES (?, ?, ?, ?, ?, ?)
@@ -54,7 +54,7 @@ class NodeCalls(Base):
     """The contract's calls of daemons."""
 
     def register(self, node: Node, queues: Sequence[str], lease_s: float) -> None:
-        def body(unit: Unit) -> None:
+        def body(unit: Transaction) -> None:
             times = _times(lease_s)
             unit.db.rows(_REGISTER, (unit.space, node.id, _encode(node), *times))
             unit.db.many(
@@ -65,7 +65,7 @@ class NodeCalls(Base):
         self._write(body)
 
     def heartbeat(self, node: str, queues: Sequence[str], lease_s: float) -> bool:
-        def body(unit: Unit) -> bool:
+        def body(unit: Transaction) -> bool:
             served = [line.name for line in unit.some(queues) if line.is_served]
             if len(served) < len(set(queues)):
                 return False
@@ -88,7 +88,7 @@ class NodeCalls(Base):
             ]
         )
 
-    def _expired(self, unit: Unit, queues: Sequence[str]) -> list[str]:
+    def _expired(self, unit: Transaction, queues: Sequence[str]) -> list[str]:
         args = (unit.space, clock_name(), monotonic_ms(), now_ms(), _encode(list(queues)).decode())
         return [node for (node,) in unit.db.rows(_EXPIRED, args)]
 
@@ -107,7 +107,7 @@ class NodeCalls(Base):
         self._forget_effects(lambda known: known == worker)
         started = set(running)
 
-        def body(unit: Unit) -> list[Recovered]:
+        def body(unit: Transaction) -> list[Recovered]:
             mark_gone(unit, worker)
             return _take_worker(unit, worker, unit.some(queues), started, how, verdict)
 
@@ -134,7 +134,7 @@ def _times(lease_s: float) -> tuple[str, int, int]:
     return clock_name(), monotonic_ms() + lease_ms, now_ms() + lease_ms
 
 
-def _take_node(unit: Unit, node: str, queues: Sequence[str], how: str) -> list[Recovered]:
+def _take_node(unit: Transaction, node: str, queues: Sequence[str], how: str) -> list[Recovered]:
     """Take back what all workers of a node hold, and forget the node for these queues."""
     lines = unit.some(queues)
     workers = {
@@ -153,20 +153,20 @@ def _take_node(unit: Unit, node: str, queues: Sequence[str], how: str) -> list[R
 
 
 def _take_worker(
-    unit: Unit,
+    unit: Transaction,
     worker: str,
     lines: Sequence[Line],
     running: Collection[int] | None,
     how: str,
     verdict: str,
 ) -> list[Recovered]:
-    held: list[Held] = []
+    held: list[HeldJob] = []
     places: list[tuple[Line, int, int]] = []
     for line in lines:
         for n, job_id, token, priority, suspect, record in unit.db.rows(_HELD, (line.id, worker)):
-            held.append(Held(job_id, token, bool(suspect), record))
+            held.append(HeldJob(job_id, token, bool(suspect), record))
             places.append((line, n, priority))
-    taken = take_back(held, running, how, verdict)
+    taken = recover_jobs(held, running, how, verdict)
     facts = []
     for item, (line, n, priority) in reversed(list(zip(taken, places, strict=True))):
         if not end_stopped(unit, n, item.held.id):
@@ -176,5 +176,5 @@ def _take_worker(
     return facts[::-1]
 
 
-def _fact(item: TakenBack, line: Line, worker: str) -> Recovered:
+def _fact(item: RecoveredJob, line: Line, worker: str) -> Recovered:
     return Recovered(item.held.id, line.name, worker, item.how, item.marks, item.suspect)

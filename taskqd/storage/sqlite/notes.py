@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from taskqd.storage.features import Hold, Noted
+from taskqd.storage.features import LeaseKey, Noted
 from taskqd.storage.sqlite.rows.base import Base
-from taskqd.storage.sqlite.rows.unit import Unit
+from taskqd.storage.sqlite.rows.transaction import Transaction
 
 _HELD = "SELECT n FROM job WHERE queue=? AND id=? AND state=4 AND rank=? AND pos=?"
 _NOTE = "INSERT INTO note (job, key, value) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET value=excluded.value"
@@ -18,8 +18,8 @@ SELECT key, value FROM note WHERE job IN
 class NoteCalls(Base):
     """The contract's calls for small values kept with a job."""
 
-    def note(self, hold: Hold, key: str, value: bytes, *, once: bool = False) -> Noted:
-        def body(unit: Unit) -> Noted:
+    def note(self, hold: LeaseKey, key: str, value: bytes, *, once: bool = False) -> Noted:
+        def body(unit: Transaction) -> Noted:
             line = unit.line(hold.queue)
             row = line and unit.db.row(_HELD, (line.id, hold.job_id, hold.worker, hold.token))
             if not row:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from taskqd.clock import now_ms
 from taskqd.storage.features import Letter, Parked
 from taskqd.storage.sqlite.rows.base import Base
-from taskqd.storage.sqlite.rows.unit import Unit
+from taskqd.storage.sqlite.rows.transaction import Transaction
 
 _ANY = "SELECT EXISTS (SELECT 1 FROM parked)"
 _LABELS = "SELECT label, count(*), min(ms) FROM parked WHERE queue=? GROUP BY label"
@@ -42,7 +42,7 @@ class ParkedCalls(Base):
         ]
 
     def unpark(self, queue: str, label: str, limit: int) -> list[str]:
-        def body(unit: Unit) -> list[str]:
+        def body(unit: Transaction) -> list[str]:
             for line in unit.some([queue]):
                 found = unit.db.rows(_LETTERS, (line.id, label, limit))
                 for n, _, priority, _, _ in reversed(found):
@@ -58,7 +58,7 @@ class ParkedCalls(Base):
         return self._write(body)
 
     def leave_dead(self, queue: str, job_ids: Sequence[str]) -> int:
-        def body(unit: Unit) -> int:
+        def body(unit: Transaction) -> int:
             return sum(
                 unit.db.count(_LEAVE_DEAD, (line.id, job_id))
                 for line in unit.some([queue])

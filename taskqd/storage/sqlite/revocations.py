@@ -7,7 +7,7 @@ import msgspec
 from taskqd.clock import now_ms
 from taskqd.storage.features import Revocation
 from taskqd.storage.sqlite.rows.base import Base
-from taskqd.storage.sqlite.rows.unit import Unit
+from taskqd.storage.sqlite.rows.transaction import Transaction
 
 _RUNNING = """
 SELECT job.n FROM job JOIN queue ON queue.id = job.queue
@@ -27,7 +27,7 @@ class RevocationCalls(Base):
     """The contract's calls that keep jobs from running."""
 
     def stop(self, job_id: str, queue: str | None, answer: bytes, ttl_s: int) -> bool:
-        def body(unit: Unit) -> bool:
+        def body(unit: Transaction) -> bool:
             row = unit.db.row(_RUNNING, (unit.space, job_id, queue))
             if row is None:
                 return False
@@ -40,7 +40,7 @@ class RevocationCalls(Base):
     def revoke(self, subject: str, revocation: Revocation, ttl_s: int) -> None:
         args = (subject, _encode(revocation), now_ms() + ttl_s * 1000)
 
-        def body(unit: Unit) -> None:
+        def body(unit: Transaction) -> None:
             unit.db.rows(_ORDER, (unit.space, *args))
             unit.db.rows(_CHANGE, (unit.space,))
 
@@ -49,7 +49,7 @@ class RevocationCalls(Base):
     def restore(self, subject: str) -> bool:
         sql = "DELETE FROM standing WHERE space=? AND subject=? RETURNING until_ms"
 
-        def body(unit: Unit) -> list[tuple[int]]:
+        def body(unit: Transaction) -> list[tuple[int]]:
             unit.db.rows(_CHANGE, (unit.space,))
             return unit.db.rows(sql, (unit.space, subject))
 

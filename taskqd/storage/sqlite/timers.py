@@ -23,7 +23,7 @@ from taskqd.storage.sqlite.file.wake import (
 from taskqd.storage.sqlite.rows.base import Base
 from taskqd.storage.sqlite.rows.entries import add
 from taskqd.storage.sqlite.rows.lifetimes import forget_old
-from taskqd.storage.sqlite.rows.unit import DEAD, ENDED, Line, Unit
+from taskqd.storage.sqlite.rows.transaction import DEAD, ENDED, Line, Transaction
 
 ROWS_AT_ONCE = 2000
 FREE_PAGES_MAX = 2048
@@ -60,7 +60,7 @@ class TimerCalls(Base):
     def fire(self, tick: str, jobs: Sequence[Entry], ttl_s: int = 86400 * 7) -> Fired:
         name, ms = split_tick(tick)
 
-        def body(unit: Unit) -> Fired:
+        def body(unit: Transaction) -> Fired:
             now = now_ms()
             if unit.db.count(_TICK, (unit.space, name, ms, now + ttl_s * 1000, now)) == 0:
                 return Fired.BEFORE
@@ -114,7 +114,7 @@ class TimerCalls(Base):
             else 0
         )
 
-    def _repeat(self, body: Callable[[Unit], int], expected: int) -> int:
+    def _repeat(self, body: Callable[[Transaction], int], expected: int) -> int:
         """Call `body` in short transactions until `expected` rows are done or none is left."""
         done = 0
         while done < expected and (some := self._write(body)):
@@ -131,14 +131,14 @@ class TimerCalls(Base):
             self._shrink()
 
     def schedule_put(self, name: str, data: bytes) -> None:
-        def body(unit: Unit) -> None:
+        def body(unit: Transaction) -> None:
             unit.db.rows(_SCHEDULE, (unit.space, name, data))
             unit.wakes_timers = True
 
         self._write(body)
 
     def schedule_drop(self, name: str) -> bool:
-        def body(unit: Unit) -> bool:
+        def body(unit: Transaction) -> bool:
             sql = "DELETE FROM schedule WHERE space=? AND name=?"
             unit.wakes_timers = True
             return unit.db.count(sql, (unit.space, name)) == 1
@@ -150,7 +150,7 @@ class TimerCalls(Base):
         return dict(self._db.rows(sql, (self._space,)))
 
 
-def _promote(unit: Unit, queues: Sequence[str], limit: int) -> int:
+def _promote(unit: Transaction, queues: Sequence[str], limit: int) -> int:
     promoted = 0
     for line in unit.some(queues):
         due = unit.db.rows(_DUE, (line.id, now_ms(), limit - promoted))
@@ -162,7 +162,7 @@ def _promote(unit: Unit, queues: Sequence[str], limit: int) -> int:
     return promoted
 
 
-def _next_in_s(unit: Unit, queues: Sequence[str]) -> float | None:
+def _next_in_s(unit: Transaction, queues: Sequence[str]) -> float | None:
     due = [
         row[0]
         for (queue_id,) in _queue_ids(unit, queues)
@@ -171,11 +171,11 @@ def _next_in_s(unit: Unit, queues: Sequence[str]) -> float | None:
     return max(0, min(due) - now_ms()) / 1000 if due else None
 
 
-def _queue_ids(unit: Unit, queues: Sequence[str]) -> list[tuple[int]]:
+def _queue_ids(unit: Transaction, queues: Sequence[str]) -> list[tuple[int]]:
     return [(line.id,) for line in unit.some(queues)]
 
 
-def _size(unit: Unit, line: Line, state: int, until: int | None = None) -> int:
+def _size(unit: Transaction, line: Line, state: int, until: int | None = None) -> int:
     """Return how many jobs of a state there are, or how many with a rank up to `until`."""
     sql = "SELECT count(*) FROM job WHERE queue=? AND state=?"
     if until is None:

@@ -14,12 +14,12 @@ from taskqd.storage.rules import (
 from taskqd.storage.sqlite.file import disk
 from taskqd.storage.sqlite.file.connection import (
     SAFE_VERSION,
-    Connection,
+    Database,
     library_version,
 )
 from taskqd.storage.sqlite.rows.base import Base
 from taskqd.storage.sqlite.rows.lifetimes import leftovers
-from taskqd.storage.sqlite.rows.unit import DEAD, ENDED, HELD, LATER, READY, SUSPECT, Line
+from taskqd.storage.sqlite.rows.transaction import DEAD, ENDED, HELD, LATER, READY, SUSPECT, Line
 
 PAGE_ROWS = 500
 STATES = {
@@ -107,7 +107,7 @@ class ViewCalls(Base):
 
 def namespaces(path: str) -> list[str]:
     """Return the namespaces that have a queue, sorted."""
-    connection = Connection(path, synchronous="full")
+    connection = Database(path, synchronous="full")
     try:
         rows = connection.rows(
             "SELECT name FROM space"

@@ -12,7 +12,7 @@ from taskqd.jobs.job import Entry
 from taskqd.storage.base import Node, Recovered
 from taskqd.storage.features import Revocation
 from taskqd.storage.memory.state.line import Job, Line
-from taskqd.storage.rules import Held, TakenBack
+from taskqd.storage.rules import HeldJob, RecoveredJob
 
 TIMERS = "\0timers"
 """Place in `Space.idle` of sleeping schedulers; no queue can have this name."""
@@ -61,7 +61,7 @@ class Rate:
             self.until_ms = 0
 
 
-class Group:
+class OpenGroup:
     def __init__(self, queue: str, total: int, callback: Entry | None, until_ms: int) -> None:
         self.queue = queue
         self.total = total
@@ -98,8 +98,13 @@ class Space:
         """Subject -> its standing order, kept until (Unix ms)."""
         self.locks: dict[str, Lock] = {}
         self.rates: dict[str, Rate] = {}
-        self.groups: dict[str, Group] = {}
+        self.groups: dict[str, OpenGroup] = {}
         self.schedules: dict[str, bytes] = {}
+
+    def orders_now(self) -> int:
+        """Return the number of the last change to the standing orders, 0 where there are none."""
+        now = self.wall_ms()
+        return self.orders_change if any(end > now for _, end in self.orders.values()) else 0
 
     def line(self, name: str) -> Line:
         return self.lines.setdefault(name, Line(name))
@@ -167,7 +172,7 @@ class Space:
         line.to_ended(job, now)
         self.answered.notify_all()
 
-    def apply(self, line: Line, taken: Sequence[TakenBack]) -> list[Recovered]:
+    def apply(self, line: Line, taken: Sequence[RecoveredJob]) -> list[Recovered]:
         """Put one worker's jobs back to the head, the first of them first."""
         recovered = []
         for item in reversed(taken):
@@ -183,5 +188,5 @@ class Space:
         return recovered[::-1]
 
 
-def held(job: Job) -> Held:
-    return Held(job.id, job.token, job.suspect, job.record)
+def held_job(job: Job) -> HeldJob:
+    return HeldJob(job.id, job.token, job.suspect, job.record)

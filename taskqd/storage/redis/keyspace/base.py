@@ -14,7 +14,7 @@ from taskqd.storage.redis.keyspace.scripts import script
 from taskqd.storage.redis.link.clock_guard import ClockGuard
 from taskqd.storage.redis.link.cluster import Cluster, open_link
 from taskqd.storage.redis.link.connection import Args, Link
-from taskqd.storage.redis.link.doctor import Doctor
+from taskqd.storage.redis.link.server_checks import ServerChecks
 
 Call = tuple[str, str, Args]
 """Script, queue, arguments."""
@@ -42,7 +42,7 @@ class Base:
         self._keys: dict[str, Keys] = {}
         self._announced: set[str] = set()
         self._announced_at = 0
-        self._doctor = Doctor(self._link)
+        self._checks = ServerChecks(self._link)
         self._lease_s = 10.0
         """Of the last node that was registered through this object."""
         self._guards: dict[str, ClockGuard] = {}

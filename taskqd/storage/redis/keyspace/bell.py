@@ -16,7 +16,7 @@ from taskqd.ids import new_id
 from taskqd.jobs.job import Lease
 from taskqd.storage.redis.keyspace.base import Base
 from taskqd.storage.redis.link.connection import BLOCK_S, CALL_S
-from taskqd.storage.redis.link.listener import Listeners
+from taskqd.storage.redis.link.listener import BlockingReads
 
 TIMER_MS = 30_000
 
@@ -31,19 +31,19 @@ class RedisBell:
         self._worker = worker
         self.is_closed = False
         self._queue_of = {core.at(queue).inbox(worker): queue for queue in queues}
-        self._listeners = Listeners(core._link, list(self._queue_of))
+        self._reads = BlockingReads(core._link, list(self._queue_of))
         self._listed: dict[str, bool] = {}
         """Queues on whose idle list the worker is, unless it was rung since.  True: it was rung
         once, unread yet, and then listed again."""
 
     def fileno(self) -> int:
-        return self._listeners.fileno()
+        return self._reads.fileno()
 
     def arm(self) -> None:
         self.listen()
 
     def listen(self) -> None:
-        self._listeners.listen(drop=not self._listed)
+        self._reads.listen(drop=not self._listed)
 
     def note(self, queue: str, registered: int) -> None:
         """Take note of what a turn says of the queue's idle list (see turn.lua)."""
@@ -56,10 +56,10 @@ class RedisBell:
             del self._listed[queue]
 
     def answer(self) -> list[Lease]:
-        if not self._listeners.waiting:
+        if not self._reads.waiting:
             return []
         leases = []
-        for inbox, element in self._listeners.take():
+        for inbox, element in self._reads.take():
             queue = self._queue_of[inbox]
             if not self._listed.get(queue, True):
                 del self._listed[queue]
@@ -81,7 +81,7 @@ class RedisBell:
     def _waits(self, listed: dict[str, bool]) -> list[tuple[str, str]]:
         """Return, for each queue, what disarm.lua is to know of the blocking read on its inbox."""
         found = []
-        for waiting, inboxes in self._listeners.together():
+        for waiting, inboxes in self._reads.together():
             queues = [q for q in map(self._queue_of.__getitem__, inboxes) if q in listed]
             how = "0" if not waiting else "2" if any(listed[q] for q in queues) else "1"
             found += [(queue, how) for queue in queues]
@@ -90,13 +90,13 @@ class RedisBell:
     def _take_rung(self, queues: list[str]) -> list[Lease]:
         """Collect what the blocking reads got, and what was pushed only to end them."""
         inboxes = [self._core.at(queue).inbox(self._worker) for queue in queues]
-        taken = self._listeners.take_from(inboxes)
+        taken = self._reads.take_from(inboxes)
         self._core._link.pipeline([("DEL", inbox) for inbox in inboxes])
         return [lease for name, got in taken for lease in _leases(self._queue_of[name], [got])]
 
     def reset(self) -> None:
         """Forget what is under way; the storage's holdings tell all of it."""
-        self._listeners.close()
+        self._reads.close()
         self._listed.clear()
 
     def close(self) -> None:
@@ -105,7 +105,7 @@ class RedisBell:
         with contextlib.suppress(StorageError):
             for lease in self.disarm() if self._core._link.is_connected else ():
                 self._core.run("release", lease.queue, [self._worker, lease.id, lease.token])
-        self._listeners.end()
+        self._reads.end()
 
 
 class TimerBell:
@@ -117,18 +117,18 @@ class TimerBell:
         self._core = core
         self._queues = list(queues)
         self._timer = new_id()
-        self._listeners = Listeners(core._link, [core.at(q).alarm(self._timer) for q in queues])
+        self._reads = BlockingReads(core._link, [core.at(q).alarm(self._timer) for q in queues])
 
     def fileno(self) -> int:
-        return self._listeners.fileno()
+        return self._reads.fileno()
 
     def arm(self) -> None:
-        self._listeners.listen(drop=True)
+        self._reads.listen(drop=True)
         self._core.run_each("set_timer", self._queues, [self._timer, TIMER_MS])
 
     def answer(self) -> list[Lease]:
-        if self._listeners.waiting:
-            self._listeners.take()
+        if self._reads.waiting:
+            self._reads.take()
         return []
 
     def disarm(self) -> list[Lease]:
@@ -136,7 +136,7 @@ class TimerBell:
         return []
 
     def close(self) -> None:
-        self._listeners.end()
+        self._reads.end()
         if self._core._link.is_connected:
             commands: list[Any] = [
                 ("ZREM", self._core.at(queue)["timers"], self._timer) for queue in self._queues

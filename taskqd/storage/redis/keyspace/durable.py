@@ -43,7 +43,7 @@ class DurableBase(Base):
             return []
         if self._durability == "replica":
             return [("WAIT", 1, WAIT_MS)]
-        return [("WAITAOF", 1, 0, WAIT_MS)] if self._doctor.local_durability() == "WAITAOF" else []
+        return [("WAITAOF", 1, 0, WAIT_MS)] if self._checks.local_durability() == "WAITAOF" else []
 
     def _confirm(self, queue: str) -> None:
         """Wait for what others have written, too: whoever fired a tick may not know how that ended."""

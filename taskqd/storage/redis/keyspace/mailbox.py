@@ -16,7 +16,7 @@ from taskqd.storage.redis.keyspace.base import Base
 from taskqd.storage.redis.keyspace.scripts import script
 from taskqd.storage.redis.link.connection import BLOCK_S, CALL_S, Args, Link
 from taskqd.storage.redis.link.faults import translate
-from taskqd.storage.redis.link.listener import Listeners
+from taskqd.storage.redis.link.listener import BlockingReads
 
 PAGE = 1000
 Place = tuple[str, str]
@@ -116,7 +116,7 @@ class ClusterMailbox:
     def __init__(self, core: Base) -> None:
         self._core = core
         self._name = new_id()
-        self._reads: dict[str, Listeners] = {}
+        self._reads: dict[str, BlockingReads] = {}
         """By queue."""
         self._watched: set[Place] = set()
         self._unknown: set[Place] = set()
@@ -160,7 +160,7 @@ class ClusterMailbox:
             read = self._reads.get(queue)
             if read is None:
                 box = self._core.at(queue).mail(self._name)
-                read = self._reads[queue] = Listeners(self._core._link, [box])
+                read = self._reads[queue] = BlockingReads(self._core._link, [box])
             read.listen()
             poll.register(read.fileno(), select.POLLIN)
         poll.poll(max(1.0, timeout_s * 1000))

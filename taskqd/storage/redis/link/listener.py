@@ -22,7 +22,7 @@ Element = tuple[str, bytes]
 """List, what it got."""
 
 
-class Listener:
+class BlockingRead:
     """One connection."""
 
     def __init__(self, link: Link, lists: Sequence[str]) -> None:
@@ -67,11 +67,11 @@ class Listener:
         self.waiting = False
 
 
-class Listeners:
+class BlockingReads:
     """All connections that a number of lists needs, as one."""
 
     def __init__(self, link: Link | Cluster, lists: Sequence[str]) -> None:
-        self._all = [Listener(own, some) for own, some in link.lanes(lists)]
+        self._all = [BlockingRead(own, some) for own, some in link.lanes(lists)]
         self._epoll = select.epoll() if len(self._all) > 1 else None
 
     @property
@@ -79,7 +79,7 @@ class Listeners:
         return any(one.waiting for one in self._all)
 
     def listen(self, *, drop: bool = False) -> None:
-        """See `Listener.listen`."""
+        """See `BlockingRead.listen`."""
         for one in self._all:
             one.listen(drop=drop)
             if self._epoll is not None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from select import EPOLLIN, POLLIN, epoll, poll
 
 from taskqd.jobs.job import Lease
-from taskqd.storage.sqlite.file.wake import POLL_S, POLL_WITHOUT_FIFO_S, Ear, Wake
+from taskqd.storage.sqlite.file.wake import POLL_S, POLL_WITHOUT_FIFO_S, Fifo, Wake
 
 
 class SqliteBell:
@@ -18,42 +18,42 @@ class SqliteBell:
         """`missed` is called after disarming: it rings somebody else if there is work."""
         self._places = places
         self._missed = missed
-        self._ear = Ear(wake)
+        self._fifo = Fifo(wake)
         self._epoll = epoll()
-        self._deaf = False
+        self._without_fifo = False
 
     def fileno(self) -> int:
-        return -1 if self._deaf else self._epoll.fileno()
+        return -1 if self._without_fifo else self._epoll.fileno()
 
     @property
     def poll_s(self) -> float:
-        return POLL_WITHOUT_FIFO_S if self._deaf else POLL_S
+        return POLL_WITHOUT_FIFO_S if self._without_fifo else POLL_S
 
     def arm(self) -> None:
-        self._deaf = not self._ear.listen(self._places())
-        if not self._deaf:
-            self._epoll.register(self._ear.fd, EPOLLIN)
+        self._without_fifo = not self._fifo.listen(self._places())
+        if not self._without_fifo:
+            self._epoll.register(self._fifo.fd, EPOLLIN)
 
     def answer(self) -> list[Lease]:
-        self._ear.drain()
+        self._fifo.drain()
         return []
 
     def disarm(self) -> list[Lease]:
         """A ring that comes between the last turn and this call is passed on, not lost."""
-        if self._ear.fd >= 0:
-            self._ear.ignore()
+        if self._fifo.fd >= 0:
+            self._fifo.ignore()
             self._missed()
         return []
 
     def close(self) -> None:
         if not self._epoll.closed:
             self.disarm()
-            self._ear.remove()
+            self._fifo.remove()
             self._epoll.close()
 
 
 def wait_fd(fd: int, timeout_s: float) -> bool:
     """Sleep until `fd` is readable; False at the timeout."""
-    ear = poll()
-    ear.register(fd, POLLIN)
-    return bool(ear.poll(max(0, timeout_s) * 1000))
+    fifo = poll()
+    fifo.register(fd, POLLIN)
+    return bool(fifo.poll(max(0, timeout_s) * 1000))

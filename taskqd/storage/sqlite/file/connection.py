@@ -40,7 +40,7 @@ class DiskFull(StorageError):
     """Raised inside the package; becomes QueueFull, or the reserve is spent."""
 
 
-class Connection:
+class Database:
     """One connection of one process.  After a fork the child opens its own."""
 
     def __init__(self, path: str, *, synchronous: str, busy_s: float = BUSY_S) -> None:

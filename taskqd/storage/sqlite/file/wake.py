@@ -123,7 +123,7 @@ class Wake:
             close(fd)
 
 
-class Ear:
+class Fifo:
     """One FIFO, under one or several names, and how its owner listens to it."""
 
     def __init__(self, wake: Wake) -> None:

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 from taskqd.errors import StorageUnavailable
 from taskqd.storage.sqlite.file import disk
-from taskqd.storage.sqlite.file.connection import Connection, DiskFull, queue_full
+from taskqd.storage.sqlite.file.connection import Database, DiskFull, queue_full
 from taskqd.storage.sqlite.file.wake import Wake
-from taskqd.storage.sqlite.rows.unit import Unit
+from taskqd.storage.sqlite.rows.transaction import Transaction
 
 T = TypeVar("T")
 _USED = "SELECT (SELECT page_count FROM pragma_page_count) - (SELECT freelist_count FROM pragma_freelist_count), (SELECT page_size FROM pragma_page_size)"
@@ -34,12 +34,12 @@ class Base:
         """Worker -> its latest outcomes that took effect; no other process can repeat them."""
         self._connection = self._connect()
 
-    def _connect(self) -> Connection:
-        db = Connection(self.path, synchronous=self._synchronous)
+    def _connect(self) -> Database:
+        db = Database(self.path, synchronous=self._synchronous)
         self._space = self._space_id(db)
         return db
 
-    def _space_id(self, db: Connection) -> int:
+    def _space_id(self, db: Database) -> int:
         find = ("SELECT id FROM space WHERE name=?", (self.namespace,))
         found = db.row(*find)
         if found is None:
@@ -50,12 +50,12 @@ class Base:
         return space
 
     @property
-    def _db(self) -> Connection:
+    def _db(self) -> Database:
         if not self._connection.is_mine:
             self._connection = self._connect()
         return self._connection
 
-    def _write(self, body: Callable[[Unit], T], *, grows: bool = False, node: str = "") -> T:
+    def _write(self, body: Callable[[Transaction], T], *, grows: bool = False, node: str = "") -> T:
         """Run `body` in one transaction, then wake whom it concerns.
 
         `grows`: it writes new jobs, so that a full disk refuses it (QueueFull); everything else
@@ -73,9 +73,9 @@ class Base:
             self._shrink()
             return self._try_last(body, node)
 
-    def _try(self, body: Callable[[Unit], T], node: str) -> T:
+    def _try(self, body: Callable[[Transaction], T], node: str) -> T:
         db = self._db
-        unit = Unit(db, self._space, node)
+        unit = Transaction(db, self._space, node)
 
         def run() -> T:
             result = body(unit)
@@ -88,7 +88,7 @@ class Base:
             self._shrink()
         return result
 
-    def _try_last(self, body: Callable[[Unit], T], node: str) -> T:
+    def _try_last(self, body: Callable[[Transaction], T], node: str) -> T:
         try:
             return self._try(body, node)
         except DiskFull as error:
@@ -123,9 +123,9 @@ class Base:
             return  # There is no room even for that; the caller finds the reserve missing.
         self._shrink()
 
-    def _db_unit(self) -> Unit:
+    def _db_unit(self) -> Transaction:
         """Return a unit for reading outside of a transaction."""
-        return Unit(self._db, self._space)
+        return Transaction(self._db, self._space)
 
     def _queue_ids(self) -> dict[str, int]:
         rows = self._db.rows(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from taskqd.clock import now_ms
 from taskqd.jobs.job import Entry
 from taskqd.storage.sqlite.rows.extras import add_unique
-from taskqd.storage.sqlite.rows.unit import ENDED, LATER, READY, Line, Unit
+from taskqd.storage.sqlite.rows.transaction import ENDED, LATER, READY, Line, Transaction
 
 _FORGET = "DELETE FROM job WHERE queue=? AND id=? AND state=? AND rank<=?"
 _ADD = """
@@ -15,7 +15,7 @@ INSERT INTO job (queue, id, state, rank, pos, priority, record) VALUES (?, ?, ?,
 ON CONFLICT DO NOTHING RETURNING queue, id, state"""
 
 
-def add(unit: Unit, jobs: Sequence[Entry]) -> list[bool]:
+def add(unit: Transaction, jobs: Sequence[Entry]) -> list[bool]:
     """Write jobs whose ids, and whose unique keys, are not known."""
     lines = {queue: unit.made_line(queue) for queue in {job.queue for job in jobs}}
     if any(job.unique for job in jobs):
@@ -23,7 +23,7 @@ def add(unit: Unit, jobs: Sequence[Entry]) -> list[bool]:
     return _add(unit, lines, jobs)
 
 
-def _add(unit: Unit, lines: dict[str, Line], jobs: Sequence[Entry]) -> list[bool]:
+def _add(unit: Transaction, lines: dict[str, Line], jobs: Sequence[Entry]) -> list[bool]:
     now = now_ms()
     db = unit.db
     db.many(_FORGET, [(lines[job.queue].id, job.id, ENDED, now) for job in jobs if not job.fresh])

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from taskqd.clock import now_ms
 from taskqd.jobs.job import Entry
 from taskqd.storage.rules import GONE_MS, node_of
-from taskqd.storage.sqlite.rows.unit import Line, Unit
+from taskqd.storage.sqlite.rows.transaction import Line, Transaction
 
 _HOLDER = """
 SELECT job.id FROM uniq JOIN job ON job.n = uniq.job WHERE uniq.queue=? AND uniq.key=?"""
@@ -35,7 +35,7 @@ _LATER = "SELECT n, priority FROM job WHERE queue=? AND id=? AND state=3"
 
 
 def add_unique(
-    unit: Unit,
+    unit: Transaction,
     lines: dict[str, Line],
     jobs: Sequence[Entry],
     add: Callable[[Sequence[Entry]], list[bool]],
@@ -45,7 +45,7 @@ def add_unique(
 
 
 def _add_one(
-    unit: Unit, line: Line, job: Entry, add: Callable[[Sequence[Entry]], list[bool]]
+    unit: Transaction, line: Line, job: Entry, add: Callable[[Sequence[Entry]], list[bool]]
 ) -> bool:
     if job.unique and unique_holder(unit, line, job.unique) not in (None, job.id):
         return False
@@ -57,12 +57,12 @@ def _add_one(
     return is_new
 
 
-def unique_holder(unit: Unit, line: Line, key: str) -> str | None:
+def unique_holder(unit: Transaction, line: Line, key: str) -> str | None:
     row = unit.db.row(_HOLDER, (line.id, key))
     return row[0] if row else None
 
 
-def wishes(unit: Unit, worker: str) -> tuple[tuple[str, ...], int]:
+def wishes(unit: Transaction, worker: str) -> tuple[tuple[str, ...], int]:
     """Return the ids of the worker's jobs that should stop, and the number of the last change to
     the standing orders, 0 where there are none."""
     row = unit.db.row(_ANY, (unit.space, now_ms()))
@@ -74,7 +74,7 @@ def wishes(unit: Unit, worker: str) -> tuple[tuple[str, ...], int]:
     return tuple(job_id for (job_id,) in stops), orders or 0
 
 
-def end_stopped(unit: Unit, n: int, job_id: str) -> bool:
+def end_stopped(unit: Transaction, n: int, job_id: str) -> bool:
     """End a job that was asked to stop and would go on.  False: it was not."""
     row = unit.db.row("SELECT answer, ttl_s FROM stop WHERE job=?", (n,))
     if row is None:
@@ -88,31 +88,31 @@ def end_stopped(unit: Unit, n: int, job_id: str) -> bool:
     return True
 
 
-def mark_gone(unit: Unit, worker: str) -> None:
+def mark_gone(unit: Transaction, worker: str) -> None:
     """Note that a worker was taken back; see `Storage.recover_worker`."""
     unit.db.rows(_MARK_GONE, (unit.space, worker, now_ms() + GONE_MS))
 
 
-def is_gone(unit: Unit, worker: str) -> bool:
+def is_gone(unit: Transaction, worker: str) -> bool:
     sql = "SELECT 1 FROM gone WHERE space=? AND worker=?"
     return unit.db.row(sql, (unit.space, worker)) is not None
 
 
-def owners_of(unit: Unit, node: str) -> list[str]:
+def owners_of(unit: Transaction, node: str) -> list[str]:
     """Return the workers of a node that have places of locks."""
     sql = "SELECT DISTINCT worker FROM place WHERE space=? AND worker>=? AND worker<?"
     rows = unit.db.rows(sql, (unit.space, f"{node}.", f"{node}/"))
     return [worker for (worker,) in rows if node_of(worker) == node]
 
 
-def free_places(unit: Unit, worker: str) -> None:
+def free_places(unit: Transaction, worker: str) -> None:
     """Free all places of locks that a worker had, and wake who waits for them."""
     sql = "DELETE FROM place WHERE space=? AND worker=? RETURNING name"
     for (name,) in unit.db.rows(sql, (unit.space, worker)):
         wake_waiter(unit, name)
 
 
-def wake_waiter(unit: Unit, name: str) -> None:
+def wake_waiter(unit: Transaction, name: str) -> None:
     """Call the first waiter forward; one that waits no more makes room for the next."""
     while row := unit.db.row(_WAITER, (unit.space, name)):
         waiter, queue, job_id = row
@@ -122,6 +122,6 @@ def wake_waiter(unit: Unit, name: str) -> None:
         if line and job:
             unit.to_tail(line, *job)
             return
-        # Refused by the lock a moment ago, it is still held: its requeue sees the mark.
+        # RateRefusal by the lock a moment ago, it is still held: its requeue sees the mark.
         if line and unit.db.count(_CALL, (line.id, job_id)):
             return

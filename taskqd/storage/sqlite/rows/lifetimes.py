@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from taskqd.clock import now_ms
 from taskqd.storage.sqlite.rows.extras import CUT_PLACES, wake_waiter
-from taskqd.storage.sqlite.rows.unit import READY, SUSPECT, Unit
+from taskqd.storage.sqlite.rows.transaction import READY, SUSPECT, Transaction
 
 _FREED_PLACES = "DELETE FROM place WHERE until_ms<=? AND space=? RETURNING name"
 _LONELY = """
@@ -50,7 +50,7 @@ _LEAKS_OF_QUEUE = (
 _COUNT = "SELECT count(*) FROM job WHERE queue=? AND state=?"
 
 
-def forget_old(unit: Unit) -> None:
+def forget_old(unit: Transaction) -> None:
     """Drop what is past its lifetime, and wake who waits for a lock that nobody holds."""
     now = now_ms()
     for sql in _PAST:
@@ -65,7 +65,7 @@ def forget_old(unit: Unit) -> None:
         wake_waiter(unit, name)
 
 
-def leftovers(unit: Unit) -> Iterator[str]:
+def leftovers(unit: Transaction) -> Iterator[str]:
     """Name what is past its lifetime, belongs to nothing, or is counted wrongly."""
     now = now_ms()
     for line in unit.every():
@@ -81,7 +81,7 @@ def leftovers(unit: Unit) -> Iterator[str]:
     yield from _of_space(unit, now)
 
 
-def _of_space(unit: Unit, now: int) -> Iterator[str]:
+def _of_space(unit: Transaction, now: int) -> Iterator[str]:
     for what, sql in _LEAKS_OF_SPACE:
         [(count,)] = unit.db.rows(sql, (unit.space, now))
         if count:

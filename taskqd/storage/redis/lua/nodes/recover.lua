@@ -42,7 +42,7 @@ local function counted(record)
   return join(line, rest), line
 end
 
-local function take_back(worker, held)
+local function recover_job(worker, held)
   local record = call('HGET', P .. 'jobs', held.id)
   if not record then return end
   local stop = call('HGET', P .. 'stops', held.id)
@@ -80,7 +80,7 @@ local function empty(worker)
     list[#list + 1] = {id = flat[i], token = token, suspect = token ~= flat[i + 1]}
   end
   table.sort(list, function(a, b) return tonumber(a.token) < tonumber(b.token) end)
-  for _, held in ipairs(list) do take_back(worker, held) end
+  for _, held in ipairs(list) do recover_job(worker, held) end
   call('DEL', P .. 'held:' .. worker, P .. 'inbox:' .. worker, P .. 'receipt:' .. worker)
   if call('LREM', P .. 'idle', 0, worker) > 0 and mode ~= 'worker' then
     -- It may live, and hear nothing of the jobs to come: it is to ask, and learns that its node is gone.

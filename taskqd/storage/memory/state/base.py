@@ -5,7 +5,7 @@ from __future__ import annotations
 from taskqd.storage.memory.state.space import Space
 
 
-class Handle:
+class Base:
     """One opened storage: its namespace, what that holds, and how many jobs it may hold."""
 
     def __init__(self, namespace: str, space: Space, max_jobs: int | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from taskqd.storage.sqlite.file.connection import Connection
+from taskqd.storage.sqlite.file.connection import Database
 from taskqd.storage.sqlite.file.wake import Wake, queue_place, timer_place
 
 READY, SUSPECT, LATER, HELD, DEAD, ENDED = range(1, 7)
@@ -35,7 +35,7 @@ class Line:
         self.ready: int = row[4]
         self.suspects: int = row[5]
         self.is_served = bool(row[6])
-        """The node given to `Unit` is registered for it."""
+        """The node given to `Transaction` is registered for it."""
         self._kept = self.values()
 
     def values(self) -> tuple[int, ...]:
@@ -49,10 +49,10 @@ class Line:
         return 0 if self.paused else self.ready + self.suspects
 
 
-class Unit:
+class Transaction:
     """What one call does.  Nobody is woken before the commit."""
 
-    def __init__(self, db: Connection, space: int, node: str = "") -> None:
+    def __init__(self, db: Database, space: int, node: str = "") -> None:
         self.db = db
         self.space = space
         self._node = node

@@ -11,7 +11,7 @@ OLDEST = (6, 2)
 _ALWAYS = "set appendonly yes and appendfsync always on the server, or use durability=memory"
 
 
-class Doctor:
+class ServerChecks:
     """Questions to one server, or to each of a cluster."""
 
     def __init__(self, link: Link | Cluster) -> None:
