@@ -1,20 +1,15 @@
 from __future__ import annotations
 
-import itertools
-
 import msgspec
 import pytest
 
-from taskqd.ids import bucket, new_id
 from taskqd.jobs.job import (
-    ID_PATTERN,
     NO_MARKS,
     Answer,
     BadRecord,
     Envelope,
     Failure,
     Marks,
-    State,
     clip,
     decode_answer,
     encode_answer,
@@ -22,7 +17,6 @@ from taskqd.jobs.job import (
     split_record,
     strip_marks,
 )
-from taskqd.jobs.states import TRANSITIONS, JobEvent, after
 
 PAYLOAD = b'{"t":"shop.add","e":1}'
 
@@ -73,23 +67,6 @@ def test_answer_survives_its_encoding() -> None:
 def test_answer_of_a_plain_job_fits_the_small_encoding_of_redis() -> None:
     answer = Answer("done", 123_456_789, 1_763_660_000_123, 86_400, 1, 0.02)
     assert len(encode_answer(answer)) <= 64
-
-
-def test_ended_states_have_no_way_out_but_revival() -> None:
-    ends = {State.DONE, State.CANCELLED}
-    for state, event in itertools.product(State, JobEvent):
-        target = after(state, event)
-        assert target is None or state not in ends
-        if state is State.DEAD:
-            assert (target is not None) == (event is JobEvent.REVIVED)
-    assert set(TRANSITIONS.values()) == set(State)
-
-
-def test_ids_are_unique_and_neighbours_share_a_bucket() -> None:
-    ids = [new_id() for _ in range(1000)]
-    assert len(set(ids)) == 1000
-    assert all(ID_PATTERN.fullmatch(i) for i in ids)
-    assert len({bucket(i)[0] for i in ids}) <= 64
 
 
 def test_clip_keeps_one_line() -> None:
