@@ -6,6 +6,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -340,6 +341,41 @@ def test_the_locks_of_a_node_that_was_forgotten_halfway_are_freed_by_a_purge(
     rig.storage.purge(["q"], dead_ttl_s=60, dead_max=10)
     assert [row.name for row in features.locks()] == ["m"]
     assert list(rig.storage.leftovers()) == []
+
+
+@contextmanager
+def commands(client: Any) -> Iterator[list[list[bytes]]]:
+    """Record all commands that the server gets, in their order."""
+    found: list[list[bytes]] = []
+    client.config_set("slowlog-max-len", 1000)
+    client.config_set("slowlog-log-slower-than", 0)
+    client.slowlog_reset()
+    try:
+        yield found
+    finally:
+        client.config_set("slowlog-log-slower-than", -1)
+        rows = client.execute_command("SLOWLOG", "GET", 1000)
+        found += [list(row[3]) for row in reversed(rows)]
+
+
+def test_the_owners_of_locks_are_read_before_the_nodes(rig: Rig, client: Any) -> None:
+    """A node that registers between the two looks would seem dead with a lock already owned."""
+    rig.storage.lock("l", "n.1#1")
+    with commands(client) as seen:
+        rig.storage.purge(["q"], dead_ttl_s=60, dead_max=10)
+    owners = seen.index([b"SMEMBERS", b"{shop}:owners"])
+    nodes = seen.index([b"ZRANGE", b"{shop:q}:nodes", b"0", b"-1"])
+    assert owners < nodes
+
+
+def test_holdings_are_asked_for_after_an_answer(rig: Rig, client: Any) -> None:
+    """What was sent over a connection that was given up is done before, not after."""
+    rig.put("a")
+    [lease] = rig.lease()
+    with commands(client) as seen:
+        assert rig.storage.holdings("n.1", ["q"]) == [lease]
+    names = [command[0] for command in seen]
+    assert names.index(b"PING") < names.index(b"EVALSHA")
 
 
 def test_a_queue_that_was_not_told_of_an_order_hears_of_it_from_the_next_heartbeat(

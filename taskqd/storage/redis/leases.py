@@ -91,7 +91,8 @@ class LeaseCalls(Base):
         if bell is not None:
             bell.reset()
         # law: an answer first.  A server that was silent still has what was sent over connections
-        # that were given up; once it has answered here, it has done all of that.
+        # that were given up; once it has answered here, it has done all of that
+        # (test_holdings_are_asked_for_after_an_answer).
         for server in self.by_server(queues):
             server.call("PING")
         replies = self.run_each("holdings", queues, [worker])

@@ -95,7 +95,8 @@ def free_locks_of_nodes(space: Base, nodes: Collection[str]) -> None:
 
 def free_stale_locks(space: Base) -> None:
     """Free what nobody can own any more: a net below those who free it at once."""
-    # law: owners first, nodes after.  A node that is not there then was not there before.
+    # law: owners first, nodes after.  A node that is not there then was not there before
+    # (test_the_owners_of_locks_are_read_before_the_nodes).
     owners = _owners(space)
     alive = space.live_nodes()
     dead = [name for name in owners if node_of(name) not in alive]

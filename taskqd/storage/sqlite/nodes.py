@@ -1,12 +1,19 @@
-"""Nodes, and the recovery of what dead ones hold, on SQLite."""
+"""Nodes, and the recovery of what dead ones hold, on SQLite.
+
+A node's lease expires by the monotonic clock, so that no jump of the wall clock can end or prolong
+it, and time in which the machine sleeps does not count.  Only processes of one boot (and one time
+namespace) share that clock; a lease given under another one expires by the wall clock.
+"""
 
 from __future__ import annotations
 
+import functools
+import os
 from collections.abc import Collection, Sequence
 
 import msgspec
 
-from taskqd.clock import now_ms
+from taskqd.clock import monotonic_ns, now_ms
 from taskqd.jobs.job import Reason
 from taskqd.storage.base import Node, NodeRow, Recovered
 from taskqd.storage.rules import (
@@ -15,7 +22,6 @@ from taskqd.storage.rules import (
     node_of,
     recover_jobs,
 )
-from taskqd.storage.sqlite.file.hostclock import clock_name, monotonic_ms
 from taskqd.storage.sqlite.rows.base import Base
 from taskqd.storage.sqlite.rows.extras import (
     end_stopped,
@@ -178,3 +184,19 @@ def _take_worker(
 
 def _fact(item: RecoveredJob, line: Line, worker: str) -> Recovered:
     return Recovered(item.held.id, line.name, worker, item.how, item.marks, item.suspect)
+
+
+def monotonic_ms() -> int:
+    return monotonic_ns() // 1_000_000
+
+
+@functools.cache
+def clock_name() -> str:
+    """Return a text that is the same for all processes whose `monotonic_ms` can be compared."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            boot = file.read().strip()
+        return f"{boot}/{os.readlink('/proc/self/ns/time')}"
+    except OSError:
+        # Without /proc nothing is comparable but this process; the wall clock decides.
+        return f"process-{os.getpid()}-{monotonic_ns()}"

@@ -5,7 +5,7 @@ All that one script touches lies in one slot (`keys.py`), so nothing here knows 
 law: each script is given a second key, one that never exists.  While a slot moves to another server
 its keys are here and there, and a script would fail halfway; but a server refuses a command whose
 keys are not all at hand before it begins (TRYAGAIN), and this one never is.  So the queues of a slot
-pause while it moves, and nothing is lost.
+pause while it moves, and nothing is lost (test_a_script_in_a_slot_that_moves_does_all_or_nothing).
 """
 
 from __future__ import annotations
@@ -175,7 +175,8 @@ class Cluster:
                 try:
                     got, confirmed = _exchange(link, some, write, then)
                 except StorageError as error:
-                    # law: the others are asked all the same: a heartbeat must reach who lives.
+                    # law: the others are asked all the same: a heartbeat must reach who lives
+                    # (test_the_death_of_a_server_is_waited_out_and_the_others_hear_heartbeats).
                     self._stale = True
                     errors.append(error)
                     continue

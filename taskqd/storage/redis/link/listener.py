@@ -40,7 +40,8 @@ class BlockingRead:
         if self.waiting:
             if monotonic_s() - self._sent_s > BLOCK_S + CALL_S and not self._link.is_readable():
                 self.close()
-                # law: what that wait was given is in the holdings, and only there.
+                # law: what that wait was given is in the holdings, and only there
+                # (test_holdings_after_a_broken_bell_have_the_handed_job_once).
                 raise StorageUnavailable(f"{self._link.where}: a blocking read never ended")
             return
         self._link.send([self._command])

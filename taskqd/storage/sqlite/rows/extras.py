@@ -122,6 +122,6 @@ def wake_waiter(unit: Transaction, name: str) -> None:
         if line and job:
             unit.to_tail(line, *job)
             return
-        # RateRefusal by the lock a moment ago, it is still held: its requeue sees the mark.
+        # Refused by the lock a moment ago, it is still held: its requeue sees the mark.
         if line and unit.db.count(_CALL, (line.id, job_id)):
             return

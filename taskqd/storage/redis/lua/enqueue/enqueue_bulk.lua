@@ -1,5 +1,5 @@
 -- uses: common record ready
--- Takes in fresh jobs of one priority that are due now.  RateRefusal at maxmemory, with nothing written.
+-- Takes in fresh jobs of one priority that are due now.  Refused at maxmemory, with nothing written.
 --
 -- KEYS[1]  jobs
 -- ARGV     1 ready list ("ready" or "ready:N"), 2 number of jobs n, then id, payload for each

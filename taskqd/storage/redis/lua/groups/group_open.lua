@@ -1,5 +1,5 @@
 -- uses: common record ready accept group
--- Starts counting the members of a group.  RateRefusal at maxmemory, with nothing written.
+-- Starts counting the members of a group.  Refused at maxmemory, with nothing written.
 --
 -- KEYS[1]  jobs
 -- ARGV     1 group, 2 total, 3 ttl in ms, then nothing or 7 for its callback (see accept.lua)

@@ -8,7 +8,7 @@
 work_when_full()
 local id = ARGV[1]
 if call('ZREM', P .. 'later', id) == 0 then
-  -- RateRefusal by the lock a moment ago, it is still held: its requeue (settle.lua) sees the mark.
+  -- Refused by the lock a moment ago, it is still held: its requeue (settle.lua) sees the mark.
   local worker = holder(id)
   if not worker then return 0 end
   call('HSET', P .. 'called', id, match(call('HGET', P .. 'held:' .. worker, id), '%d+'))

@@ -93,7 +93,8 @@ end
 
 if mode == 'worker' then
   empty(subject)
-  -- law: longer than a kernel tries to deliver what a dead process has sent.
+  -- law: longer than a kernel tries to deliver what a dead process has sent
+  -- (test_a_dead_worker_is_known_for_longer_than_a_kernel_delivers).
   call('ZADD', P .. 'gone', now_ms() + 3600000, subject)
 else
   local nodes = {subject}

@@ -1,5 +1,5 @@
 -- uses: common record ready accept
--- Takes in the jobs of a tick, once.  RateRefusal at maxmemory, like enqueue.lua.
+-- Takes in the jobs of a tick, once.  Refused at maxmemory, like enqueue.lua.
 --
 -- KEYS[1]  jobs
 -- ARGV     1 tick, 2 its name, 3 its time in ms, 4 ttl of the mark in seconds,
