@@ -74,7 +74,7 @@ class NodeRow(NamedTuple):
 
 
 class Leased(NamedTuple):
-    """What a turn gives a worker."""
+    """What a turn gives a worker: what became of its outcomes, and its new jobs."""
 
     settled: list[bool]
     """For each outcome given: True if it took effect (now, or when first sent)."""
@@ -262,7 +262,7 @@ class Storage(Features, Protocol):
         ...
 
     def recover(self, queues: Sequence[str]) -> list[Recovered]:
-        """Take back the jobs of all expired nodes, by the storage's clock.
+        """Recover the jobs of all expired nodes, by the storage's clock.
 
         Which of them had started is not known, so each is counted as crashed, and where a worker
         held several they become suspects: leased one at a time, by a worker that holds nothing.
@@ -283,7 +283,7 @@ class Storage(Features, Protocol):
         how: str,
         verdict: str = "",
     ) -> list[Recovered]:
-        """Take back all that one worker holds.
+        """Recover all that one worker holds.
 
         `running`: tokens of the jobs that had started; the others are released, nothing counted.
         `how`: "orphaned" counts a crash (several running ones become suspects; `verdict` is kept

@@ -1,4 +1,8 @@
-"""What every storage decides alike.  Pure."""
+"""What every storage decides alike, as pure functions.
+
+Memory and SQLite call them.  The scripts of Redis tell the same in Lua, held to it by the contract's
+tests.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +34,11 @@ def node_of(worker: str) -> str:
 
 
 GONE_MS = 3_600_000
-"""How long a worker that was taken back is known to be gone: its last words may come late."""
+"""How long a worker whose jobs were recovered is known to be gone: what it sent last may come late."""
 
 
 def refusal_of_recovered(worker: str) -> str:
-    """Return why such a worker leases nothing."""
+    """Return why a worker whose jobs were recovered leases nothing."""
     return f"worker {worker!r} was taken for dead: its jobs were recovered, and it gets no more"
 
 
@@ -68,7 +72,7 @@ def split_tick(tick: str) -> tuple[str, int]:
 
 
 class HeldJob(NamedTuple):
-    """A leased job, as far as taking it back depends on it."""
+    """What the recovery of a leased job depends on."""
 
     id: str
     token: int

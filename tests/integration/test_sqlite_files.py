@@ -8,11 +8,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import apsw
 import pytest
 
+from taskqd.clock import now_ms
 from taskqd.errors import ConfigError, StorageCorrupt, StorageRefused
 from taskqd.storage import namespaces, open_storage
 from taskqd.storage.sqlite import SqliteStorage
@@ -280,3 +282,23 @@ def test_a_file_that_disappears_is_not_mistaken_for_an_empty_one(tmp_path: Path)
     for name in ("a.db", "a.db-wal", "a.db-shm"):
         (tmp_path / name).unlink()
     assert _rig(tmp_path / "a.db").storage.epoch() != epoch
+
+
+def test_a_file_of_an_earlier_build_is_completed_and_serves_both(tmp_path: Path) -> None:
+    """Places of locks did not know their length: the column is added, and may be left empty."""
+    path = tmp_path / "a.db"
+    SqliteStorage(str(path), "app").close()
+    with closing(apsw.Connection(str(path))) as earlier:
+        earlier.execute("ALTER TABLE place DROP COLUMN ttl_ms")
+        with closing(SqliteStorage(str(path), "app")) as storage:
+            assert storage.lock("new", "client:1", ttl_s=60) is not None
+            earlier.execute(
+                "INSERT INTO place (space, name, owner, worker, token, until_ms) "
+                "SELECT id, 'old', 'client:2', '', 7, ? FROM space",
+                (now_ms() + 60_000,),
+            )
+            assert storage.lock("old", "client:1", ttl_s=60) is None
+            left = {row.name: row.expires_in_s or 0 for row in storage.locks()}
+            assert sorted(left) == ["new", "old"]
+            assert all(30 < left_s <= 60 for left_s in left.values())
+            assert storage.renew_lock("old", "client:2", 120)

@@ -43,7 +43,7 @@ class AnswerCalls(Base):
         return found
 
     def wait(self, jobs: Sequence[tuple[str, str | None]], timeout_s: float) -> None:
-        """One blocking read of at most 5 s after another; a job that is not known just takes time."""
+        """Wait in one blocking read of at most 5 s after another; a job that is not known just takes time."""
         wanted = {
             (name, job_id)
             for job_id, queue in jobs

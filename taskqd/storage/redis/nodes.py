@@ -19,7 +19,7 @@ _decode_node = msgspec.json.Decoder(Node).decode
 
 
 class _Subject(NamedTuple):
-    """Whose jobs are taken back."""
+    """Whose jobs are recovered, and how."""
 
     mode: str
     """"expired", "node" or "worker"."""

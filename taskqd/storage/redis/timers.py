@@ -25,7 +25,7 @@ class TimerCalls(DurableBase):
         return Due(sum(moved for moved, _ in replies), min(left_ms) / 1000 if left_ms else None)
 
     def purge(self, queues: Sequence[str], *, dead_ttl_s: int, dead_max: int) -> int:
-        """Answers need none: the server drops them when their time has come."""
+        """Drop what is past its lifetime, but for answers, which the server drops itself."""
         free_stale_locks(self)
         while self.run("purge_orders", "", [PAGE]) >= PAGE:
             pass
@@ -38,7 +38,8 @@ class TimerCalls(DurableBase):
         return total
 
     def fire(self, tick: str, jobs: Sequence[Entry], ttl_s: int = 86400 * 7) -> Fired:
-        """The mark is kept by the first job's queue; whoever fires looks in all of them first."""
+        """Enqueue the jobs of a tick once.  The first job's queue keeps the mark that it has fired, so
+        the marks of all queues are looked at before."""
         name, ms = split_tick(tick)
         queues = list(dict.fromkeys(job.queue for job in jobs))
         self.announce(queues)

@@ -51,14 +51,14 @@ class GroupCalls(Base):
         return self._write(body)
 
     def group_answers(self, group: str, queue: str) -> list[bytes | None]:
-        unit = self._db_unit()
+        unit = self._reader()
         _, total, _ = _read(unit, group)
         sql = "SELECT number, answer FROM reply WHERE space=? AND party=?"
         answers = dict(unit.db.rows(sql, (unit.space, group))) if total else {}
         return [answers.get(index) for index in range(total)]
 
     def group_left(self, group: str, queue: str) -> int:
-        return _read(self._db_unit(), group)[0]
+        return _read(self._reader(), group)[0]
 
     def group_shorten(self, group: str, queue: str, ttl_s: int) -> None:
         until_ms = now_ms() + ttl_s * 1000

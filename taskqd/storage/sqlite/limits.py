@@ -105,7 +105,7 @@ class LimitCalls(Base):
         return self._write(lambda unit: _take(unit, key, limit, period_ms, who))
 
     def unique_holder(self, queue: str, key: str) -> str | None:
-        unit = self._db_unit()
+        unit = self._reader()
         line = unit.line(queue)
         return unique_holder(unit, line, key) if line else None
 

@@ -84,7 +84,7 @@ class NodeCalls(Base):
         self._forget_effects(lambda worker: node_of(worker) == node)
 
     def recover(self, queues: Sequence[str]) -> list[Recovered]:
-        if not self._expired(self._db_unit(), queues):
+        if not self._expired(self._reader(), queues):
             return []
         return self._write(
             lambda unit: [
@@ -141,7 +141,7 @@ def _times(lease_s: float) -> tuple[str, int, int]:
 
 
 def _take_node(unit: Transaction, node: str, queues: Sequence[str], how: str) -> list[Recovered]:
-    """Take back what all workers of a node hold, and forget the node for these queues."""
+    """Recover what all workers of a node hold, and forget the node for these queues."""
     lines = unit.some(queues)
     workers = {
         worker: None

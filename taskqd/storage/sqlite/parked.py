@@ -29,7 +29,7 @@ class ParkedCalls(Base):
         now = now_ms()
         return [
             Parked(line.name, label, count, (now - oldest) / 1000)
-            for line in self._db_unit().some(queues)
+            for line in self._reader().some(queues)
             for label, count, oldest in self._db.rows(_LABELS, (line.id,))
         ]
 
@@ -37,7 +37,7 @@ class ParkedCalls(Base):
         now = now_ms()
         return [
             Letter(job_id, record, (now - ms) / 1000)
-            for line in self._db_unit().some([queue])
+            for line in self._reader().some([queue])
             for _, job_id, _, record, ms in self._db.rows(_LETTERS, (line.id, label, limit))
         ]
 

@@ -49,7 +49,7 @@ class TimerCalls(Base):
     """The contract's calls of schedulers."""
 
     def promote(self, queues: Sequence[str], limit: int = 1000) -> Due:
-        unit = self._db_unit()
+        unit = self._reader()
         next_in_s = _next_in_s(unit, queues)
         promoted = 0
         if next_in_s == 0:
@@ -87,7 +87,7 @@ class TimerCalls(Base):
                 )
             ),
         )
-        for line in self._db_unit().some(queues):
+        for line in self._reader().some(queues):
             dropped += self._purge_dead_letters(line, now, dead_ttl_s, dead_max)
             dropped += self._purge_answers(line, now)
         self._write(forget_old)
@@ -95,13 +95,13 @@ class TimerCalls(Base):
         return dropped
 
     def _purge_answers(self, line: Line, now: int) -> int:
-        old = _size(self._db_unit(), line, ENDED, now)
+        old = _size(self._reader(), line, ENDED, now)
         return self._repeat(
             lambda unit: unit.db.count(_PURGE_ENDED, (line.id, now, ROWS_AT_ONCE)), old
         )
 
     def _purge_dead_letters(self, line: Line, now: int, dead_ttl_s: int, dead_max: int) -> int:
-        unit = self._db_unit()
+        unit = self._reader()
         oldest = now - dead_ttl_s * 1000
         old = _size(unit, line, DEAD, oldest)
         over = _size(unit, line, DEAD) - old - dead_max
@@ -123,7 +123,7 @@ class TimerCalls(Base):
 
     def _tidy(self, queues: Sequence[str]) -> None:
         """Give room back to the disk, and remove what dead processes left beside the file."""
-        places = [queue_place(line.id) for line in self._db_unit().some(queues)]
+        places = [queue_place(line.id) for line in self._reader().some(queues)]
         self._wake.sweep([*places, timer_place(self._space), waiter_place(self._space)])
         if self._only("SELECT freelist_count FROM pragma_freelist_count")[0] > FREE_PAGES_MAX:
             self._give_back()

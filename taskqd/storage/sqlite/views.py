@@ -64,7 +64,7 @@ class ViewCalls(Base):
             page = self._db.rows(_NEXT_PAGE, (queue_id, state, rank, pos, n, PAGE_ROWS))
 
     def queues(self) -> list[QueueRow]:
-        rows = [self._queue_row(line) for line in self._db_unit().every()]
+        rows = [self._queue_row(line) for line in self._reader().every()]
         return [row for row in rows if any(row[1:])]
 
     def _queue_row(self, line: Line) -> QueueRow:
@@ -85,7 +85,7 @@ class ViewCalls(Base):
         return now_ms()
 
     def leftovers(self) -> Iterator[str]:
-        yield from leftovers(self._db_unit())
+        yield from leftovers(self._reader())
         yield from self._wake.unread(self._space)
 
     def warnings(self) -> list[str]:

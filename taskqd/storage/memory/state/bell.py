@@ -11,7 +11,7 @@ from taskqd.storage.memory.state.space import Space
 
 
 class MemoryBell:
-    """Rung once for each time that it was armed."""
+    """What wakes one idle worker or scheduler, once for each time that it was armed."""
 
     poll_s = 60.0
 

@@ -48,7 +48,7 @@ def _with_used(parts: str, body: str) -> str:
 
 
 @cache
-def folders() -> dict[str, Traversable]:
+def _files() -> dict[str, Traversable]:
     """Return every script and part by its name: in a folder for each section of the contract."""
     sections = resources.files("taskqd.storage.redis").joinpath("lua").iterdir()
     files = (file for section in sections if section.is_dir() for file in section.iterdir())
@@ -57,4 +57,4 @@ def folders() -> dict[str, Traversable]:
 
 @cache
 def _read(name: str) -> str:
-    return folders()[name].read_text("utf-8")
+    return _files()[name].read_text("utf-8")

@@ -17,7 +17,7 @@ _USED = "SELECT (SELECT page_count FROM pragma_page_count) - (SELECT freelist_co
 
 
 class Base:
-    """Opens at once, so that bad files are refused at once; opens again after a fork."""
+    """One opened file.  It is opened at once, so that bad files are refused at once, and again after a fork."""
 
     def __init__(
         self, path: str, namespace: str, *, synchronous: str = "full", max_mb: int | None = None
@@ -123,8 +123,8 @@ class Base:
             return  # There is no room even for that; the caller finds the reserve missing.
         self._shrink()
 
-    def _db_unit(self) -> Transaction:
-        """Return a unit for reading outside of a transaction."""
+    def _reader(self) -> Transaction:
+        """Return what reads as in a transaction, outside of one."""
         return Transaction(self._db, self._space)
 
     def _queue_ids(self) -> dict[str, int]:

@@ -89,7 +89,7 @@ def end_stopped(unit: Transaction, n: int, job_id: str) -> bool:
 
 
 def mark_gone(unit: Transaction, worker: str) -> None:
-    """Note that a worker was taken back; see `Storage.recover_worker`."""
+    """Note that a worker's jobs were recovered; see `Storage.recover_worker`."""
     unit.db.rows(_MARK_GONE, (unit.space, worker, now_ms() + GONE_MS))
 
 
