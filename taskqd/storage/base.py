@@ -179,11 +179,14 @@ class Bell(Protocol):
 
 
 class Storage(Features, Protocol):
-    """The contract; see the module's docstring.  Its second half is in `features.py`."""
+    """The contract; see the module's docstring.  Its second half is in `features.py`.
+
+    Its sections are the modules of each storage (memory, SQLite, Redis), by name.
+    """
 
     namespace: str
 
-    # -- producers ---------------------------------------------------------------------------
+    # -- enqueue -----------------------------------------------------------------------------
 
     def enqueue(self, jobs: Sequence[Entry]) -> list[bool]:
         """Write jobs durably, wake idle workers.  False: that id was known already (one job).
@@ -194,7 +197,7 @@ class Storage(Features, Protocol):
         """
         ...
 
-    # -- workers -----------------------------------------------------------------------------
+    # -- leases ------------------------------------------------------------------------------
 
     def lease(
         self, worker: str, queues: Sequence[str], limit: int, *, alone: bool = False
@@ -247,7 +250,7 @@ class Storage(Features, Protocol):
         """
         ...
 
-    # -- nodes and recovery ------------------------------------------------------------------
+    # -- nodes -------------------------------------------------------------------------------
 
     def register(self, node: Node, queues: Sequence[str], lease_s: float) -> None:
         """Make the node known for these queues and start its lease.  Repeatable."""
@@ -294,7 +297,9 @@ class Storage(Features, Protocol):
         """
         ...
 
-    # -- time --------------------------------------------------------------------------------
+    def nodes(self) -> list[NodeRow]: ...
+
+    # -- timers ------------------------------------------------------------------------------
 
     def promote(self, queues: Sequence[str], limit: int = 1000) -> Due:
         """Move due jobs to their queues, in order of their time."""
@@ -356,7 +361,7 @@ class Storage(Features, Protocol):
 
     def resume(self, queue: str) -> None: ...
 
-    # -- introspection -----------------------------------------------------------------------
+    # -- views -------------------------------------------------------------------------------
 
     def job(self, job_id: str, queue: str | None = None) -> JobRow | None: ...
 
@@ -368,7 +373,7 @@ class Storage(Features, Protocol):
         """Every queue that was ever used in this namespace and still holds something."""
         ...
 
-    def nodes(self) -> list[NodeRow]: ...
+    # -- the storage itself ------------------------------------------------------------------
 
     def epoch(self) -> str:
         """Return the storage's random id, made at first use: another one means another storage."""

@@ -76,7 +76,7 @@ class Features(Protocol):
 
     def notes(self, job_id: str, queue: str | None = None) -> dict[str, bytes]: ...
 
-    # -- revocation --------------------------------------------------------------------------
+    # -- revocations -------------------------------------------------------------------------
 
     def stop(self, job_id: str, queue: str | None, answer: bytes, ttl_s: int) -> bool:
         """Ask a running job to stop: its id is in `Leased.stops` of its worker's turns from now
@@ -102,7 +102,7 @@ class Features(Protocol):
         """Return the standing orders within their lifetime."""
         ...
 
-    # -- locks -------------------------------------------------------------------------------
+    # -- limits: locks -----------------------------------------------------------------------
 
     def lock(
         self,
@@ -138,7 +138,7 @@ class Features(Protocol):
         """Free these locks (None: all), whoever owns them; returns how many places were taken."""
         ...
 
-    # -- rates -------------------------------------------------------------------------------
+    # -- limits: rates -----------------------------------------------------------------------
 
     def take(self, key: str, limit: int, period_ms: int, who: str) -> int:
         """Count one start if fewer than `limit` were counted in the last `period_ms`.
@@ -150,7 +150,7 @@ class Features(Protocol):
         """
         ...
 
-    # -- unique jobs -------------------------------------------------------------------------
+    # -- limits: unique jobs -----------------------------------------------------------------
 
     def unique_holder(self, queue: str, key: str) -> str | None:
         """Return the id of the job that holds `Entry.unique` key, None if none does.
@@ -187,12 +187,14 @@ class Features(Protocol):
         """Let the group end after `ttl_s`, unless it ends before."""
         ...
 
+    # -- answers: of jobs that never came to be ----------------------------------------------
+
     def conclude(self, job_id: str, queue: str, answer: bytes, ttl_s: int) -> bool:
         """Keep an answer for a job that never came to be (a later stage of a failed pipeline) and
         wake its waiters.  False: the id is known."""
         ...
 
-    # -- parked letters ----------------------------------------------------------------------
+    # -- parked ------------------------------------------------------------------------------
 
     def parked(self, queues: Sequence[str]) -> list[Parked]:
         """Return what waits in these queues; with nothing parked it costs one look at each.
@@ -218,7 +220,7 @@ class Features(Protocol):
         """Leave these letters dead: parked no more.  Returns how many were."""
         ...
 
-    # -- schedules ---------------------------------------------------------------------------
+    # -- timers: periodic tasks made at run time ---------------------------------------------
 
     def schedule_put(self, name: str, data: bytes) -> None:
         """Keep the definition of a periodic task made at run time; rings the schedulers' bells."""
