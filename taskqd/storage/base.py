@@ -25,7 +25,7 @@ What the suite takes these to mean:
 - "True when first sent" holds for a repeat of the worker's latest outcomes, whatever their kind.
 - `settle` and `release` do not need a live node; a `turn` that wants jobs (limit > 0) raises
   NodeExpired before it settles anything.  So does one of a worker that `recover_worker` has named:
-  it may have sent it before it died, and nobody would take back what it got.
+  it may have sent it before it died, and nobody would recover what it got.
 - A buried job is dead and has its answer; reviving it drops that answer.  An outcome with an empty
   answer leaves none, so the job is forgotten (unless it is dead).
 - A paused queue "holds something".

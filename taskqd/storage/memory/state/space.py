@@ -88,7 +88,7 @@ class Space:
         self.effects: dict[str, set[tuple[str, str, int]]] = {}
         """Worker -> its latest outcomes (queue, id, token) that took effect."""
         self.gone: dict[str, int] = {}
-        """Worker that was taken back -> kept until (Unix ms)."""
+        """Worker whose jobs were recovered -> kept until (Unix ms)."""
         self.idle: dict[str, dict[Ringer, None]] = {}
         """Queue, or `TIMERS` -> armed bells, longest idle first."""
         self.token = 0

@@ -14,7 +14,7 @@ one slot of a cluster.  What belongs to no queue carries ``{namespace}:``.
     info            HASH  node -> `Node` as JSON
     crew:<node>     SET   its workers
     idle            LIST  workers that wait for a job
-    gone            ZSET  worker that was taken back, and leases no more -> kept until, ms
+    gone            ZSET  worker that was recovered, and leases no more -> kept until, ms
     inbox:<worker>  LIST  jobs handed over ("id token LF record"); also in held
     r:<bucket>      HASH  field -> answer; expires with its last answer
     waiters         HASH  id -> waiters, blank between them

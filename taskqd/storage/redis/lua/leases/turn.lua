@@ -6,7 +6,7 @@
 --          5 share, 6 number of acks, 4 for each (id, token, ttl, answer),
 --          number of other outcomes, 9 for each (see settle.lua)
 -- Returns  {status, verdicts, ready, suspects, base, registered, alone, said, id, record, ...}
---          status -1: the node is not known here; -2: the worker was taken back; nothing was
+--          status -1: the node is not known here; -2: the jobs of the worker were recovered; nothing was
 --          settled then.  verdicts: "1" or "0" for each outcome, acks
 --          first; '' if all took effect.  The i-th lease has token base + i.
 --          said: 0, or {number of the last change to the standing orders ('0': there are none), id of a job that should stop, ...}
@@ -17,7 +17,7 @@ work_when_full()
 local worker, node, limit = ARGV[1], ARGV[2], tonumber(ARGV[3])
 if limit > 0 then
   if not call('ZSCORE', P .. 'nodes', node) then return {-1} end
-  -- One that is in its crew was not taken back since, so that few turns look at the marks.
+  -- One that is in its crew was not recovered since, so that few turns look at the marks.
   local crew = P .. 'crew:' .. node
   if call('SADD', crew, worker) == 1 and call('ZSCORE', P .. 'gone', worker) then
     call('SREM', crew, worker)

@@ -1,5 +1,5 @@
 -- uses: common record ready answers
--- Takes back what dead workers hold, and forgets them.
+-- Recovers what dead workers hold, and forgets them.
 --
 -- KEYS[1]  jobs
 -- ARGV     1 "expired", "node" or "worker", 2 the node or worker ("" for expired),

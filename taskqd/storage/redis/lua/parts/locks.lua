@@ -7,7 +7,7 @@
 -- ttls            HASH  "owner LF name" -> how long it was given its place for, ms
 -- owned:<worker>  SET   "owner LF name"
 -- owners          SET   workers that own any
--- gone:<worker>         of a worker that was taken back; expires
+-- gone:<worker>         of a worker whose jobs were recovered; expires
 
 local NEVER = '9007199254740991'
 
