@@ -2,128 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import selectors
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from taskqd.ipc.board import Board
-from taskqd.ipc.channel import Channel
-from taskqd.ipc.messages import Depth, Message
+from taskqd.ipc.messages import Depth
 from taskqd.logs import events
 from taskqd.logs.setup import Log
 from taskqd.settings import Settings
-from taskqd.supervisor.host.cgroup import WorkerGroups, groups, worker_groups
+from taskqd.supervisor.host.cgroup import OomCounter, WorkerGroups, groups, worker_groups
+from taskqd.supervisor.host.connections import Connections
 from taskqd.supervisor.host.file_watcher import FileWatcher
-from taskqd.supervisor.host.oom import OomCounter
-from taskqd.supervisor.host.shared_memory import StackFile
+from taskqd.supervisor.host.syscalls import Death
 from taskqd.supervisor.state.fleet import Fleet
-
-from .host import syscalls
 
 COUNTERS = ("done", "failed", "retried", "interrupted")
 """Counters of a board row, in its order, from `board.DONE` on."""
-
-
-@dataclass(slots=True, eq=False)
-class Connection:
-    """The handles of one child process: owned by `Connections`."""
-
-    key: str
-    channel: Channel[Message]
-    pidfd: int | None = None
-    stacks: StackFile | None = None
-
-
-class Connections:
-    """Channels and pidfds of the children, by worker id or zygote key."""
-
-    def __init__(
-        self,
-        selector: selectors.BaseSelector,
-        on_readable: Callable[[Connection], None],
-    ) -> None:
-        self._selector = selector
-        self._on_readable = on_readable
-        self._by_key: dict[str, Connection] = {}
-
-    def add(
-        self, key: str, channel: Channel[Message], stacks: StackFile | None = None
-    ) -> Connection:
-        connection = self._by_key[key] = Connection(key, channel, stacks=stacks)
-        self._selector.register(channel, selectors.EVENT_READ, lambda: self._turn(connection))
-        return connection
-
-    def get(self, key: str) -> Connection | None:
-        return self._by_key.get(key)
-
-    def tell(self, key: str, message: Message, fds: Sequence[int] = ()) -> None:
-        """Send a message; to a child whose channel is broken it is lost, which its death explains."""
-        connection = self._by_key.get(key)
-        if connection is None:
-            for fd in fds:
-                os.close(fd)
-            return
-        connection.channel.send(message, fds)
-        self._watch(connection)
-        if not connection.channel.open:
-            self._on_readable(connection)
-
-    def adopt(self, key: str, pid: int) -> bool:
-        """Take hold of the process; False if it is gone and reaped."""
-        connection = self._by_key[key]
-        if connection.pidfd is None:
-            connection.pidfd = syscalls.open_pidfd(pid)
-        return connection.pidfd is not None
-
-    def signal(self, key: str, name: str) -> None:
-        connection = self._by_key.get(key)
-        if connection is not None and connection.pidfd is not None:
-            syscalls.send(connection.pidfd, name)
-
-    def take_stack(self, key: str) -> str:
-        """Return what its faulthandler has written since the last call."""
-        connection = self._by_key.get(key)
-        return (
-            connection.stacks.take()
-            if connection is not None and connection.stacks is not None
-            else ""
-        )
-
-    def hang_up(self, key: str) -> None:
-        """Stop listening; the handles stay until `drop`."""
-        connection = self._by_key.get(key)
-        if connection is not None and connection.channel.fileno() >= 0:
-            self._selector.unregister(connection.channel)
-            connection.channel.close()
-
-    def drop(self, key: str) -> None:
-        self.hang_up(key)
-        connection = self._by_key.pop(key, None)
-        if connection is None:
-            return
-        if connection.pidfd is not None:
-            os.close(connection.pidfd)
-        if connection.stacks is not None:
-            connection.stacks.close()
-
-    def names(self) -> list[str]:
-        return list(self._by_key)
-
-    def _turn(self, connection: Connection) -> None:
-        if connection.channel.waits:
-            connection.channel.flush()
-            self._watch(connection)
-        self._on_readable(connection)
-
-    def _watch(self, connection: Connection) -> None:
-        if connection.channel.fileno() < 0:
-            return
-        events = selectors.EVENT_READ
-        if connection.channel.waits:
-            events |= selectors.EVENT_WRITE
-        self._selector.modify(connection.channel, events, lambda: self._turn(connection))
 
 
 @dataclass(slots=True)
@@ -142,6 +37,8 @@ class Totals:
 
 @dataclass(slots=True)
 class MasterContext:
+    """The master's settings, log, clock, fleet and connections: one for all of its parts."""
+
     settings: Settings
     log: Log
     clock: Callable[[], float]
@@ -173,7 +70,7 @@ class MasterContext:
     """What the scheduler has counted last."""
     counted_s: float | None = None
     """When; None: never yet."""
-    strays: dict[int, tuple[syscalls.Death, float]] = field(default_factory=dict)
+    strays: dict[int, tuple[Death, float]] = field(default_factory=dict)
     """Reaped pids that nobody knew, with the time: a newborn may die before it is announced."""
     worker_groups: WorkerGroups | None = None
     """The control groups of workers, if they have their own."""

@@ -24,19 +24,24 @@ from taskqd.supervisor.effects.commands import Commands
 from taskqd.supervisor.effects.executor import Executor
 from taskqd.supervisor.effects.inbox import Inbox
 from taskqd.supervisor.effects.memory_monitor import MemoryMonitor
+from taskqd.supervisor.effects.outages import Outages
 from taskqd.supervisor.effects.reaper import Reaper
+from taskqd.supervisor.effects.recoveries import Recoveries
 from taskqd.supervisor.effects.reloader import ReadSettings, Reloader
 from taskqd.supervisor.effects.spawner import Spawner
+from taskqd.supervisor.effects.stacks import Stacks
+from taskqd.supervisor.effects.stopper import Stopper
 from taskqd.supervisor.endpoints.server import Endpoints
-from taskqd.supervisor.host.oom import OomCounter
+from taskqd.supervisor.host import signals, syscalls, systemd
+from taskqd.supervisor.host.cgroup import OomCounter
+from taskqd.supervisor.host.connections import Connections
 from taskqd.supervisor.host.shared_memory import BoardMemory
 from taskqd.supervisor.policy.plan import plan, wake_in_s
+from taskqd.supervisor.state import observation
 from taskqd.supervisor.state.fleet import Fleet, Post
 from taskqd.supervisor.state.limits import limits_of
 
-from .context import Connection, Connections, MasterContext
-from .host import signals, syscalls, systemd
-from .state import observation
+from .context import MasterContext
 
 SPARE_ROWS = 16
 """Room on the board for more workers than were configured: scaling, replacements."""
@@ -77,25 +82,24 @@ class Master:
         syscalls.fill_standard_fds()
         self._memory, self._context = self._build(list(zygote_argv))
         self._context.file_watcher.add(watched)
-        spawner = Spawner(self._context)
-        reloader = Reloader(self._context, spawner, reload_settings)
-        self._executor = Executor(self._context, spawner, reloader)
-        self._reaper = Reaper(self._context, self._executor)
-        self._inbox = Inbox(self._context, spawner, self._executor, self._reaper, reloader)
-        self._announcer = Announcer(self._context, systemd.Notifier(os.environ))
-        self._inbox.on_ready = self._announcer.worker_ready
-        self._announcer.on_silent = self._executor.insist_on_stacks
-        self._reaper.hear_out = self._inbox.hear_out
-        self._reaper.on_buried = self._inbox.look_for_the_end_of_an_outage
-        self._executor.on_stop = self._announcer.stop_begun
-        reloader.on_begin = self._announcer.reload_begun
-        reloader.on_end = self._announcer.reload_ended
-        self._memory_monitor = MemoryMonitor(self._context)
-        self._commands = Commands(self._context, self._executor, reloader)
-        self._endpoints = Endpoints(
-            self._context, self._selector, self._commands.answer, may_move=health_may_move
+        context = self._context
+        spawner = Spawner(context)
+        recoveries = Recoveries(context)
+        reloader = Reloader(context, spawner, reload_settings)
+        stopper = Stopper(context, reloader)
+        self._stacks = Stacks(context)
+        self._outages = Outages(context)
+        self._inbox = Inbox(context, spawner, reloader, recoveries, self._outages)
+        self._reaper = Reaper(context, self._inbox, recoveries)
+        self._executor = Executor(
+            context, spawner, reloader, stopper, self._reaper, recoveries, self._stacks
         )
-        self._inbox.on_loaded = self._endpoints.open_admin
+        self._announcer = Announcer(context, systemd.Notifier(os.environ))
+        self._memory_monitor = MemoryMonitor(context)
+        self._commands = Commands(context, stopper, reloader, self._stacks)
+        self._endpoints = Endpoints(
+            context, self._selector, self._commands.answer, may_move=health_may_move
+        )
 
     def _build(self, zygote_argv: list[str]) -> tuple[BoardMemory, MasterContext]:
         settings = self._settings
@@ -122,7 +126,7 @@ class Master:
                 burst=settings.burst,
                 limits=limits_of(settings),
             ),
-            connections=Connections(self._selector, self._listen),
+            connections=Connections(self._selector),
             serials=itertools.count(1),
             oom=OomCounter(),
             started_s=self._clock(),
@@ -165,13 +169,11 @@ class Master:
         self._context.build_worker_groups()
         self._woke_s = self._clock()
 
-    def _listen(self, connection: Connection) -> None:
-        self._inbox.listen(connection)
-
     def _turn(self) -> None:
         """Act on what is, then sleep until something changes or is due."""
         self._look()
         self._act()
+        self._stacks.log_written()
         self._announcer.show()
         if self._executor.finished is not None:
             return
@@ -183,26 +185,38 @@ class Master:
         self._mind_the_gap(sleep_s)
         for key, _ in ready:
             key.data()
+        self._hear()
         self._endpoints.look()
         for name in self._signals.take():
             self._log.emit(events.SIGNAL_RECEIVED, signal=name)
             self._commands.signal(name)
         self._reaper.reap_all()
+        self._outages.look_for_the_end()
         if changed := self._context.file_watcher.changed(self._clock()):
             self._commands.sources_changed(changed)
 
-    def _look(self) -> None:
+    def _hear(self) -> None:
+        """Take in what the children have said, and tell what follows at once."""
         context = self._context
-        context.fleet.observations = observation.look(context.fleet, context.board, monotonic_ns())
+        for connection in context.connections.take_ready():
+            heard = self._inbox.listen(connection)
+            self._reaper.account_for_all(heard.gone)
+        if context.fleet.loaded_s is not None and not context.admin_path:
+            self._endpoints.open_admin()
+        self._announcer.tell_ready()
+
+    def _look(self) -> None:
+        """Read the board, and what the kernel says of the children that stand out."""
+        context, fleet, now_s = self._context, self._context.fleet, self._clock()
+        seen = observation.look(fleet.children(), fleet.observations, context.board, monotonic_ns())
+        fleet.observations = seen
         self._memory_monitor.look()
-        if self._clock() < self._trusts_s:
-            observation.excuse(context.fleet)
-        for child in context.fleet.living_workers():
-            observation.weigh(
-                child, context.fleet.observations[child.worker_id], self._clock(), syscalls.cpu_s
-            )
-            if context.fleet.limits.memory_bytes is not None:
-                observation.measure(child, self._clock(), syscalls.pss_bytes)
+        if now_s < self._trusts_s:
+            observation.excuse(seen.values())
+        for child in fleet.living_workers():
+            observation.weigh(child, seen[child.worker_id], now_s, syscalls.cpu_s)
+            if fleet.limits.memory_bytes is not None:
+                observation.measure(child, now_s, syscalls.pss_bytes)
 
     def _mind_the_gap(self, meant_s: float) -> None:
         """After a sleep that the master did not mean (SIGSTOP, a paused machine) judge nobody.
@@ -223,6 +237,8 @@ class Master:
                 return
             for action in todo:
                 self._executor.do(action)
+            # A channel that broke while something was sent.
+            self._hear()
         raise RuntimeError(f"the plan does not come to rest: {plan(fleet, self._clock())}")
 
     # -- the end -------------------------------------------------------------------------------
@@ -230,7 +246,7 @@ class Master:
     def _end(self, exit_code: int) -> None:
         """Leave nothing behind, whatever has happened: no process, no socket file, no descriptor."""
         context = self._context
-        for key in context.connections.names():
+        for key in context.connections.all_keys():
             context.connections.signal(key, "SIGKILL")
         self._reap_the_rest()
         self._endpoints.close()
@@ -243,7 +259,7 @@ class Master:
             handed_back=context.totals.handed_back,
             owed=len(context.fleet.pending_recoveries),
         )
-        for key in context.connections.names():
+        for key in context.connections.all_keys():
             context.connections.drop(key)
         if context.worker_groups is not None:
             context.worker_groups.close()

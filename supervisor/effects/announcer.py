@@ -1,8 +1,6 @@
-"""What is seen from outside without asking: process title, service manager, stacks in the log."""
+"""Tells from what is, not from what has happened: process title, service manager, `master.ready`."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 from setproctitle import setproctitle
 
@@ -10,7 +8,6 @@ from taskqd.logs import events
 from taskqd.supervisor.context import MasterContext
 from taskqd.supervisor.endpoints import status
 from taskqd.supervisor.host.systemd import Notifier
-from taskqd.supervisor.state.fleet import Child
 
 SHOW_S = 1.0
 EXTRA_S = 10.0
@@ -18,7 +15,7 @@ EXTRA_S = 10.0
 
 
 class Announcer:
-    """Shows changes, at most once a second."""
+    """Compares what it has told with the fleet; called once a turn, it shows details once a second."""
 
     def __init__(self, context: MasterContext, notifier: Notifier) -> None:
         self._context = context
@@ -27,20 +24,22 @@ class Announcer:
         self._shown_s = context.started_s - SHOW_S
         self._told_ready = False
         """The service manager knows."""
-        self._was_ready = False
+        self._was_complete = False
         """Every worker was ready once."""
-        self.on_silent: Callable[[Child], None] = lambda _child: None
-        """Called with a child that was asked for its stacks, politely, and wrote none."""
+        self._told_stopping = False
+        self._reloads_told = 0
+        self._reloading = False
+        """The service manager waits for the end of a reload."""
 
-    def worker_ready(self) -> None:
+    def tell_ready(self) -> None:
         """Say that the daemon serves: to the service manager at the first worker, then in the log."""
         context, fleet = self._context, self._context.fleet
-        if not self._told_ready:
+        if fleet.served and not self._told_ready:
             self._told_ready = True
             self._notifier.ready()
-            self._shown_s -= SHOW_S
-        if not self._was_ready and fleet.ready() >= fleet.wanted():
-            self._was_ready = True
+            self._show_soon()
+        if not self._was_complete and fleet.served and fleet.ready() >= fleet.wanted():
+            self._was_complete = True
             context.log.emit(
                 events.MASTER_READY,
                 workers=fleet.ready(),
@@ -48,22 +47,10 @@ class Announcer:
                 admin=context.admin_path,
             )
 
-    def stop_begun(self) -> None:
-        self._notifier.stopping()
-        self._shown_s -= SHOW_S
-
-    def reload_begun(self) -> None:
-        self._notifier.reloading()
-
-    def reload_ended(self) -> None:
-        """Ready again, with the new generation or the old one; a stop has its own word."""
-        if self._context.fleet.stop is None:
-            self._notifier.ready()
-        self._shown_s -= SHOW_S
-
     def show(self) -> None:
         now_s = self._context.clock()
-        self._log_stacks(now_s)
+        self._tell_reload()
+        self._tell_stop()
         if now_s < self._shown_s + SHOW_S:
             return
         self._shown_s = now_s
@@ -84,23 +71,26 @@ class Announcer:
         if notifier.watchdog_s is not None and status.live(self._context)["ok"]:
             notifier.alive()
 
-    def _log_stacks(self, now_s: float) -> None:
-        """Log the stacks that children were asked for, once they have been written."""
-        for child in self._context.fleet.children():
-            if child.stacks_at_s is None or now_s < child.stacks_at_s:
-                continue
-            stack = self._context.connections.take_stack(child.worker_id)
-            if not stack and not child.stacks_insisted:
-                self.on_silent(child)
-                continue
-            child.stacks_at_s = None
-            self._context.stacks[str(child.name)] = stack
-            self._context.log.emit(
-                events.WORKER_STACKS,
-                worker=child.name,
-                generation=child.generation,
-                stack=stack,
-            )
+    def _tell_reload(self) -> None:
+        """Ready again after a reload, with the new generation or the old; a stop has its own word."""
+        fleet = self._context.fleet
+        if fleet.reloads_begun > self._reloads_told:
+            self._reloads_told, self._reloading = fleet.reloads_begun, True
+            self._notifier.reloading()
+        if self._reloading and fleet.reload is None:
+            self._reloading = False
+            if fleet.stop is None:
+                self._notifier.ready()
+            self._show_soon()
+
+    def _tell_stop(self) -> None:
+        if self._context.fleet.stop is not None and not self._told_stopping:
+            self._told_stopping = True
+            self._notifier.stopping()
+            self._show_soon()
+
+    def _show_soon(self) -> None:
+        self._shown_s -= SHOW_S
 
     def close(self) -> None:
         self._notifier.close()

@@ -16,8 +16,9 @@ from taskqd.supervisor.host import syscalls
 from taskqd.supervisor.state import observation
 from taskqd.supervisor.state.fleet import Fleet
 
-from .executor import Executor
 from .reloader import Reloader
+from .stacks import Stacks
+from .stopper import Stopper
 
 Facts = dict[str, Any]
 MEASURED_MAX = 8
@@ -29,10 +30,13 @@ class Refused(Exception):
 
 
 class Commands:
-    def __init__(self, context: MasterContext, hands: Executor, reloader: Reloader) -> None:
+    def __init__(
+        self, context: MasterContext, stopper: Stopper, reloader: Reloader, stacks: Stacks
+    ) -> None:
         self._context = context
         self._fleet: Fleet = context.fleet
-        self._executor = hands
+        self._stopper = stopper
+        self._stacks = stacks
         self._reloader = reloader
         self._signals: dict[str, Callable[[], object]] = {
             "SIGTERM": lambda: self._terminate("SIGTERM"),
@@ -56,7 +60,7 @@ class Commands:
             "quiet": lambda _ask: self.quiet(by="command"),
             "resume": lambda _ask: self.resume(by="command"),
             "scale": self._scale,
-            "stacks": self._stacks,
+            "stacks": self._report_stacks,
             "reload": self._reload,
         }
 
@@ -85,10 +89,10 @@ class Commands:
 
     def stop(self, cause: str, *, now: bool = False) -> Facts:
         """Begin a stop, unless one goes on; `now`: end its drain, and the second time kill."""
-        stop = self._fleet.stop or self._executor.begin_stop(cause)
+        stop = self._fleet.stop or self._stopper.begin(cause)
         if now:
             stop.hurried += 1
-            self._executor.hurry(kill=stop.hurried >= 2)
+            self._stopper.hurry(kill=stop.hurried >= 2)
         return {"seconds_left": round(stop.timeline.end_s - self._context.clock(), 3)}
 
     def _terminate(self, cause: str) -> None:
@@ -183,10 +187,10 @@ class Commands:
         context, fleet = self._context, self._fleet
         if (scheduler := fleet.scheduler.child) is not None:
             context.connections.tell(scheduler.worker_id, messages.Count())
-        by_age = sorted(fleet.children(), key=lambda child: child.pss_at_s)
+        by_age = sorted(fleet.children(), key=lambda child: child.load.pss_at_s)
         for child in by_age[:MEASURED_MAX]:
             observation.measure(child, context.clock(), syscalls.pss_bytes)
-        costs = {c.worker_id: (syscalls.cpu_s(c.pid), c.pss_bytes) for c in fleet.children()}
+        costs = {c.worker_id: (syscalls.cpu_s(c.pid), c.load.pss_bytes) for c in fleet.children()}
         return status.with_costs(status.everything(context, os.getpid()), costs) | {
             "depths": None if context.counted_s is None else list(map(asdict, context.depths)),
         }
@@ -195,13 +199,13 @@ class Commands:
         """Ask each child's faulthandler for its stacks; the master logs them a moment later."""
         self._context.stacks.clear()
         for child in self._fleet.children():
-            self._executor.ask_stacks(child)
+            self._stacks.ask(child)
 
-    def _stacks(self, request: Facts) -> Facts:
+    def _report_stacks(self, request: Facts) -> Facts:
         """Ask for stacks; with `read`, return those that have come, by worker, and how many have not."""
         if not request.get("read"):
             self.dump_stacks()
-        awaited = sum(child.stacks_at_s is not None for child in self._fleet.children())
+        awaited = sum(child.stacks.readable_s is not None for child in self._fleet.children())
         return {"stacks": dict(self._context.stacks), "awaited": awaited}
 
     def reopen(self) -> None:

@@ -2,112 +2,135 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import NamedTuple, assert_never
 
 from taskqd.ipc import messages
-from taskqd.ipc.messages import Message
+from taskqd.ipc.messages import FromChild, FromZygote, Message
 from taskqd.logs import events
-from taskqd.supervisor.context import Connection, MasterContext
+from taskqd.supervisor.context import MasterContext
+from taskqd.supervisor.host.connections import Connection
 from taskqd.supervisor.host.syscalls import Death
 from taskqd.supervisor.state import observation
-from taskqd.supervisor.state.fleet import Child, Zygote, ZygoteState
+from taskqd.supervisor.state.actions import AT_ONCE
+from taskqd.supervisor.state.child import Child
+from taskqd.supervisor.state.fleet import Zygote, ZygoteState
 from taskqd.supervisor.state.lifecycle import ChildEvent
 
-from .executor import Executor
-from .reaper import Reaper
+from .outages import Outages
+from .recoveries import Recoveries
 from .reloader import Reloader
 from .spawner import Spawner
 
 
+class Gone(NamedTuple):
+    """A child of which it was heard that it is dead, for the reaper to account for."""
+
+    child: Child
+    death: Death | None
+    """None: it was never seen alive."""
+
+
+class InboxReport(NamedTuple):
+    """What came of listening to one connection."""
+
+    anything: bool
+    gone: list[Gone]
+
+
 class Inbox:
+    """Each message has a method; what is no message costs the child that sent it its life."""
+
     def __init__(
         self,
         context: MasterContext,
         spawner: Spawner,
-        hands: Executor,
-        reaper: Reaper,
         reloader: Reloader,
+        recoveries: Recoveries,
+        outages: Outages,
     ) -> None:
         self._context = context
         self._fleet = context.fleet
         self._spawner = spawner
-        self._executor = hands
-        self._reaper = reaper
         self._reloader = reloader
-        self.on_loaded: Callable[[], None] = lambda: None
-        """Called when the first zygote has told the app's name."""
-        self.on_ready: Callable[[], None] = lambda: None
-        """Called when a worker gets ready."""
-        self._lost_s: float | None = None
-        """When the storage was first missed; None: nobody misses it."""
-        self._told_refused = False
-        self._posthumous: list[tuple[Child, Death | None]] = []
-        """Children that were reaped before their pid was known."""
-        self._child_says: dict[type[Message], Callable[..., None]] = {
-            messages.Booted: self._booted,
-            messages.BootFailed: self._boot_failed,
-            messages.Ready: self._ready,
-            messages.StorageLost: self._storage_lost,
-            messages.StorageRestored: self._storage_restored,
-            messages.Empty: self._empty,
-            messages.Drained: self._drained,
-            messages.WorkerRecovered: self._took_back,
-            messages.Counted: self._counted,
-        }
-        self._zygote_says: dict[type[Message], Callable[..., None]] = {
-            messages.Files: lambda _zygote, said: context.file_watcher.add(said.paths),
-            messages.Loaded: self._loaded,
-            messages.LoadFailed: self._load_failed,
-            messages.Unsafe: self._unsafe,
-            messages.Forked: self._forked,
-            messages.ForkFailed: self._fork_failed,
-        }
+        self._recoveries = recoveries
+        self._outages = outages
+        self._gone: list[Gone] = []
 
-    def listen(self, connection: Connection) -> bool:
-        """Take in what has come on one channel; return whether that was something."""
-        heard = connection.channel.receive()
-        for message in heard.messages:
-            self._hear(connection.key, message)
-        if heard.garbled:
-            self._garbled(connection.key, heard.garbled)
-        if heard.garbled or not connection.channel.open:
+    def listen(self, connection: Connection) -> InboxReport:
+        """Take in what has come on one connection."""
+        packets = connection.channel.receive()
+        garbled = packets.garbled
+        for message in packets.messages:
+            garbled = self._hear(connection.key, message) or garbled
+        if garbled:
+            self._end_garbled(connection.key, garbled)
+        if garbled or not connection.channel.open:
             self._hung_up(connection.key)
-        while self._posthumous:
-            child, death = self._posthumous.pop()
-            if child.alive:
-                self._reaper.account_for(child, death)
-        return bool(heard.messages)
+        gone, self._gone = self._gone, []
+        return InboxReport(bool(packets.messages), gone)
 
-    def hear_out(self, key: str) -> None:
-        """Take in the last words of a process that is dead.
+    def _hear(self, key: str, message: Message) -> str:
+        """Take in one message; returns what is wrong with it, "" if nothing is."""
+        child, zygote = self._fleet.child(key), self._zygote(key)
+        if child is not None and isinstance(message, FromChild):
+            self._from_child(child, message)
+        elif zygote is not None and isinstance(message, FromZygote):
+            self._from_zygote(zygote, message)
+        elif child is not None or zygote is not None:
+            return f"{type(message).__name__} is not for it to say"
+        return ""
 
-        law: not up to the end of file.  A process that it has forked may hold its end open.
-        """
-        connection = self._context.connections.get(key)
-        while (
-            connection is not None and connection.channel.fileno() >= 0 and self.listen(connection)
-        ):
-            pass
+    def _from_child(self, child: Child, said: FromChild) -> None:
+        match said:
+            case messages.Booted():
+                self._booted(child, said)
+            case messages.BootFailed():
+                self._boot_failed(child, said)
+            case messages.Ready():
+                self._ready(child, said)
+            case messages.StorageLost():
+                self._outages.lost(child, said)
+            case messages.StorageRestored():
+                child.storage_error = ""
+            case messages.Empty():
+                child.empty_at = observation.counters(self._context.board, child.number)
+            case messages.Drained():
+                self._drained(child, said)
+            case messages.WorkerRecovered():
+                self._recoveries.done(said)
+            case messages.Counted():
+                self._context.depths, self._context.counted_s = said.queues, self._context.clock()
+            case _:
+                assert_never(said)
 
-    def _hear(self, key: str, message: Message) -> None:
-        child = self._fleet.child(key)
-        zygote = self._zygote(key)
-        if child is not None:
-            self._child_says[type(message)](child, message)
-        elif zygote is not None:
-            self._zygote_says[type(message)](zygote, message)
+    def _from_zygote(self, zygote: Zygote, said: FromZygote) -> None:
+        match said:
+            case messages.Files():
+                self._context.file_watcher.add(said.paths)
+            case messages.Loaded():
+                self._loaded(zygote, said)
+            case messages.LoadFailed():
+                self._load_failed(zygote, said)
+            case messages.Unsafe():
+                self._unsafe(zygote, said)
+            case messages.Forked():
+                self._forked(said)
+            case messages.ForkFailed():
+                self._fork_failed(said)
+            case _:
+                assert_never(said)
 
     def _zygote(self, key: str) -> Zygote | None:
         return next((z for z in self._fleet.zygotes if z.key == key), None)
 
-    def _garbled(self, key: str, what: str) -> None:
-        """Who speaks nonsense is in no state to be trusted: it goes, and says why."""
-        child = self._fleet.child(key)
-        zygote = self._zygote(key)
+    def _end_garbled(self, key: str, what: str) -> None:
+        """Kill the process that has sent what is no message: it is in no state to be trusted."""
+        reason = f"it said what is no message: {what}"
+        child, zygote = self._fleet.child(key), self._zygote(key)
         if child is not None:
-            self._executor.condemn_garbled(child, what)
+            child.condemn(reason, AT_ONCE, self._context.clock())
         elif zygote is not None:
-            self._spawner.kill_zygote(zygote.generation, f"it said what is no message: {what}")
+            self._spawner.kill_zygote(zygote.generation, reason)
 
     def _hung_up(self, key: str) -> None:
         now_s = self._context.clock()
@@ -115,9 +138,6 @@ class Inbox:
             if one is not None and one.hung_up_s is None:
                 one.hung_up_s = now_s
         self._context.connections.hang_up(key)
-
-    def _counted(self, _child: Child, said: messages.Counted) -> None:
-        self._context.depths, self._context.counted_s = said.queues, self._context.clock()
 
     # -- zygotes -------------------------------------------------------------------------------
 
@@ -142,7 +162,6 @@ class Inbox:
         )
         if self._fleet.loaded_s is None:
             self._fleet.loaded_s = context.clock()
-            self.on_loaded()
 
     def _load_failed(self, zygote: Zygote, said: messages.LoadFailed) -> None:
         zygote.rejected = True
@@ -167,17 +186,17 @@ class Inbox:
             children="forked all the same" if said.forks else "new interpreters",
         )
 
-    def _forked(self, _zygote: Zygote, said: messages.Forked) -> None:
+    def _forked(self, said: messages.Forked) -> None:
         child = self._fleet.child(said.worker_id)
         if child is not None:
             child.apply(ChildEvent.FORKED, self._context.clock())
             self._register(child, said.pid)
 
-    def _fork_failed(self, _zygote: Zygote, said: messages.ForkFailed) -> None:
+    def _fork_failed(self, said: messages.ForkFailed) -> None:
         child = self._fleet.child(said.worker_id)
         if child is not None:
-            child.boot_step, child.boot_error = "fork", said.error
-            self._reaper.account_for(child, None)
+            child.boot.step, child.boot.error = "fork", said.error
+            self._gone.append(Gone(child, None))
 
     # -- children ------------------------------------------------------------------------------
 
@@ -187,7 +206,7 @@ class Inbox:
             return
         child.pid = pid
         if not self._context.connections.adopt(child.worker_id, pid):
-            self._posthumous.append((child, self._reaper.stray(pid)))
+            self._gone.append(Gone(child, self._take_stray(pid)))
             return
         if child.role == "worker":
             self._context.confine(child.number, pid)
@@ -198,13 +217,18 @@ class Inbox:
             child_pid=pid,
         )
 
+    def _take_stray(self, pid: int) -> Death | None:
+        """Return the death of a pid that was reaped before it was known."""
+        found = self._context.strays.pop(pid, None)
+        return found[0] if found else None
+
     def _booted(self, child: Child, said: messages.Booted) -> None:
-        child.booted = True
+        child.boot.handles_signals = True
         child.apply(ChildEvent.BOOTED, self._context.clock())
         self._register(child, said.pid)
 
     def _boot_failed(self, child: Child, said: messages.BootFailed) -> None:
-        child.boot_step, child.boot_error = said.step, said.error
+        child.boot.step, child.boot.error = said.step, said.error
         child.apply(ChildEvent.BOOT_FAILED, self._context.clock())
         self._context.log.emit(
             events.WORKER_BOOT_FAILED,
@@ -219,7 +243,6 @@ class Inbox:
         child.storage_error = ""
         if not child.apply(ChildEvent.SERVES, now_s):
             return
-        self.look_for_the_end_of_an_outage()
         post = self._fleet.post_of(child)
         post.boots_failed = 0
         boot_ms = round((now_s - child.spawned_s) * 1000, 1)
@@ -234,39 +257,9 @@ class Inbox:
             boot_ms=boot_ms,
             loop=said.loop or None,
         )
-        self.on_ready()
-
-    def _storage_lost(self, child: Child, said: messages.StorageLost) -> None:
-        """One line for an outage, and one more where it turns out that waiting does not help."""
-        begins = self._lost_s is None
-        if begins:
-            self._lost_s, self._told_refused = self._context.clock(), False
-        if begins or (said.refused and not self._told_refused):
-            self._told_refused = said.refused
-            self._context.log.emit(events.STORAGE_LOST, error=said.error)
-        child.storage_error = said.error or "lost"
-
-    def _storage_restored(self, child: Child, _said: messages.StorageRestored) -> None:
-        child.storage_error = ""
-        self.look_for_the_end_of_an_outage()
-
-    def look_for_the_end_of_an_outage(self) -> None:
-        """One line for an outage, however many children have met it or were replaced in it.
-
-        That the last one who missed the storage has died says nothing; a worker that serves does.
-        """
-        if self._lost_s is None or any(child.storage_error for child in self._fleet.children()):
-            return
-        if self._fleet.ready():
-            down_s = round(self._context.clock() - self._lost_s, 3)
-            self._context.log.emit(events.STORAGE_RESTORED, down_s=down_s)
-            self._lost_s = None
-
-    def _empty(self, child: Child, _said: messages.Empty) -> None:
-        child.empty_at = observation.counters(self._context.board, child.number)
 
     def _drained(self, child: Child, said: messages.Drained) -> None:
-        child.drained = True
+        child.drain.done = True
         child.apply(ChildEvent.DRAINED, self._context.clock())
         totals = self._context.totals
         totals.handed_back += said.handed_back
@@ -280,13 +273,3 @@ class Inbox:
                 handed_back=said.handed_back,
                 interrupted=said.interrupted,
             )
-
-    def _took_back(self, _scheduler: Child, said: messages.WorkerRecovered) -> None:
-        debt = self._fleet.pending_recoveries.get(said.worker_id)
-        if debt is None:
-            return
-        del self._fleet.pending_recoveries[said.worker_id]
-        totals = self._context.totals
-        totals.orphaned += said.orphaned
-        totals.interrupted += said.interrupted
-        totals.handed_back += said.released

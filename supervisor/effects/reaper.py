@@ -1,10 +1,9 @@
-"""Reaps: each dead child gets its verdict, its jobs go back, its place is filled again."""
+"""Reaps: each dead child gets its verdict, its jobs are recovered, its post is filled again."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 
-from taskqd.ipc import board
 from taskqd.ipc.board import SlotView
 from taskqd.logs import events
 from taskqd.supervisor.context import COUNTERS, MasterContext
@@ -13,50 +12,64 @@ from taskqd.supervisor.host.syscalls import Death
 from taskqd.supervisor.policy import respawn, verdict
 from taskqd.supervisor.policy.verdict import Verdict
 from taskqd.supervisor.state import observation
-from taskqd.supervisor.state.fleet import Child, Post, Zygote, ZygoteState
+from taskqd.supervisor.state.child import Child
+from taskqd.supervisor.state.fleet import Post, Zygote, ZygoteState
 from taskqd.supervisor.state.lifecycle import ChildEvent
+from taskqd.supervisor.state.observation import Remains
 
-from .executor import Executor
+from .inbox import Gone, Inbox
+from .recoveries import Recoveries
 
 STRAYS_KEPT_S = 10.0
+"""From the death of a child until its zygote, or it itself, has told its pid."""
 
 
 class Reaper:
-    def __init__(self, context: MasterContext, hands: Executor) -> None:
+    def __init__(self, context: MasterContext, inbox: Inbox, recoveries: Recoveries) -> None:
         self._context = context
         self._fleet = context.fleet
-        self._executor = hands
-        hands.on_gone = lambda child: self.account_for(child, None)
-        self.hear_out: Callable[[str], None] = lambda _key: None
-        """Takes in what a dead process had still said."""
-        self.on_buried: Callable[[], None] = lambda: None
-        """Called when a child is accounted for."""
+        self._inbox = inbox
+        self._recoveries = recoveries
 
     def reap_all(self) -> None:
         """Collect every child that has died, known or not."""
         while (pid := syscalls.next_dead()) is not None:
-            child = self._child_of(pid)
+            child = next((c for c in self._fleet.children() if c.pid == pid), None)
             zygote = next((z for z in self._fleet.zygotes if z.pid == pid), None)
             if known := child.worker_id if child else zygote.key if zygote else "":
-                self.hear_out(known)
+                self._hear_out(known)
             if child is not None:
                 # What its jobs have started must not go on beside the next attempt, nor stay
                 # behind when the daemon has stopped.
                 syscalls.kill_group(pid)
-            self._sort(syscalls.reap(pid), child, zygote)
+            death = syscalls.reap(pid)
+            if child is not None:
+                self.account_for(child, death)
+            elif zygote is not None:
+                self._account_for_zygote(zygote, death)
+            else:
+                self._remember(death)
 
-    def _sort(self, death: Death, child: Child | None, zygote: Zygote | None) -> None:
-        if child is not None:
-            self.account_for(child, death)
-        elif zygote is not None:
-            self._bury_zygote(zygote, death)
-        else:
-            self._remember(death)
+    def account_for_all(self, gone: Iterable[Gone]) -> None:
+        """Account for the children of which the inbox has heard that they are dead."""
+        for child, death in gone:
+            if child.alive:
+                self.account_for(child, death)
 
-    def _child_of(self, pid: int) -> Child | None:
-        return next((c for c in self._fleet.children() if c.pid == pid), None)
+    def _hear_out(self, key: str) -> None:
+        """Take in the last words of a process that is dead.
+
+        law: not up to the end of file.  A process that it has forked may hold its end open.
+        """
+        connection = self._context.connections.get(key)
+        while connection is not None and connection.channel.fileno() >= 0:
+            heard = self._inbox.listen(connection)
+            self.account_for_all(heard.gone)
+            if not heard.anything:
+                return
 
     def _remember(self, death: Death) -> None:
+        """Keep the death of a pid that nobody knows: it may be that of a child just forked."""
         now_s, strays = self._context.clock(), self._context.strays
         for pid in [p for p, (_, at_s) in strays.items() if now_s > at_s + STRAYS_KEPT_S]:
             del strays[pid]
@@ -65,41 +78,41 @@ class Reaper:
             events.PROCESS_REAPED, child_pid=death.pid, exit_code=death.returncode
         )
 
-    def stray(self, pid: int) -> Death | None:
-        """Return the death of a pid that was reaped before it was known."""
-        found = self._context.strays.pop(pid, None)
-        return found[0] if found else None
-
     # -- workers and scheduler -----------------------------------------------------------------
 
     def account_for(self, child: Child, death: Death | None) -> None:
         """Account for a child that is gone; `death` is None if it was never seen alive."""
         fleet, context = self._fleet, self._context
+        left = observation.remains(context.board, child.number)
         judged = self._judge(child, death)
-        held = observation.running(context.board, child.number)
         stack = context.connections.take_stack(child.worker_id)
-        if child.role == "worker" and not child.drained and not child.recovery_requested:
-            crashed = judged.crashed and not (child.interrupted or child.late)
-            blamed = observation.blamed(context.board, child.number) if crashed else held
-            owed = verdict.recovery_of(judged, blamed, child.late, interrupted=child.interrupted)
-            text = verdict.with_stack(owed.verdict, stack or child.last_stack)
-            self._executor.owe(child, blamed, owed.how, text, owed.late)
-        self._report(child, death, judged, held, stack)
-        self._settle_counters(child, judged)
-        if child.ready_s is None and (held or context.board.row(child.number).get(board.READY)):
+        if child.role == "worker" and not child.drain.done and not child.drain.recovery_requested:
+            self._recover(child, judged, left, stack)
+        self._report(child, death, judged, left.running, stack)
+        self._count(child, judged, left)
+        if child.ready_s is None and left.served:
             # It served, and a job killed it before it could say so.
             child.ready_s, fleet.served = context.clock(), True
         post = fleet.post_of(child)
         if fleet.reload is not None and fleet.on_trial(post):
             step = "boot" if child.ready_s is None else "trial"
             fleet.reload.fail(step, f"the canary {judged.text}")
-        self._reschedule(post, child, judged)
+        self._reschedule(post, child, judged, left)
         child.apply(ChildEvent.DIED, context.clock())
         post.child = None
         fleet.observations.pop(child.worker_id, None)
         context.board.row(child.number).clear()
         context.connections.drop(child.worker_id)
-        self.on_buried()
+
+    def _recover(self, child: Child, judged: Verdict, left: Remains, stack: str) -> None:
+        """Have given back what it held, with the verdict and the stack as the reason."""
+        interrupted = child.drain.interrupted
+        crashed = judged.crashed and not (interrupted or child.late)
+        held = left.blamed if crashed else left.running
+        terms = verdict.recovery_of(judged, held, child.late, interrupted=interrupted)
+        text = verdict.with_stack(terms.verdict, stack or child.stacks.last)
+        tokens = tuple(view.token for view in held)
+        self._recoveries.request(child, tokens, terms._replace(verdict=text))
 
     def _judge(self, child: Child, death: Death | None) -> Verdict:
         killed = death is not None and death.returncode == -9
@@ -117,10 +130,10 @@ class Reaper:
             over_bytes = worker_groups.limit_bytes
         return verdict.judge(
             death.returncode if death else None,
-            drained=child.drained or (child.being_replaced and not child.killed_for),
-            boot_error=child.boot_error,
-            killed_for=child.killed_for,
-            stopping=child.timeline is not None,
+            drained=child.drain.done or (child.being_replaced and not child.kill.reason),
+            boot_error=child.boot.error,
+            killed_for=child.kill.reason,
+            stopping=child.drain.timeline is not None,
             oom_kills=oom_kills,
             over_bytes=over_bytes,
         )
@@ -163,14 +176,13 @@ class Reaper:
             stack=stack or None,
         )
 
-    def _settle_counters(self, child: Child, judged: Verdict) -> None:
+    def _count(self, child: Child, judged: Verdict, left: Remains) -> None:
         totals = self._context.totals
         totals.deaths[judged.cause] += 1
         if child.role == "worker":
-            done = observation.counters(self._context.board, child.number)
-            totals.jobs.update(dict(zip(COUNTERS, done, strict=True)))
+            totals.jobs.update(dict(zip(COUNTERS, left.counters, strict=True)))
 
-    def _reschedule(self, post: Post, child: Child, judged: Verdict) -> None:
+    def _reschedule(self, post: Post, child: Child, judged: Verdict, left: Remains) -> None:
         """Decide when the place is filled again."""
         now_s = self._context.clock()
         if child.role == "scheduler" and self._fleet.stop is None and not child.being_replaced:
@@ -179,8 +191,7 @@ class Reaper:
             post.failures, post.spawn_at_s = 0, now_s
             return
         served_s = None if child.ready_s is None else now_s - child.ready_s
-        jobs = sum(observation.counters(self._context.board, child.number))
-        proven = respawn.proven(jobs, served_s)
+        proven = respawn.proven(sum(left.counters), served_s)
         post.failures = respawn.failures_after(post.failures, proven=proven)
         if not proven:
             self._doubt(child, judged)
@@ -188,13 +199,13 @@ class Reaper:
         post.spawn_at_s = now_s + wait_s
         if served_s is None:
             post.boots_failed += 1
-            post.last_step, post.last_error = child.boot_step, judged.text
+            post.last_step, post.last_error = child.boot.step, judged.text
 
     def _doubt(self, child: Child, judged: Verdict) -> None:
         """An early death in a generation that is taking over speaks against it."""
         reload = self._fleet.reload
         # A system that cannot fork says nothing of the generation.
-        if reload is None or child.generation != reload.generation or child.boot_step == "fork":
+        if reload is None or child.generation != reload.generation or child.boot.step == "fork":
             return
         who = f"worker {child.name}" if child.role == "worker" else "the scheduler"
         step = "boot" if child.ready_s is None else "roll"
@@ -202,7 +213,7 @@ class Reaper:
 
     # -- zygotes -------------------------------------------------------------------------------
 
-    def _bury_zygote(self, zygote: Zygote, death: Death) -> None:
+    def _account_for_zygote(self, zygote: Zygote, death: Death) -> None:
         context, fleet = self._context, self._fleet
         dismissed = zygote.state is ZygoteState.LEAVING
         told = dismissed or zygote.rejected

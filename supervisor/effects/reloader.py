@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import assert_never
 
 from taskqd.ipc import messages
 from taskqd.logs import events
@@ -15,6 +16,7 @@ from taskqd.supervisor.state.actions import (
     BeginReload,
     EndReload,
     Promote,
+    ReloadAction,
     Replace,
     ReplaceScheduler,
     RollBack,
@@ -47,22 +49,32 @@ class Reloader:
         self._fleet = context.fleet
         self._spawner = spawner
         self._read_settings = read_settings or (lambda: context.settings)
-        self._begun = 0
         self.outcomes: dict[int, ReloadOutcome] = {}
         """By number of the reload, the latest ones."""
-        self.on_begin: Callable[[], None] = lambda: None
-        self.on_end: Callable[[], None] = lambda: None
-        self.acts: dict[type, Callable[..., None]] = {
-            BeginReload: self._begin,
-            SpawnCanary: self._try,
-            Promote: self._promote,
-            AbortReload: self._abort,
-            RollBack: self._roll_back,
-            EndReload: self._end,
-            Replace: self._replace,
-            TakeOver: self._supersede,
-            ReplaceScheduler: self._relieve,
-        }
+
+    def do(self, action: ReloadAction) -> None:
+        """Carry out one action; the type checker knows that none is missing."""
+        match action:
+            case BeginReload():
+                self._begin(*action)
+            case SpawnCanary():
+                self._spawn_canary(*action)
+            case Promote():
+                self._promote(*action)
+            case AbortReload():
+                self._abort(*action)
+            case RollBack():
+                self._roll_back(*action)
+            case EndReload():
+                self._end(*action)
+            case Replace():
+                self._replace(*action)
+            case TakeOver():
+                self._hand_over(*action)
+            case ReplaceScheduler():
+                self._replace_scheduler(*action)
+            case _:
+                assert_never(action)
 
     def ask(self, by: str) -> int:
         """Ask for a reload that reads everything from now on; returns its number.
@@ -70,7 +82,7 @@ class Reloader:
         Those who ask before it has begun share it.
         """
         self._fleet.reload_asked.append(by)
-        return self._begun + 1
+        return self._fleet.reloads_begun + 1
 
     # -- the way of a reload -----------------------------------------------------------------------
 
@@ -78,11 +90,10 @@ class Reloader:
         context, fleet = self._context, self._fleet
         by = ", ".join(dict.fromkeys(fleet.reload_asked))
         fleet.reload_asked.clear()
-        self._begun += 1
+        fleet.reloads_begun += 1
         now_s = context.clock()
-        reload = Reload(self._begun, by, fleet.generation + 1, now_s, since_s=now_s)
+        reload = Reload(fleet.reloads_begun, by, fleet.generation + 1, now_s, since_s=now_s)
         fleet.reload = reload
-        self.on_begin()
         if fleet.quiet:
             reload.fail("quiet", "the daemon is quiet, so no new worker could prove that it serves")
             return
@@ -120,7 +131,7 @@ class Reloader:
         if self._fleet.reload is not None:
             self._fleet.reload.fail(step, error)
 
-    def _try(self, number: int) -> None:
+    def _spawn_canary(self, number: int) -> None:
         fleet = self._fleet
         reload = self._under_way()
         zygote = fleet.zygote_of(reload.generation)
@@ -154,7 +165,7 @@ class Reloader:
             if other.generation != kept:
                 self._spawner.retire_zygote(other.generation)
         reload.before = context.settings
-        self._take_over(zygote.settings)
+        self._adopt(zygote.settings)
         context.queues = zygote.queues
         fleet.app_error = ""
 
@@ -176,10 +187,10 @@ class Reloader:
             self._spawner.retire_zygote(reload.generation)
         zygote = fleet.zygote()
         assert zygote is not None
-        self._take_over(reload.before)
+        self._adopt(reload.before)
         context.queues = zygote.queues
 
-    def _take_over(self, settings: Settings) -> None:
+    def _adopt(self, settings: Settings) -> None:
         context, fleet = self._context, self._fleet
         before, context.settings = context.settings, settings
         fleet.grace_s, fleet.limits = settings.shutdown.grace_s, limits_of(settings)
@@ -237,7 +248,6 @@ class Reloader:
             context.log.emit(events.MASTER_RELOADED, **facts)
         else:
             context.log.emit(events.RELOAD_ABORTED, **facts, step=outcome.step, error=outcome.error)
-        self.on_end()
 
     # -- successors --------------------------------------------------------------------------------
 
@@ -254,7 +264,7 @@ class Reloader:
         if reason.startswith(UNRESPONSIVE):
             self._context.log.emit(events.WORKER_DEAF, worker=old, reason=reason)
 
-    def _supersede(self, number: int) -> None:
+    def _hand_over(self, number: int) -> None:
         new = self._fleet.workers[number]
         assert new.replaces is not None
         old = self._fleet.workers[new.replaces]
@@ -270,10 +280,10 @@ class Reloader:
                 reason=new.reason,
             )
 
-    def _relieve(self) -> None:
+    def _replace_scheduler(self) -> None:
         scheduler = self._fleet.scheduler.child
         assert scheduler is not None
         scheduler.being_replaced = True
-        scheduler.timeline = timeline.begin(self._context.clock(), self._fleet.grace_s)
+        scheduler.drain.timeline = timeline.begin(self._context.clock(), self._fleet.grace_s)
         scheduler.apply(ChildEvent.DRAIN, self._context.clock())
         self._context.connections.signal(scheduler.worker_id, "SIGTERM")

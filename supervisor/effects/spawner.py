@@ -24,7 +24,8 @@ from taskqd.supervisor.context import MasterContext
 from taskqd.supervisor.host import syscalls
 from taskqd.supervisor.host.shared_memory import StackFile
 from taskqd.supervisor.policy.recycling import jitter
-from taskqd.supervisor.state.fleet import Child, Post, Zygote, ZygoteState
+from taskqd.supervisor.state.child import Child
+from taskqd.supervisor.state.fleet import Post, Zygote, ZygoteState
 
 MEANS_S = 1.0
 """Until a spawn is tried again that the system refused."""

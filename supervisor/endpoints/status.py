@@ -11,8 +11,10 @@ from typing import Any
 from taskqd.settings import slots_per_worker
 from taskqd.supervisor.context import COUNTERS, MasterContext
 from taskqd.supervisor.policy import recycling
-from taskqd.supervisor.state.fleet import Child, Fleet, Observation, Post
+from taskqd.supervisor.state.child import Child
+from taskqd.supervisor.state.fleet import Fleet, Post
 from taskqd.supervisor.state.lifecycle import ChildState
+from taskqd.supervisor.state.observation import Observation
 
 GIVEN_UP_S = 150.0
 """Time after its last answer by which a worker that no longer consumes should have been replaced."""

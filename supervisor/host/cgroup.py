@@ -1,7 +1,7 @@
 """Memory control groups of version 1 and 2: limits, use, kills, and a group for each worker.
 
 Source: kernel Documentation/admin-guide/cgroup-v2.rst (memory.max, memory.high, memory.current,
-memory.stat, memory.events, delegation) and cgroup-v1/memory.rst.
+memory.stat, memory.events: `oom_kill`, delegation) and cgroup-v1/memory.rst (memory.oom_control).
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from taskqd.supervisor.state.memory import Pressure
-
-from .oom import group_of, oom_kills
 
 NO_LIMIT = 1 << 60
 _SYSTEMDS = re.compile(r"\.(service|scope|slice)(/|$)")
@@ -58,14 +56,15 @@ class MemoryGroup(NamedTuple):
         return Pressure(max(0, used - cache), limit)
 
     def kills(self) -> int:
-        return oom_kills(_read(self.folder / self.names.kills))
+        """Return how often the kernel has killed in it for want of memory; 0 where it does not tell."""
+        return _field(_read(self.folder / self.names.kills), "oom_kill")
 
 
 def groups(root: Path = Path("/")) -> list[MemoryGroup]:
     """Return our own memory group and those above it that can be seen, the own first."""
     text = _read(root / "proc/self/cgroup")
     for version, names, top in ((1, V1, "memory"), (2, V2, "")):
-        path = group_of(text, version=version)
+        path = _path_of(text, version)
         mount = root / "sys/fs/cgroup" / top
         if path is None or (version == 2 and not (mount / "cgroup.controllers").is_file()):
             continue
@@ -76,6 +75,33 @@ def groups(root: Path = Path("/")) -> list[MemoryGroup]:
         if found:
             return found
     return []
+
+
+def _path_of(text: str, version: int) -> str | None:
+    """Return our memory group's path from the text of /proc/self/cgroup, None if there is none."""
+    for line in text.splitlines():
+        _, controllers, path = line.split(":", 2)
+        if (version == 2 and not controllers) or (
+            version == 1 and "memory" in controllers.split(",")
+        ):
+            return path
+    return None
+
+
+class OomCounter:
+    """Counts the kernel's kills in our own group since the last look."""
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        self._group = next(iter(groups(root)), None)
+        self._last = self._kills()
+
+    def take(self) -> int:
+        """Return the kills since the last call; 0 where the kernel does not tell."""
+        before, self._last = self._last, self._kills()
+        return max(0, self._last - before)
+
+    def _kills(self) -> int:
+        return self._group.kills() if self._group is not None else 0
 
 
 def pressure(found: list[MemoryGroup]) -> Pressure | None:

@@ -13,7 +13,8 @@ from taskqd.supervisor.state.actions import (
     Kill,
     SendSignal,
 )
-from taskqd.supervisor.state.fleet import Child, Fleet
+from taskqd.supervisor.state.child import Child
+from taskqd.supervisor.state.fleet import Fleet
 from taskqd.supervisor.state.lifecycle import ChildState
 
 SCHEDULER_BEAT_S = 2.5
@@ -78,7 +79,7 @@ def _stuck(fleet: Fleet, child: Child, now_s: float) -> Kill | None:
 def _patience_s(child: Child) -> float:
     if child.storage_error:
         return STORAGE_DOWN_BEAT_S
-    if child.computes:
+    if child.load.computes:
         return COMPUTING_BEAT_S
     return SCHEDULER_BEAT_S if child.role == "scheduler" else WORKER_BEAT_S
 
@@ -86,8 +87,8 @@ def _patience_s(child: Child) -> float:
 def next_rung(child: Child, now_s: float) -> Iterator[Action]:
     """A child that has no pid yet is killed once it has one, or given up."""
     if child.pid:
-        if child.rungs < len(child.ladder):
-            after_s, signal = child.ladder[child.rungs]
+        if child.kill.taken < len(child.kill.ladder):
+            after_s, signal = child.kill.ladder[child.kill.taken]
             if now_s >= child.since_s + after_s:
                 yield SendSignal(child.worker_id, signal)
     elif now_s >= child.since_s + HANG_UP_S:

@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 
 from taskqd.settings import MIB
 from taskqd.supervisor.state.actions import Action, ShedWorker
-from taskqd.supervisor.state.fleet import Child, Fleet
+from taskqd.supervisor.state.child import Child
+from taskqd.supervisor.state.fleet import Fleet
 from taskqd.supervisor.state.lifecycle import ChildState
-from taskqd.supervisor.state.memory import STOP, Pressure
+from taskqd.supervisor.state.memory import MemoryMark, Pressure
 
 SERVED_S = 10.0
 """A worker so young has not had the time to grow: what it holds it holds from the start."""
@@ -47,14 +48,14 @@ def shed(fleet: Fleet, now_s: float) -> Iterator[Action]:
     memory = fleet.memory
     if not memory.mark or memory.pressure is None or fleet.stop is not None:
         return
-    if memory.mark >= STOP and now_s >= memory.stop_at_s:
+    if memory.mark >= MemoryMark.STOP and now_s >= memory.stop_at_s:
         alive = [
             child
             for child in fleet.living_workers()
             if child.pid and child.state is not ChildState.DYING
         ]
         yield from _free(alive, memory.pressure, kill=True)
-    elif memory.mark < STOP and now_s >= memory.recycle_at_s:
+    elif memory.mark < MemoryMark.STOP and now_s >= memory.recycle_at_s:
         yield from _free(_worth_recycling(fleet, now_s), memory.pressure, kill=False)
 
 
@@ -67,7 +68,7 @@ def _worth_recycling(fleet: Fleet, now_s: float) -> list[Child]:
         child
         for child in workers
         if child.state is ChildState.READY
-        and child.timeline is None
+        and child.drain.timeline is None
         and child.ready_s is not None
         and now_s >= child.ready_s + SERVED_S
         and not _busy(fleet, child)
@@ -76,10 +77,10 @@ def _worth_recycling(fleet: Fleet, now_s: float) -> list[Child]:
 
 
 def _free(children: Sequence[Child], pressure: Pressure, *, kill: bool) -> Iterator[Action]:
-    largest = max(children, key=lambda child: child.pss_bytes, default=None)
+    largest = max(children, key=lambda child: child.load.pss_bytes, default=None)
     if largest is not None:
         text = (
             f"memory: {pressure.percent:.0f} % of {pressure.limit_bytes / MIB:.0f} MiB used, "
-            f"{largest.pss_bytes / MIB:.0f} MiB by this worker"
+            f"{largest.load.pss_bytes / MIB:.0f} MiB by this worker"
         )
         yield ShedWorker(largest.worker_id, text, kill)

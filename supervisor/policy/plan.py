@@ -18,7 +18,8 @@ from taskqd.supervisor.state.actions import (
     SendRecovery,
     Tell,
 )
-from taskqd.supervisor.state.fleet import Child, Fleet
+from taskqd.supervisor.state.child import Child
+from taskqd.supervisor.state.fleet import Fleet
 from taskqd.supervisor.state.lifecycle import ChildState
 
 from .faults import fault, next_rung
@@ -65,7 +66,7 @@ def wake_in_s(fleet: Fleet, now_s: float) -> float:
 
 
 def _hurried(child: Child) -> bool:
-    if child.hung_up_s is not None or child.stacks_at_s is not None:
+    if child.hung_up_s is not None or child.stacks.readable_s is not None:
         return True
     return child.state in (ChildState.DYING, ChildState.DRAINING)
 
@@ -83,8 +84,8 @@ def _child(fleet: Fleet, child: Child, now_s: float) -> Iterator[Action]:
 
 
 def _worker(fleet: Fleet, child: Child, now_s: float) -> Iterator[Action]:
-    if child.timeline is not None:
-        yield from draining(fleet, child, child.timeline, now_s)
+    if child.drain.timeline is not None:
+        yield from draining(fleet, child, child.drain.timeline, now_s)
     elif child.state in _MAY_SERVE:
         if fleet.stop is not None:
             yield DrainWorker(child.worker_id, fleet.stop.timeline)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from taskqd.settings import MIB
 from taskqd.supervisor.state import observation
-from taskqd.supervisor.state.fleet import Child, Fleet, Observation
+from taskqd.supervisor.state.child import Child
+from taskqd.supervisor.state.fleet import Fleet
 from taskqd.supervisor.state.lifecycle import ChildState
 from taskqd.supervisor.state.limits import WorkerLimits
+from taskqd.supervisor.state.observation import Observation
 
 UNRESPONSIVE = "deaf"
 BEATS_S = 10.0
@@ -25,9 +27,9 @@ def overdue(child: Child, seen: Observation | None, limits: WorkerLimits, now_s:
         return f"max_jobs: {jobs} jobs"
     if limits.age_s is not None and age_s >= limits.age_s * child.jitter:
         return f"max_age_s: {age_s:.0f} s"
-    fat = limits.memory_bytes is not None and child.pss_bytes >= limits.memory_bytes
+    fat = limits.memory_bytes is not None and child.load.pss_bytes >= limits.memory_bytes
     if fat and age_s >= FAT_AFTER_S:
-        return f"max_memory: {child.pss_bytes / MIB:.0f} MiB"
+        return f"max_memory: {child.load.pss_bytes / MIB:.0f} MiB"
     return ""
 
 

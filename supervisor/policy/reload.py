@@ -20,7 +20,8 @@ from taskqd.supervisor.state.actions import (
     SpawnCanary,
     TakeOver,
 )
-from taskqd.supervisor.state.fleet import Child, Fleet, Post, Zygote, ZygoteState
+from taskqd.supervisor.state.child import Child
+from taskqd.supervisor.state.fleet import Fleet, Post, Zygote, ZygoteState
 from taskqd.supervisor.state.lifecycle import ChildState
 from taskqd.supervisor.state.reload import Reload, ReloadStep
 

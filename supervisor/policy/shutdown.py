@@ -16,7 +16,8 @@ from taskqd.supervisor.state.actions import (
     RetireScheduler,
     RetireZygote,
 )
-from taskqd.supervisor.state.fleet import Child, Fleet, ZygoteState
+from taskqd.supervisor.state.child import Child
+from taskqd.supervisor.state.fleet import Fleet, ZygoteState
 from taskqd.supervisor.state.lifecycle import ChildState
 
 BOOTS_MAX = 3
@@ -107,16 +108,16 @@ def draining(
     if child.state is not ChildState.DRAINING:
         return
     seen = fleet.observations.get(child.worker_id)
-    if child.late and seen is not None and seen.over and not child.interrupted:
+    if child.late and seen is not None and seen.over and not child.drain.interrupted:
         alone = len(seen.over) == len(seen.busy)
         if alone or seen.blocked or now_s >= times.interrupt_s:
             # Its siblings are done, or cannot be, or have had their time.
             reason = f"timeout of {seen.over[0].task}"
             yield Kill(child.worker_id, reason, HUNG, seen.over)
             return
-    if now_s >= times.interrupt_s and not child.interrupted:
+    if now_s >= times.interrupt_s and not child.drain.interrupted:
         yield InterruptWorker(child.worker_id)
-    if now_s >= times.recover_s and not child.recovery_requested:
+    if now_s >= times.recover_s and not child.drain.recovery_requested:
         yield RequestRecovery(child.worker_id, "interrupted")
     if now_s >= times.term_s:
         steps = ((0.0, "SIGTERM"), (max(times.kill_s - now_s, 0.0), "SIGKILL"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from taskqd.ipc.board import SlotView
+from taskqd.ipc.messages import RecoveredAs
 from taskqd.settings import MIB
 
 _SIGNALS = {
@@ -92,7 +93,7 @@ def with_stack(text: str, stack: str) -> str:
 class RecoveryTerms(NamedTuple):
     """How the jobs of a dead child are given back."""
 
-    how: str
+    how: RecoveredAs
     verdict: str
     """The error that is kept with them."""
     late: tuple[int, ...] = ()

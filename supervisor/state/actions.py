@@ -1,11 +1,11 @@
-"""What the master can do: the words between `plan`, which decides, and `hands`, which acts."""
+"""What the master can do: values that `policy.plan` returns and `effects.executor` carries out.  Pure."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 from taskqd.ipc.board import SlotView
-from taskqd.ipc.messages import Message
+from taskqd.ipc.messages import Message, RecoveredAs
 
 from .timeline import Timeline
 
@@ -19,6 +19,8 @@ STUCK: Ladder = ((0.0, "SIGUSR1"), (0.2, "SIGKILL"))
 
 
 class StartZygote(NamedTuple):
+    """Start the process that imports the app and forks the children of this generation."""
+
     generation: int
 
 
@@ -40,11 +42,15 @@ class SpawnChild(NamedTuple):
 
 
 class Tell(NamedTuple):
+    """Send a message to it."""
+
     worker_id: str
     message: Message
 
 
 class DrainWorker(NamedTuple):
+    """Tell it to lease no more, to finish what runs, and to exit."""
+
     worker_id: str
     timeline: Timeline
     late: tuple[SlotView, ...] = ()
@@ -58,7 +64,7 @@ class InterruptWorker(NamedTuple):
 
 
 class Kill(NamedTuple):
-    """Kill it by these steps."""
+    """Have it killed by these steps."""
 
     worker_id: str
     reason: str
@@ -68,7 +74,7 @@ class Kill(NamedTuple):
 
 
 class SendSignal(NamedTuple):
-    """Take the next step of the ladder."""
+    """Take the next step by which it is killed."""
 
     worker_id: str
     signal: str
@@ -81,14 +87,14 @@ class DeclareDead(NamedTuple):
 
 
 class RequestRecovery(NamedTuple):
-    """What this worker holds must be given back."""
+    """Note that what this worker holds must be given back."""
 
     worker_id: str
-    how: str
+    how: RecoveredAs
 
 
 class SendRecovery(NamedTuple):
-    """Send one debt to the scheduler."""
+    """Tell the scheduler to give back what this worker held."""
 
     worker_id: str
 
@@ -115,7 +121,7 @@ class BeginReload(NamedTuple):
 
 
 class SpawnCanary(NamedTuple):
-    """SpawnChild the canary into the post of this number."""
+    """Spawn the first worker of the generation on trial into the post of this number."""
 
     number: int
 
@@ -152,7 +158,7 @@ class TakeOver(NamedTuple):
 
 
 class ShedWorker(NamedTuple):
-    """Let one worker go, or kill it, because memory is short."""
+    """Let one worker go because memory is short, or kill it."""
 
     worker_id: str
     reason: str
@@ -162,6 +168,19 @@ class ShedWorker(NamedTuple):
 class ReplaceScheduler(NamedTuple):
     """Ask the scheduler to end, for another to take its place."""
 
+
+ReloadAction = (
+    BeginReload
+    | SpawnCanary
+    | Promote
+    | AbortReload
+    | RollBack
+    | EndReload
+    | Replace
+    | TakeOver
+    | ReplaceScheduler
+)
+"""What `effects.reloader` carries out."""
 
 Action = (
     StartZygote
@@ -174,19 +193,11 @@ Action = (
     | Kill
     | SendSignal
     | DeclareDead
+    | ShedWorker
     | RequestRecovery
     | SendRecovery
     | BeginStop
     | RetireScheduler
     | Finish
-    | BeginReload
-    | SpawnCanary
-    | Promote
-    | AbortReload
-    | RollBack
-    | EndReload
-    | Replace
-    | TakeOver
-    | ShedWorker
-    | ReplaceScheduler
+    | ReloadAction
 )

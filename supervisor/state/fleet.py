@@ -1,4 +1,4 @@
-"""The fleet: what the master knows of its children.  Pure data."""
+"""What the master knows of its zygotes, of the posts of its children, and of the daemon.  Pure data."""
 
 from __future__ import annotations
 
@@ -6,99 +6,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from taskqd.ipc.board import SlotView
 from taskqd.ipc.messages import RecoverWorker, Role
 from taskqd.settings import Settings
 
-from .actions import Ladder
-from .lifecycle import ChildEvent, ChildState, next_state
+from .child import Child
+from .lifecycle import ChildState
 from .limits import UNLIMITED, WorkerLimits
 from .memory import MemoryState
+from .observation import Observation
 from .reload import Reload
 from .timeline import Timeline
 
 DEFAULTS = Settings()
-
-
-@dataclass(slots=True, eq=False)
-class Child:
-    """One worker or scheduler, from the request to spawn it until it is reaped."""
-
-    worker_id: str
-    role: Role
-    number: int
-    generation: int
-    spawned_s: float
-    state: ChildState = ChildState.SPAWNING
-    since_s: float = 0.0
-    """When it came into its state."""
-    pid: int = 0
-    booted: bool = False
-    """It has its signal handlers."""
-    ready_s: float | None = None
-    hung_up_s: float | None = None
-    """When its channel broke."""
-    storage_error: str = ""
-    """"": it reaches its storage."""
-    boot_step: str = ""
-    boot_error: str = ""
-    drained: bool = False
-    empty_at: tuple[int, ...] | None = None
-    """Burst: its counters when it said that there is nothing left."""
-    cpu_s: float | None = None
-    """Its processor time when its beat was first found late."""
-    cpu_at_s: float = 0.0
-    computes: bool = False
-    """Its beat is late, and it computes: a job holds the interpreter, and is not hung."""
-    quiet: bool = False
-    asks_s: float = 0.0
-    """Since when it shall ask for jobs."""
-    timeline: Timeline | None = None
-    """Its stop, once it drains."""
-    interrupted: bool = False
-    recovery_requested: bool = False
-    being_replaced: bool = False
-    """A scheduler that was asked to end, for another to take its place."""
-    recycled: bool = False
-    """A worker that goes because it has served long enough."""
-    jitter: float = 1.0
-    """Factor of the limits of its service."""
-    pss_bytes: int = 0
-    """Its share of memory when last measured."""
-    pss_at_s: float = 0.0
-    queues: tuple[str, ...] = ()
-    """What a worker leases from; what a scheduler was told to serve."""
-    killed_for: str = ""
-    late: tuple[SlotView, ...] = ()
-    """The jobs for whose timeout it is killed."""
-    ladder: Ladder = ()
-    """Of a dying child, from `since_s` on."""
-    rungs: int = 0
-    """How many of them are done."""
-    stacks_at_s: float | None = None
-    """When the stacks that it was asked for can be read."""
-    stacks_insisted: bool = False
-    last_stack: str = ""
-    """What it was doing when it was condemned."""
-
-    def apply(self, event: ChildEvent, now_s: float) -> bool:
-        """Change the state as the law says; False if the event changes nothing."""
-        after = next_state(self.state, event)
-        if after is self.state:
-            return False
-        self.state, self.since_s = after, now_s
-        if after is ChildState.READY:
-            self.ready_s = self.asks_s = now_s
-        return True
-
-    @property
-    def name(self) -> int | str:
-        """Return what logs call it."""
-        return self.number if self.role == "worker" else self.role
-
-    @property
-    def alive(self) -> bool:
-        return self.state is not ChildState.DEAD
 
 
 @dataclass(slots=True, eq=False)
@@ -153,35 +72,6 @@ class Zygote:
 
 def zygote_key(generation: int) -> str:
     return f"zygote.{generation}"
-
-
-@dataclass(slots=True)
-class Observation:
-    """What the board says of one child."""
-
-    beat_age_s: float | None
-    """None: no beat yet."""
-    busy: list[SlotView]
-    counters: tuple[int, ...]
-    """jobs done, failed, retried, interrupted"""
-    late: SlotView | None = None
-    """A job past its deadline, at first sight."""
-    overdue: SlotView | None = None
-    """The same, seen twice."""
-    revoked: SlotView | None = None
-    """A job that was asked to stop and runs."""
-    revoked_ns: int = 0
-    """When that was first seen."""
-    over: tuple[SlotView, ...] = ()
-    """All jobs past their deadlines."""
-    blocked: bool = False
-    """One of its jobs keeps the others from running."""
-    heard_age_s: float | None = None
-    """Since the storage last answered it; None: it has not yet."""
-    heard_from_ns: int = 0
-    """Since when it has been answered without a longer gap."""
-    steady_s: float = 0.0
-    """For how long that is."""
 
 
 @dataclass(slots=True)
@@ -240,6 +130,7 @@ class Fleet:
     """The one that is under way."""
     reload_asked: list[str] = field(default_factory=list)
     """By whom, since the last one began."""
+    reloads_begun: int = 0
 
     @property
     def posts(self) -> list[Post]:

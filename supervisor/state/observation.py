@@ -1,13 +1,15 @@
-"""Reads the board: what each child is doing, and who is over time.  Pure."""
+"""What the board says of each child: its beat, its jobs, and which of them are over time.  Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from taskqd.ipc import board
 from taskqd.ipc.board import Board, SlotView
 
-from .fleet import Child, Fleet, Observation
+from .child import Child
 
 OVERDUE_S = 0.5
 """A job past its deadline is its worker's own business for so long."""
@@ -25,16 +27,44 @@ PSS_S = 5.0
 _S = 1_000_000_000
 
 
-def look(fleet: Fleet, rows: Board, now_ns: int) -> dict[str, Observation]:
-    """Return what is seen of each child, by worker id.
+@dataclass(slots=True)
+class Observation:
+    """What the board says of one child."""
+
+    beat_age_s: float | None
+    """None: no beat yet."""
+    busy: list[SlotView]
+    counters: tuple[int, ...]
+    """jobs done, failed, retried, interrupted"""
+    late: SlotView | None = None
+    """A job past its deadline, at first sight."""
+    overdue: SlotView | None = None
+    """The same, seen twice."""
+    revoked: SlotView | None = None
+    """A job that was asked to stop and runs."""
+    revoked_ns: int = 0
+    """When that was first seen."""
+    over: tuple[SlotView, ...] = ()
+    """All jobs past their deadlines."""
+    blocked: bool = False
+    """One of its jobs keeps the others from running."""
+    heard_age_s: float | None = None
+    """Since the storage last answered it; None: it has not yet."""
+    heard_from_ns: int = 0
+    """Since when it has been answered without a longer gap."""
+    steady_s: float = 0.0
+    """For how long that is."""
+
+
+def look(
+    children: Iterable[Child], before: Mapping[str, Observation], rows: Board, now_ns: int
+) -> dict[str, Observation]:
+    """Return what is seen of each child, by worker id; `before` is the last look.
 
     A job counts as overdue when two looks in a row say so: a slot is not written in one go, so one
     look may see a new job with the deadline of the one before.
     """
-    return {
-        c.worker_id: _see(c, rows, now_ns, fleet.observations.get(c.worker_id))
-        for c in fleet.children()
-    }
+    return {c.worker_id: _see(c, rows, now_ns, before.get(c.worker_id)) for c in children}
 
 
 def _see(child: Child, rows: Board, now_ns: int, before: Observation | None) -> Observation:
@@ -93,14 +123,29 @@ def running(rows: Board, number: int) -> list[SlotView]:
     return rows.row(number).busy()
 
 
-def blamed(rows: Board, number: int) -> list[SlotView]:
-    """Return the jobs that a crash of this row's worker counts against.
+class Remains(NamedTuple):
+    """What the row of a dead child says of it."""
 
-    Where none runs it is what ran last: a job may close its worker's files, or leave a thread that
-    ends the process.  Its lease is still held if its outcome was not written; if it was, this
-    counts against nothing.
+    running: list[SlotView]
+    """The jobs that had started."""
+    blamed: list[SlotView]
+    """The jobs that a crash counts against."""
+    counters: tuple[int, ...]
+    served: bool
+    """It was ready, or ran a job, whatever it could still say."""
+
+
+def remains(rows: Board, number: int) -> Remains:
+    """Read the row of a dead child, once.
+
+    Where no job runs, its crash is blamed on what ran last: a job may close its worker's files, or
+    leave a thread that ends the process.  Its lease is still held if its outcome was not written;
+    if it was, this counts against nothing.
     """
-    return running(rows, number) or rows.row(number).ended()
+    row = rows.row(number)
+    busy = row.busy()
+    served = bool(busy) or bool(row.get(board.READY))
+    return Remains(busy, busy or row.ended(), counters(rows, number), served)
 
 
 def weigh(
@@ -108,25 +153,25 @@ def weigh(
 ) -> None:
     """Judge from its processor time whether a worker with a late beat computes or is stuck."""
     if seen.beat_age_s is None or seen.beat_age_s < LATE_S or child.role != "worker":
-        child.cpu_s, child.computes = None, False
+        child.load.cpu_s, child.load.computes = None, False
         return
-    if child.cpu_s is not None and now_s < child.cpu_at_s + WEIGH_S:
+    if child.load.cpu_s is not None and now_s < child.load.cpu_at_s + WEIGH_S:
         return
-    before_s, before_at_s = child.cpu_s, child.cpu_at_s
-    child.cpu_s, child.cpu_at_s = cpu_s(child.pid), now_s
-    if before_s is not None and child.cpu_s is not None:
-        child.computes = child.cpu_s - before_s > COMPUTING_SHARE * (now_s - before_at_s)
+    before_s, before_at_s = child.load.cpu_s, child.load.cpu_at_s
+    child.load.cpu_s, child.load.cpu_at_s = cpu_s(child.pid), now_s
+    if before_s is not None and child.load.cpu_s is not None:
+        child.load.computes = child.load.cpu_s - before_s > COMPUTING_SHARE * (now_s - before_at_s)
 
 
 def measure(child: Child, now_s: float, pss_bytes: Callable[[int], int | None]) -> None:
     """Note a worker's memory, now and then."""
-    if child.pid and now_s >= child.pss_at_s + PSS_S:
-        child.pss_bytes, child.pss_at_s = pss_bytes(child.pid) or 0, now_s
+    if child.pid and now_s >= child.load.pss_at_s + PSS_S:
+        child.load.pss_bytes, child.load.pss_at_s = pss_bytes(child.pid) or 0, now_s
 
 
-def excuse(fleet: Fleet) -> None:
+def excuse(observations: Iterable[Observation]) -> None:
     """Judge nobody by what was seen: the clock went on while nobody ran."""
-    for seen in fleet.observations.values():
+    for seen in observations:
         seen.beat_age_s = seen.late = seen.overdue = seen.revoked = None
         seen.over, seen.blocked = (), False
         seen.heard_age_s = None

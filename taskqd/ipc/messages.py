@@ -13,6 +13,8 @@ import msgspec
 
 PACKET_BYTES_MAX = 128 * 1024
 Role = Literal["worker", "scheduler"]
+RecoveredAs = Literal["orphaned", "interrupted", "timeout", "released"]
+"""How the jobs of a worker are given back that had started."""
 
 
 class Message(msgspec.Struct, frozen=True, tag_field="m", tag=str.lower):
@@ -200,7 +202,7 @@ class RecoverWorker(Message, frozen=True, tag="takeback"):
     worker_id: str
     running: tuple[int, ...]
     """Tokens from the board."""
-    how: Literal["orphaned", "interrupted", "timeout", "released"]
+    how: RecoveredAs
     verdict: str = ""
     late: tuple[int, ...] = ()
     """Of `running`, those that are taken back as "timeout"; the others are "interrupted"."""

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from taskqd.ipc.board import SlotView
 from taskqd.settings import MIB, LimitSettings
 from taskqd.supervisor.host import cgroup
-from taskqd.supervisor.policy import memory as relief
+from taskqd.supervisor.policy import memory as policy_memory
 from taskqd.supervisor.policy.plan import plan
 from taskqd.supervisor.state import actions, memory
 from taskqd.supervisor.state.fleet import Child, Fleet, Observation, Post
 from taskqd.supervisor.state.lifecycle import ChildState
-from taskqd.supervisor.state.memory import HOLD, RECYCLE, STOP, MemoryState, Pressure
+from taskqd.supervisor.state.memory import MemoryMark, MemoryState, Pressure
 from tests.support.files import write_tree
 from tests.unit.test_supervisor_plan import NOW, fleet_of
 
@@ -35,11 +35,11 @@ def noted(*percents: float, limits: LimitSettings = LIMITS) -> MemoryState:
     return known
 
 
-def short(mark: int, *, held: bool = False, workers: int = 3) -> Fleet:
+def short(mark: MemoryMark, *, held: bool = False, workers: int = 3) -> Fleet:
     fleet = fleet_of(workers, 6)
     fleet.memory = MemoryState(at(92), mark, mark, held)
     for number, child in enumerate(fleet.living_workers()):
-        child.pss_bytes = (number + 1) * MIB
+        child.load.pss_bytes = (number + 1) * MIB
         fleet.observations[child.worker_id] = Observation(0.5, [], (9, 0, 0, 0))
     return fleet
 
@@ -51,12 +51,20 @@ def worker(fleet: Fleet, number: int) -> Child:
 
 
 def freed(fleet: Fleet) -> list[tuple[str, bool]]:
-    found = list(relief.shed(fleet, NOW))
+    found = list(policy_memory.shed(fleet, NOW))
     return [(act.worker_id, act.kill) for act in found if isinstance(act, actions.ShedWorker)]
 
 
 @pytest.mark.parametrize(
-    ("percent", "mark"), [(79.9, 0), (80, RECYCLE), (90, HOLD), (94.9, HOLD), (95, STOP), (120, 3)]
+    ("percent", "mark"),
+    [
+        (79.9, 0),
+        (80, MemoryMark.RECYCLE),
+        (90, MemoryMark.HOLD),
+        (94.9, MemoryMark.HOLD),
+        (95, MemoryMark.STOP),
+        (120, 3),
+    ],
 )
 def test_a_mark_counts_when_two_looks_have_found_it(percent: float, mark: int) -> None:
     assert noted(percent).mark == 0
@@ -67,7 +75,7 @@ def test_a_mark_counts_when_two_looks_have_found_it(percent: float, mark: int) -
 def test_a_mark_that_is_off_is_never_passed() -> None:
     limits = LimitSettings(memory_stop_percent=None, memory_hold_percent=None)
     known = noted(99, 99, limits=limits)
-    assert (known.mark, known.held) == (RECYCLE, False)
+    assert (known.mark, known.held) == (MemoryMark.RECYCLE, False)
 
 
 def test_leasing_goes_on_only_some_way_below_the_mark() -> None:
@@ -84,48 +92,48 @@ def test_without_a_limit_nothing_is_held_and_nothing_freed(percents: list[float]
 
 
 def test_at_the_first_mark_the_largest_idle_worker_goes() -> None:
-    fleet = short(RECYCLE)
+    fleet = short(MemoryMark.RECYCLE)
     assert freed(fleet) == [("n.2", False)]
     fleet.observations["n.2"] = Observation(0.5, RUNNING, (9, 0, 0, 0))
     assert freed(fleet) == [("n.1", False)]
     fleet.observations["n.1"] = Observation(0.5, [], (0, 0, 0, 0))
     assert freed(fleet) == [("n.0", False)]
-    worker(fleet, 0).ready_s = NOW - relief.SERVED_S + 0.1
+    worker(fleet, 0).ready_s = NOW - policy_memory.SERVED_S + 0.1
     assert freed(fleet) == []
 
 
 def test_only_one_goes_at_a_time_and_the_next_after_a_pause() -> None:
-    fleet = short(HOLD)
+    fleet = short(MemoryMark.HOLD)
     worker(fleet, 0).recycled = True
     assert freed(fleet) == []
-    fleet = short(RECYCLE)
+    fleet = short(MemoryMark.RECYCLE)
     fleet.memory.recycle_at_s = NOW + 0.1
     assert freed(fleet) == []
 
 
 def test_at_the_last_mark_the_largest_worker_is_killed_whatever_it_does() -> None:
-    fleet = short(STOP)
+    fleet = short(MemoryMark.STOP)
     worker(fleet, 2).state = ChildState.DRAINING
     fleet.observations["n.2"] = Observation(0.5, RUNNING, (9, 0, 0, 0))
     assert freed(fleet) == [("n.2", True)]
     worker(fleet, 2).state = ChildState.DYING
     assert freed(fleet) == [("n.1", True)]
-    (kill,) = relief.shed(fleet, NOW)
+    (kill,) = policy_memory.shed(fleet, NOW)
     assert isinstance(kill, actions.ShedWorker)
     assert kill.reason.startswith("memory: 92 % of ")
 
 
 def test_while_leasing_is_held_one_worker_goes_on_one_job_at_a_time() -> None:
-    fleet = short(HOLD, held=True)
-    assert [relief.must_rest(fleet, child) for child in fleet.living_workers()] == [
+    fleet = short(MemoryMark.HOLD, held=True)
+    assert [policy_memory.must_rest(fleet, child) for child in fleet.living_workers()] == [
         False,
         True,
         True,
     ]
     fleet.observations["n.1"] = Observation(0.5, RUNNING, (9, 0, 0, 0))
-    assert all(relief.must_rest(fleet, child) for child in fleet.living_workers())
+    assert all(policy_memory.must_rest(fleet, child) for child in fleet.living_workers())
     fleet.quiet = True
-    assert all(relief.must_rest(fleet, child) for child in fleet.living_workers())
+    assert all(policy_memory.must_rest(fleet, child) for child in fleet.living_workers())
 
 
 def test_a_hold_is_told_to_workers_and_taken_back() -> None:
@@ -141,7 +149,7 @@ def test_a_hold_is_told_to_workers_and_taken_back() -> None:
 
 def test_a_fleet_without_workers_has_nothing_to_free() -> None:
     fleet = Fleet([Post(0, "worker")], Post(1, "scheduler"), 25.0, 30.0, True)
-    fleet.memory = MemoryState(at(99), STOP, STOP)
+    fleet.memory = MemoryState(at(99), MemoryMark.STOP, MemoryMark.STOP)
     assert freed(fleet) == []
 
 

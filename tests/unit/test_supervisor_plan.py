@@ -43,7 +43,7 @@ def stopping(fleet: Fleet, begun_s: float = NOW, **changes: Any) -> Fleet:
 
 def drained_by(fleet: Fleet, line: timeline.Timeline) -> Fleet:
     for child in fleet.living_workers():
-        child.state, child.timeline = ChildState.DRAINING, line
+        child.state, child.drain.timeline = ChildState.DRAINING, line
     return fleet
 
 
@@ -202,7 +202,7 @@ def test_a_child_that_has_lost_its_storage_may_be_slower() -> None:
 
 def test_a_worker_that_computes_is_not_hung_for_long() -> None:
     fleet = fleet_of()
-    worker(fleet).computes = True
+    worker(fleet).load.computes = True
     fleet.observations["n.0"] = seen_of(beat_age_s=60.0)
     assert plan(fleet, NOW) == []
     fleet.observations["n.0"] = seen_of(beat_age_s=121.0)
@@ -233,10 +233,10 @@ def test_a_worker_of_several_slots_lets_the_siblings_of_a_late_job_finish_first(
     assert isinstance(drain, actions.DrainWorker)
     assert drain.late == (late,)
     child = worker(fleet)
-    child.state, child.timeline, child.late = ChildState.DRAINING, drain.timeline, drain.late
+    child.state, child.drain.timeline, child.late = ChildState.DRAINING, drain.timeline, drain.late
     assert plan(fleet, NOW + 1) == []
-    assert child.timeline is not None
-    assert condemned(fleet, child.timeline.interrupt_s).late == (late,)
+    assert child.drain.timeline is not None
+    assert condemned(fleet, child.drain.timeline.interrupt_s).late == (late,)
     seen.blocked = True
     assert condemned(fleet, NOW + 1).late == (late,)
     fleet.observations["n.0"] = Observation(0.5, [late], (0, 0, 0, 0), overdue=late, over=(late,))
@@ -274,12 +274,12 @@ def test_a_ladder_is_climbed_one_step_at_a_time() -> None:
     fleet = fleet_of()
     child = worker(fleet)
     child.state, child.since_s = ChildState.DYING, NOW
-    child.ladder = ((0.0, "SIGUSR1"), (0.3, "SIGTERM"), (1.3, "SIGKILL"))
+    child.kill.ladder = ((0.0, "SIGUSR1"), (0.3, "SIGTERM"), (1.3, "SIGKILL"))
     assert plan(fleet, NOW) == [actions.SendSignal("n.0", "SIGUSR1")]
-    child.rungs = 1
+    child.kill.taken = 1
     assert plan(fleet, NOW + 0.2) == []
     assert plan(fleet, NOW + 0.3) == [actions.SendSignal("n.0", "SIGTERM")]
-    child.rungs = 3
+    child.kill.taken = 3
     assert plan(fleet, NOW + 60) == []
 
 
@@ -336,9 +336,9 @@ def test_a_drain_goes_through_its_steps_in_their_order() -> None:
     child = worker(fleet)
     assert plan(fleet, line.interrupt_s - 0.1) == []
     assert plan(fleet, line.interrupt_s) == [actions.InterruptWorker("n.0")]
-    child.interrupted = True
+    child.drain.interrupted = True
     assert plan(fleet, line.recover_s) == [actions.RequestRecovery("n.0", "interrupted")]
-    child.recovery_requested = True
+    child.drain.recovery_requested = True
     (condemn,) = plan(fleet, line.term_s)
     assert isinstance(condemn, actions.Kill)
     assert [signal for _, signal in condemn.ladder] == ["SIGTERM", "SIGKILL"]

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from taskqd.ipc.messages import Serve
 from taskqd.settings import Settings, WorkerSettings
-from taskqd.supervisor.policy import recycling as recycle
-from taskqd.supervisor.policy import reload as roll
+from taskqd.supervisor.policy import recycling, reload
 from taskqd.supervisor.policy.plan import plan
 from taskqd.supervisor.policy.recycling import overdue
 from taskqd.supervisor.state import actions, observation, timeline
@@ -78,8 +77,8 @@ def test_a_loaded_generation_sends_one_canary() -> None:
 def test_an_import_that_hangs_is_given_up_in_time() -> None:
     fleet = reloading()
     fleet.zygotes[1].state = ZygoteState.LOADING
-    assert plan(fleet, NOW + roll.IMPORT_S - 0.1) == []
-    (abort,) = plan(fleet, NOW + roll.IMPORT_S)
+    assert plan(fleet, NOW + reload.IMPORT_S - 0.1) == []
+    (abort,) = plan(fleet, NOW + reload.IMPORT_S)
     assert isinstance(abort, actions.AbortReload)
     assert abort.step == "import"
 
@@ -101,14 +100,14 @@ def test_a_canary_is_not_replaced_when_it_dies() -> None:
 
 def test_a_canary_takes_over_only_after_its_trial() -> None:
     fleet = reloading(ReloadStep.TRIAL)
-    assert plan(fleet, NOW + roll.TRIAL_S - 0.1) == []
-    assert plan(fleet, NOW + roll.TRIAL_S) == [actions.Promote()]
+    assert plan(fleet, NOW + reload.TRIAL_S - 0.1) == []
+    assert plan(fleet, NOW + reload.TRIAL_S) == [actions.Promote()]
 
 
 def test_a_generation_whose_zygote_has_gone_is_not_promoted() -> None:
     fleet = reloading(ReloadStep.TRIAL)
     fleet.zygotes.pop()
-    (abort,) = plan(fleet, NOW + roll.TRIAL_S)
+    (abort,) = plan(fleet, NOW + reload.TRIAL_S)
     assert isinstance(abort, actions.AbortReload)
 
 
@@ -206,7 +205,7 @@ def test_a_roll_waits_for_a_free_row() -> None:
 def test_a_stop_ends_every_step(step: ReloadStep) -> None:
     fleet = reloading(step)
     fleet.stop = Stop(timeline.begin(NOW, 25.0), "SIGTERM")
-    assert list(roll.renew(fleet, NOW + 100)) == []
+    assert list(reload.renew(fleet, NOW + 100)) == []
 
 
 def test_the_scheduler_serves_the_queues_of_both_generations() -> None:
@@ -238,7 +237,7 @@ def served(jobs: int) -> Observation:
 
 def test_a_worker_is_recycled_at_each_of_its_limits() -> None:
     child = child_of(Post(0, "worker"))
-    child.pss_bytes = 2000
+    child.load.pss_bytes = 2000
     assert overdue(child, served(9), WorkerLimits(jobs=10), NOW) == ""
     assert overdue(child, served(10), WorkerLimits(jobs=10), NOW) == "max_jobs: 10 jobs"
     assert overdue(child, served(0), WorkerLimits(age_s=41.0), NOW) == ""
@@ -249,14 +248,14 @@ def test_a_worker_is_recycled_at_each_of_its_limits() -> None:
 
 def test_a_worker_over_its_memory_from_the_start_is_given_some_time() -> None:
     child = child_of(Post(0, "worker"))
-    child.pss_bytes, child.ready_s = 2000, NOW
+    child.load.pss_bytes, child.ready_s = 2000, NOW
     assert overdue(child, served(0), WorkerLimits(memory_bytes=1), NOW + 9) == ""
     assert overdue(child, served(0), WorkerLimits(memory_bytes=1), NOW + 10)
 
 
 @given(st.floats(0.0, 1.0))
 def test_the_jitter_is_a_tenth_to_either_side(chance: float) -> None:
-    assert 0.9 <= recycle.jitter(chance) <= 1.1
+    assert 0.9 <= recycling.jitter(chance) <= 1.1
 
 
 @pytest.mark.parametrize(("workers", "at_once"), [(1, 1), (9, 1), (20, 2)])
@@ -330,10 +329,10 @@ def test_a_worker_that_need_not_ask_is_not_deaf(change: dict[str, Any]) -> None:
     child = fleet.living_workers()[0]
     for name, value in change.items():
         setattr(child, name, value)
-    assert recycle.unresponsive(fleet, child, NOW) == ""
+    assert recycling.unresponsive(fleet, child, NOW) == ""
 
 
 def test_a_worker_without_a_beat_is_judged_by_that_alone() -> None:
     fleet = hearing(31.0, 1.0)
-    fleet.observations[fleet.living_workers()[0].worker_id].beat_age_s = recycle.BEATS_S
-    assert recycle.unresponsive(fleet, fleet.living_workers()[0], NOW) == ""
+    fleet.observations[fleet.living_workers()[0].worker_id].beat_age_s = recycling.BEATS_S
+    assert recycling.unresponsive(fleet, fleet.living_workers()[0], NOW) == ""

@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 
 from taskqd.ipc import board
 from taskqd.ipc.board import Board, SlotView
-from taskqd.supervisor.host.oom import OomCounter
+from taskqd.supervisor.host.cgroup import OomCounter
 from taskqd.supervisor.policy import respawn, verdict
-from taskqd.supervisor.state import observation as watch
-from taskqd.supervisor.state import timeline
+from taskqd.supervisor.state import observation, timeline
 from taskqd.supervisor.state.fleet import Child, Fleet, Observation, Post
 
 NOW = 500.0
@@ -182,19 +181,27 @@ def test_the_verdict_on_jobs_says_how_many_ran_beside() -> None:
 
 
 @pytest.mark.parametrize(
-    ("group", "file"),
+    ("group", "file", "used"),
     [
-        ("4:memory:/pod\n0::/\n", "sys/fs/cgroup/memory/pod/memory.oom_control"),
-        ("0::/pod\n", "sys/fs/cgroup/pod/memory.events"),
-        ("0::/host/path/of/pod\n", "sys/fs/cgroup/memory.events"),
+        (
+            "4:memory:/pod\n0::/\n",
+            "sys/fs/cgroup/memory/pod/memory.oom_control",
+            "memory.usage_in_bytes",
+        ),
+        ("0::/pod\n", "sys/fs/cgroup/pod/memory.events", "memory.current"),
+        ("0::/host/path/of/pod\n", "sys/fs/cgroup/memory.events", "memory.current"),
     ],
     ids=["v1", "v2", "v2 in a container"],
 )
-def test_kills_are_counted_since_the_last_look(tmp_path: Path, group: str, file: str) -> None:
+def test_kills_are_counted_since_the_last_look(
+    tmp_path: Path, group: str, file: str, used: str
+) -> None:
     (tmp_path / "proc/self").mkdir(parents=True)
     (tmp_path / "proc/self/cgroup").write_text(group)
     counter_file = tmp_path / file
     counter_file.parent.mkdir(parents=True)
+    (tmp_path / "sys/fs/cgroup/cgroup.controllers").touch()
+    (counter_file.parent / used).touch()
     counter_file.write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 2\n")
     counter = OomCounter(tmp_path)
     assert counter.take() == 0
@@ -223,22 +230,30 @@ S = 1_000_000_000
 
 def test_a_beat_is_aged_and_its_absence_is_no_age() -> None:
     rows, fleet, _ = board_and_fleet()
-    assert watch.look(fleet, rows, 10 * S)["n.1"].beat_age_s is None
+    assert (
+        observation.look(fleet.children(), fleet.observations, rows, 10 * S)["n.1"].beat_age_s
+        is None
+    )
     rows.row(0).set(board.BEAT, 7 * S)
-    assert watch.look(fleet, rows, 10 * S)["n.1"].beat_age_s == 3.0
+    assert (
+        observation.look(fleet.children(), fleet.observations, rows, 10 * S)["n.1"].beat_age_s
+        == 3.0
+    )
 
 
 def test_a_beat_from_after_the_look_began_has_no_negative_age() -> None:
     rows, fleet, _ = board_and_fleet()
     rows.row(0).set(board.BEAT, 11 * S)
-    assert watch.look(fleet, rows, 10 * S)["n.1"].beat_age_s == 0
+    assert (
+        observation.look(fleet.children(), fleet.observations, rows, 10 * S)["n.1"].beat_age_s == 0
+    )
 
 
 def test_a_job_is_overdue_when_it_is_seen_late_twice() -> None:
     rows, fleet, _ = board_and_fleet()
     rows.row(0).begin(0, 7, 1 * S, 5 * S, "job-7", "shop.slow")
     for _ in range(2):
-        fleet.observations = watch.look(fleet, rows, 10 * S)
+        fleet.observations = observation.look(fleet.children(), fleet.observations, rows, 10 * S)
     late = fleet.observations["n.1"].overdue
     assert late is not None
     assert late.job_id == "job-7"
@@ -247,22 +262,24 @@ def test_a_job_is_overdue_when_it_is_seen_late_twice() -> None:
 def test_another_job_in_the_same_slot_is_not_blamed_for_the_one_before() -> None:
     rows, fleet, _ = board_and_fleet()
     rows.row(0).begin(0, 7, 1 * S, 5 * S, "job-7", "shop.slow")
-    fleet.observations = watch.look(fleet, rows, 10 * S)
+    fleet.observations = observation.look(fleet.children(), fleet.observations, rows, 10 * S)
     rows.row(0).begin(0, 8, 1 * S, 5 * S, "job-8", "shop.slow")
-    fleet.observations = watch.look(fleet, rows, 10 * S)
+    fleet.observations = observation.look(fleet.children(), fleet.observations, rows, 10 * S)
     assert fleet.observations["n.1"].overdue is None
 
 
 def test_a_job_without_a_deadline_is_never_late() -> None:
     rows, fleet, _ = board_and_fleet()
     rows.row(0).begin(0, 7, 1 * S, 0, "job-7", "shop.slow")
-    assert watch.look(fleet, rows, 10**6 * S)["n.1"].late is None
+    assert (
+        observation.look(fleet.children(), fleet.observations, rows, 10**6 * S)["n.1"].late is None
+    )
 
 
 def weighed(child: Child, late_s: float, at_s: float, cpu_s: float) -> bool:
     seen = Observation(late_s, [], (0, 0, 0, 0))
-    watch.weigh(child, seen, at_s, lambda _pid: cpu_s)
-    return child.computes
+    observation.weigh(child, seen, at_s, lambda _pid: cpu_s)
+    return child.load.computes
 
 
 def test_a_worker_that_computes_is_told_from_one_that_is_stuck() -> None:
@@ -288,7 +305,9 @@ def steady_s(*heard_s: float) -> float:
     for now_s in range(1, 101):
         times = [time for time in heard_s if time <= now_s]
         rows.row(0).set(board.HEARD, round(max(times, default=0) * 1e9))
-        fleet.observations = watch.look(fleet, rows, now_s * 10**9)
+        fleet.observations = observation.look(
+            fleet.children(), fleet.observations, rows, now_s * 10**9
+        )
     return fleet.observations["n.0"].steady_s
 
 

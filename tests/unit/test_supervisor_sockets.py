@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from taskqd.supervisor.host import systemd as notify
+from taskqd.supervisor.host import systemd
 
 
 @pytest.fixture(params=["file", "abstract"])
@@ -23,7 +23,7 @@ def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[so
 
 def test_the_manager_hears_everything_once(manager: tuple[socket.socket, str]) -> None:
     sock, name = manager
-    notifier = notify.Notifier({"NOTIFY_SOCKET": name})
+    notifier = systemd.Notifier({"NOTIFY_SOCKET": name})
     notifier.ready()
     notifier.status("ready: 2 of 2")
     notifier.status("ready: 2 of 2")
@@ -40,16 +40,16 @@ def test_the_manager_hears_everything_once(manager: tuple[socket.socket, str]) -
 
 
 def test_without_a_manager_and_with_a_dead_one_nothing_happens() -> None:
-    silent = notify.Notifier({})
+    silent = systemd.Notifier({})
     silent.ready()
     assert not silent.active
-    dead = notify.Notifier({"NOTIFY_SOCKET": "/nowhere/at/all"})
+    dead = systemd.Notifier({"NOTIFY_SOCKET": "/nowhere/at/all"})
     dead.ready()
     dead.close()
 
 
 def test_the_watchdog_is_fed_only_where_it_is_ours() -> None:
     ours = {"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getpid())}
-    assert notify.Notifier(ours).watchdog_s == 30.0
-    assert notify.Notifier({**ours, "WATCHDOG_PID": "1"}).watchdog_s is None
-    assert notify.Notifier({"WATCHDOG_USEC": "soon"}).watchdog_s is None
+    assert systemd.Notifier(ours).watchdog_s == 30.0
+    assert systemd.Notifier({**ours, "WATCHDOG_PID": "1"}).watchdog_s is None
+    assert systemd.Notifier({"WATCHDOG_USEC": "soon"}).watchdog_s is None
