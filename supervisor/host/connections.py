@@ -54,7 +54,7 @@ class Connections:
     def tell(self, key: str, message: Message, fds: Sequence[int] = ()) -> None:
         """Send a message; to a child whose channel is broken it is lost, which its death explains."""
         connection = self._by_key.get(key)
-        if connection is None or not connection.channel.open:
+        if connection is None or connection.channel.fileno() < 0:
             for fd in fds:
                 os.close(fd)
             return
