@@ -10,10 +10,11 @@ import msgspec
 from taskqd.clock import monotonic_s, now_ms
 from taskqd.crypto.sealing import Sealer
 from taskqd.errors import ConfigError, DecodeError, SealError, SignatureError, StorageError
+from taskqd.execution.attempt import Attempt
 from taskqd.execution.continuations import values_of
-from taskqd.execution.dead_letters import AWAY_MS
-from taskqd.execution.outcomes import KILLED, Outcomes
-from taskqd.execution.protocols import AppLike, Opened, TaskLike
+from taskqd.execution.outcomes import Outcomes
+from taskqd.execution.protocols import AppLike
+from taskqd.execution.requeues import timed_out, was_killed
 from taskqd.execution.unpacking import call_options, unpack
 from taskqd.jobs.exception_text import describe
 from taskqd.jobs.job import (
@@ -32,9 +33,6 @@ from taskqd.jobs.retry import retry_delay_s
 from taskqd.settings import LimitSettings
 from taskqd.storage.features import Revocation
 
-_WAITED = "taskqd.errors."
-"""Put before the error of a killed job once its retry has a time, as it is for one that raised."""
-_DEFAULTS = TaskOptions()
 _CALLBACK = b'"c":"'
 """So begins a chord's group in the payload of its callback."""
 _MARKS_BYTES_MAX = 16_384
@@ -52,12 +50,14 @@ class _Orders(NamedTuple):
 
 
 class Admission:
-    """Opens records.  Of what it learns it keeps the standing orders, for a moment."""
+    """Decides what may run.  Of what it learns it keeps the standing orders, for a moment."""
 
-    def __init__(self, app: AppLike, limits: LimitSettings, ends: Outcomes) -> None:
+    def __init__(self, app: AppLike, limits: LimitSettings, outcomes: Outcomes) -> None:
         self._app = app
         self._limits = limits
-        self._ends = ends
+        self._outcomes = outcomes
+        self._requeues = outcomes.requeues
+        self._refuse = outcomes.dead_letters.refuse
         self._sealer = app.sealer
         self._orders = 0
         """The number of the last change to the standing orders (`Leased.revocations`)."""
@@ -68,11 +68,11 @@ class Admission:
         self._orders = orders
 
     def asks(self, lease: Lease) -> bool:
-        """Return whether opening this one may ask the storage."""
+        """Return whether admitting this one may ask the storage."""
         return bool(self._orders) or _CALLBACK in lease.record
 
-    def open(self, lease: Lease) -> Opened | Outcome:
-        """Return the job, or the outcome of one that must not run.  Never raises."""
+    def admit(self, lease: Lease) -> Attempt | Outcome:
+        """Return the attempt, or the outcome of a job that must not run.  Never raises."""
         try:
             unpacked = unpack(
                 lease.record,
@@ -82,45 +82,45 @@ class Admission:
                 signer=self._app.signer,
             )
         except SignatureError as error:
-            return self._ends.refuse(lease, Reason.UNSIGNED, str(error))
+            return self._refuse(Attempt(lease), Reason.UNSIGNED, str(error))
         except (BadRecord, DecodeError) as error:
-            return self._ends.refuse(lease, Reason.UNDECODABLE, str(error))
+            return self._refuse(Attempt(lease), Reason.UNDECODABLE, str(error))
         try:
-            return self._admit(lease, unpacked.envelope, unpacked.marks)
+            attempt = Attempt(lease, unpacked.envelope, unpacked.marks)
+            return self._examined(attempt) or attempt
         except Exception as error:  # a payload that no packer has made
-            return self._ends.refuse(lease, Reason.UNDECODABLE, describe(error))
+            return self._refuse(Attempt(lease), Reason.UNDECODABLE, describe(error))
 
-    def _admit(self, lease: Lease, envelope: Envelope, marks: Marks) -> Opened | Outcome:
+    def _examined(self, attempt: Attempt) -> Outcome | None:
+        """Find out what there is to know of the job; returns the outcome of one that may not run."""
+        envelope = attempt.envelope
         task = self._app.registry.get(envelope.t)
         if task is None:
             message = f"no task named {envelope.t!r} is declared in app {self._app.name!r}"
-            return self._ends.park(lease, envelope, marks, message)
-        options = call_options(task.settings, envelope)
-        if marks is not NO_MARKS and (
-            refusal := self._over_budget(lease, envelope, marks, options)
-        ):
+            return self._outcomes.dead_letters.park(attempt, message)
+        attempt.task = task
+        attempt.options = call_options(task.settings, envelope)
+        if attempt.marks is not NO_MARKS and (refusal := self._over_budget(attempt)):
             return refusal
-        if self._orders and (refusal := self._called_off(lease, envelope, marks, options)):
+        if self._orders and (refusal := self._called_off(attempt)):
             return refusal
         if envelope.x is not None and envelope.x < now_ms():
-            return self._ends.cancel(lease, envelope, marks, options, Reason.EXPIRED)
-        return self._decode_call(lease, envelope, marks, task, options)
+            return self._outcomes.cancel(attempt, Reason.EXPIRED)
+        return self._decode_call(attempt)
 
     # -- standing orders ---------------------------------------------------------------------
 
-    def _called_off(
-        self, lease: Lease, envelope: Envelope, marks: Marks, options: TaskOptions
-    ) -> Outcome | None:
+    def _called_off(self, attempt: Attempt) -> Outcome | None:
         try:
-            if not self._revoked(lease, envelope):
+            if not self._revoked(attempt):
                 return None
         except StorageError:
-            return self._ends.come_back(lease, marks, Reason.REVOKED, AWAY_MS)
-        return self._ends.cancel(lease, envelope, marks, options, Reason.REVOKED)
+            return self._requeues.await_storage(attempt, Reason.REVOKED)
+        return self._outcomes.cancel(attempt, Reason.REVOKED)
 
-    def _revoked(self, lease: Lease, envelope: Envelope) -> bool:
+    def _revoked(self, attempt: Attempt) -> bool:
         orders = self._standing()
-        for subject in (f"id:{lease.id}", f"task:{envelope.t}"):
+        for subject in (f"id:{attempt.lease.id}", f"task:{attempt.envelope.t}"):
             order = orders.get(subject)
             if order is None or (order.until_ms and order.until_ms <= now_ms()):
                 continue
@@ -144,88 +144,78 @@ class Admission:
 
     # -- budgets -----------------------------------------------------------------------------
 
-    def _over_budget(
-        self, lease: Lease, envelope: Envelope, marks: Marks, options: TaskOptions
-    ) -> Outcome | None:
+    def _over_budget(self, attempt: Attempt) -> Outcome | None:
+        marks, options = attempt.marks, attempt.options
         spent = _spent_by_others(marks, options)
         if spent is not None:
             error, _, stack = marks.error.partition("\n")
-            return self._ends.refuse(lease, spent, error, envelope, marks, stack)
+            return self._refuse(attempt, spent, error, stack)
         if marks.failures > options.retries:
-            return self._spent(lease, envelope, marks, options)
-        return self._postponed(lease, envelope, marks, options)
+            return self._spent(attempt)
+        if was_killed(marks.error):
+            # Who killed it knew no options: the delay of its retry is decided here.
+            delay_s = retry_delay_s(options, marks.failures, random.random())
+            if delay_s > 0:
+                return self._requeues.delay_retry(attempt, delay_s)
+        return None
 
-    def _postponed(
-        self, lease: Lease, envelope: Envelope, marks: Marks, options: TaskOptions
-    ) -> Outcome | None:
-        """Let a job that was killed at its timeout wait for its retry: its killer knew no options."""
-        if not marks.error.startswith(KILLED):
-            return None
-        delay_s = retry_delay_s(options, marks.failures, random.random())
-        if delay_s <= 0:
-            return None
-        marks = msgspec.structs.replace(marks, error=f"{_WAITED}{marks.error}")
-        return self._ends.postpone(lease, envelope.t, marks, delay_s)
-
-    def _spent(
-        self, lease: Lease, envelope: Envelope, marks: Marks, options: TaskOptions
-    ) -> Outcome:
+    def _spent(self, attempt: Attempt) -> Outcome:
         """Bury a job whose last failure was counted by who killed its worker, not by itself."""
-        error, _, stack = marks.error.partition("\n")
-        timed_out = error.removeprefix(_WAITED).startswith(KILLED)
+        error, _, stack = attempt.marks.error.partition("\n")
+        reason = Reason.TIMEOUT if timed_out(error) else Reason.FAILED
         kind, _, message = error.partition(": ")
         failure = Failure(kind, message, stack) if message else Failure("", error, stack)
-        reason = Reason.TIMEOUT if timed_out else Reason.FAILED
-        marks = msgspec.structs.replace(marks, error=error)
-        return self._ends.bury(lease, envelope, marks, options, reason, failure)
+        attempt.marks = msgspec.structs.replace(attempt.marks, error=error)
+        return self._outcomes.dead_letters.bury(attempt, reason, failure)
 
     # -- the call ----------------------------------------------------------------------------
 
-    def _decode_call(
-        self, lease: Lease, envelope: Envelope, marks: Marks, task: TaskLike, options: TaskOptions
-    ) -> Opened | Outcome:
+    def _decode_call(self, attempt: Attempt) -> Outcome | None:
+        lease, envelope, codec = attempt.lease, attempt.envelope, attempt.task.codec
         if len(lease.record) > self._limits.payload_bytes_max + _MARKS_BYTES_MAX:
             message = f"the record has {len(lease.record)} bytes; see limits.payload_bytes_max"
-            return self._ends.refuse(lease, Reason.OVERSIZED, message, envelope, marks)
+            return self._refuse(attempt, Reason.OVERSIZED, message)
         try:
             if self._sealer is None and envelope.z is None:
-                args, kwargs = task.codec.decode_call(envelope.a, envelope.k)
+                args, kwargs = codec.decode_call(envelope.a, envelope.k)
             else:
-                args, kwargs = self._unseal(lease, envelope, task)
+                args, kwargs = self._unseal(attempt)
             if envelope.c is not None:
                 values = values_of(self._app, envelope.c, lease.queue)
                 if values is None:
                     message = f"the group {envelope.c!r} is not known any more"
-                    return self._ends.refuse(lease, Reason.LOST, message, envelope, marks)
+                    return self._refuse(attempt, Reason.LOST, message)
                 args = [values, *args]
         except StorageError:
-            return self._ends.come_back(lease, marks, Reason.INTERRUPTED, AWAY_MS)
+            return self._requeues.await_storage(attempt)
         except (SealError, SignatureError) as error:
-            return self._ends.refuse(lease, Reason.UNREADABLE, str(error), envelope, marks)
+            return self._refuse(attempt, Reason.UNREADABLE, str(error))
         except DecodeError as error:
-            return self._ends.refuse(lease, Reason.REJECTED, str(error), envelope, marks)
-        problem = task.codec.fits(args, kwargs)
+            return self._refuse(attempt, Reason.REJECTED, str(error))
+        problem = codec.fits(args, kwargs)
         if problem is not None:
-            return self._ends.refuse(lease, Reason.REJECTED, problem, envelope, marks)
-        return Opened(lease, envelope, marks, task, options, args, kwargs)
+            return self._refuse(attempt, Reason.REJECTED, problem)
+        attempt.args, attempt.kwargs = args, kwargs
+        return None
 
-    def _unseal(self, lease: Lease, envelope: Envelope, task: TaskLike) -> tuple[Any, Any]:
+    def _unseal(self, attempt: Attempt) -> tuple[Any, Any]:
         sealer = self._sealer or Sealer(self._app.name, pickles=False, signer=None, cipher=None)
-        call = sealer.unseal_call(envelope, lease.id)
+        call = sealer.unseal_call(attempt.envelope, attempt.lease.id)
         if call.pickled:
             return call.args, call.kwargs
-        return task.codec.decode_call(call.args, call.kwargs)
+        return attempt.task.codec.decode_call(call.args, call.kwargs)
 
-    def peek(self, lease: Lease) -> tuple[Marks, TaskOptions, str]:
+    def peek(self, lease: Lease) -> Attempt:
         """Return what can be known of a job without refusing it."""
         try:
             marks, payload, _ = split_record(lease.record)
             envelope = _decode_envelope(payload)
             task = self._app.registry.get(envelope.t)
-            options = _DEFAULTS if task is None else call_options(task.settings, envelope)
+            if task is None:
+                return Attempt(lease, envelope, marks)
+            return Attempt(lease, envelope, marks, call_options(task.settings, envelope))
         except (BadRecord, ConfigError, msgspec.MsgspecError, ValueError):
-            return NO_MARKS, _DEFAULTS, ""
-        return marks, options, envelope.t
+            return Attempt(lease)
 
 
 def _spent_by_others(marks: Marks, options: TaskOptions) -> Reason | None:

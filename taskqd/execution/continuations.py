@@ -88,6 +88,17 @@ def after_failure(app: AppLike, envelope: Envelope, answer: Answer) -> None:
             app.features.conclude(handler.id, handler.queue, encode_answer(dead), answer.ttl_s)
 
 
+def concluded(app: AppLike, envelope: Envelope, answer: Answer) -> bool:
+    """Set off what follows a job without a value.  False: the storage is away, settle nothing."""
+    if not follows(envelope):
+        return True
+    try:
+        after_failure(app, envelope, answer)
+    except StorageError:
+        return False
+    return True
+
+
 def values_of(app: AppLike, group: str, queue: str) -> list[Any] | None:
     """Return what the members of a group have come to, None if the group is not known.
 
@@ -167,7 +178,7 @@ def _extend(envelope: Envelope, value: Any) -> None:
 
 
 def _extended(call: Call, value: Any) -> Call:
-    """As `_extend`, for arguments that are out of their sealer."""
+    """As `_extend`, for arguments that were sealed."""
     if not call.pickled:
         open_one = Envelope(t="", a=msgspec.Raw(call.args), k=msgspec.Raw(call.kwargs))
         _extend(open_one, value)

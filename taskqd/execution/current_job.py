@@ -88,9 +88,8 @@ class CurrentJob:
         "_lease",
         "_marks",
         "_notes",
-        "_over",
         "_slot",
-        "_soft_deadline",
+        "_soft_timeout",
         "_started",
     )
 
@@ -102,7 +101,9 @@ class CurrentJob:
         slot: SlotLike,
         started: float,
         app: JobApp,
+        soft_timeout: float | None = None,
     ) -> None:
+        """`started`: monotonic; `soft_timeout`: seconds from then."""
         self._app = app
         self._notes: dict[str, bytes] | None = None
         self._lease = lease
@@ -110,8 +111,7 @@ class CurrentJob:
         self._marks = marks
         self._slot = slot
         self._started = started
-        self._soft_deadline: float | None = None
-        self._over = ""
+        self._soft_timeout = soft_timeout
 
     def __repr__(self) -> str:
         return f"<job {self.id} {self.task} attempt {self.attempt}>"
@@ -196,8 +196,9 @@ class CurrentJob:
         """
         if self._slot.stopping:
             raise JobInterrupted
-        if self._soft_deadline is not None and monotonic_s() > self._soft_deadline:
-            raise TaskTimeout(self._over)
+        limit_s = self._soft_timeout
+        if limit_s is not None and monotonic_s() > self._started + limit_s:
+            raise TaskTimeout(overrun("soft_timeout", limit_s))
 
     # -- what is kept with the job -----------------------------------------------------------
 
@@ -243,19 +244,26 @@ class CurrentJob:
         return self._notes
 
 
-_current: ContextVar[CurrentJob | None] = ContextVar("taskqd_current_job", default=None)
+CURRENT: ContextVar[CurrentJob | None] = ContextVar("taskqd_current_job", default=None)
+"""Set by who calls a task's function, for as long as that runs."""
 
 
 def peek_current() -> CurrentJob | None:
-    return _current.get()
+    """Return the job that runs here, None outside a task."""
+    return CURRENT.get()
 
 
 def current_job() -> CurrentJob:
     """Return the job that runs here.  Raises LookupError outside a task."""
-    job = _current.get()
+    job = CURRENT.get()
     if job is None:
         raise LookupError("current_job(): no job is running here; call it inside a task")
     return job
 
 
-__all__ = ["CurrentJob", "SlotLike", "current_job"]
+def overrun(limit: str, seconds: float) -> str:
+    """Return what TaskTimeout says of a job that ran longer than its `timeout` or `soft_timeout`."""
+    return f"ran longer than its {limit} of {seconds:g} s"
+
+
+__all__ = ["CURRENT", "CurrentJob", "SlotLike", "current_job", "overrun", "peek_current"]

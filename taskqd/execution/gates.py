@@ -13,7 +13,8 @@ import time
 from typing import NamedTuple, Protocol
 
 from taskqd.errors import ConfigError, StorageError
-from taskqd.execution.protocols import AppLike, Opened
+from taskqd.execution.attempt import Attempt
+from taskqd.execution.protocols import AppLike
 from taskqd.jobs.job import Reason
 from taskqd.storage.features import Features
 
@@ -32,7 +33,7 @@ class RateLimit(NamedTuple):
 
 
 class Closed(NamedTuple):
-    """A gate let the job not through."""
+    """A gate that is closed to the job, and when to come again."""
 
     reason: Reason
     delay_ms: int
@@ -40,14 +41,14 @@ class Closed(NamedTuple):
 
 
 class Passed(NamedTuple):
-    """The places that a running job has, to be given back when it ends."""
+    """The locks that a job has taken at its gates; it frees them when it ends."""
 
     app: AppLike
     owner: str
     names: tuple[str, ...]
 
     def leave(self) -> None:
-        """Give the places back."""
+        """Free the locks."""
         for name in self.names:
             unlock(self.app, name, self.owner)
 
@@ -88,17 +89,17 @@ def parse_rate(text: str) -> RateLimit:
     return RateLimit(int(found[1]), int(found[2] or 1) * _UNIT_MS[found[3]])
 
 
-def enter(app: AppLike, opened: Opened, worker: str) -> Passed | Closed:
+def enter(app: AppLike, attempt: Attempt, worker: str) -> Passed | Closed:
     """Pass all gates of a job, or none."""
     try:
-        return _enter(app, opened, worker)
+        return _enter(app, attempt, worker)
     except StorageError as error:
         return Closed(Reason.INTERRUPTED, round(random.uniform(*_AWAY_MS)), str(error))
 
 
-def _enter(app: AppLike, opened: Opened, worker: str) -> Passed | Closed:
-    lease, options = opened.lease, opened.options
-    name, slots = _place(opened)
+def _enter(app: AppLike, attempt: Attempt, worker: str) -> Passed | Closed:
+    lease, options = attempt.lease, attempt.options
+    name, slots = _lock_of(attempt)
     held = Passed(app, owner_of(worker, lease.token), () if name is None else (name,))
     try:
         if name is not None:
@@ -109,7 +110,7 @@ def _enter(app: AppLike, opened: Opened, worker: str) -> Passed | Closed:
                 return Closed(Reason.LOCKED, round(random.uniform(*_NET_MS)), name)
         if options.rate_limit is not None:
             rate = parse_rate(options.rate_limit)
-            wait_ms = app.features.take(opened.envelope.t, rate.limit, rate.period_ms, lease.id)
+            wait_ms = app.features.take(attempt.envelope.t, rate.limit, rate.period_ms, lease.id)
             if wait_ms:
                 held.leave()
                 return Closed(Reason.RATE_LIMITED, wait_ms, options.rate_limit)
@@ -120,14 +121,14 @@ def _enter(app: AppLike, opened: Opened, worker: str) -> Passed | Closed:
     return held
 
 
-def _place(opened: Opened) -> tuple[str | None, int]:
+def _lock_of(attempt: Attempt) -> tuple[str | None, int]:
     """Return the name and the size of the lock that the task asks for."""
-    options = opened.options
+    options = attempt.options
     if options.lock is not None:
-        name = opened.task.codec.fill(options.lock, opened.args, opened.kwargs)
+        name = attempt.task.codec.fill(options.lock, attempt.args, attempt.kwargs)
         return name, options.max_running or 1
     if options.max_running is not None:
-        return f"max_running:{opened.envelope.t}", options.max_running
+        return f"max_running:{attempt.envelope.t}", options.max_running
     return None, 0
 
 

@@ -12,85 +12,75 @@ import msgspec
 from taskqd.clock import moment_ms, monotonic_s, now_ms
 from taskqd.crypto.sealing import result_of
 from taskqd.errors import ConfigError, PayloadTooLarge, RetryTask, StorageError
-from taskqd.execution.continuations import after_value, callback_done, follows
-from taskqd.execution.current_job import CurrentJob
-from taskqd.execution.dead_letters import AWAY_MS, SKIPPED_TTL_S, DeadLetters, ended
-from taskqd.execution.protocols import AppLike, JobView, Opened
+from taskqd.execution.attempt import SKIPPED_TTL_S, Attempt
+from taskqd.execution.continuations import after_value, callback_done, concluded, follows
+from taskqd.execution.dead_letters import DeadLetters
+from taskqd.execution.protocols import AppLike
+from taskqd.execution.requeues import Requeues
 from taskqd.jobs.codec import encode_checked
 from taskqd.jobs.exception_text import describe, message_of, trace_of, type_name_of
-from taskqd.jobs.job import (
-    NO_MARKS,
-    Answer,
-    Envelope,
-    Failure,
-    Lease,
-    Marks,
-    Outcome,
-    Reason,
-    clip,
-    encode_answer,
-)
-from taskqd.jobs.options import TaskOptions
+from taskqd.jobs.job import Answer, Failure, Outcome, Reason, clip, encode_answer
 from taskqd.logs import events
 from taskqd.logs.setup import Log
 from taskqd.settings import LimitSettings
 
-KILLED = "TaskTimeout: "
-"""So begins the error of a job that was killed at its timeout."""
 _SIGNAL_OF: dict[str, str] = {Reason.EXPIRED: "expired", Reason.REVOKED: "revoked"}
 _NULL = msgspec.Raw(b"null")
 
 
-class Outcomes(DeadLetters):
+class Outcomes:
     """Builds outcomes for the jobs of one app.  Keeps no state between jobs."""
 
     def __init__(self, app: AppLike, limits: LimitSettings, log: Log) -> None:
-        super().__init__(app, limits, log)
+        self._app = app
+        self._limits = limits
+        self._log = log
+        self._handlers = app.listeners.handlers
         self._tells_done = log.enabled(events.JOB_DONE)
         self._sealer = app.sealer
+        self.requeues = Requeues(app, log)
+        self.dead_letters = DeadLetters(app, limits, log, self.requeues)
 
-    def done(
-        self, opened: Opened, job: CurrentJob, value: Any, data: msgspec.Raw, started: float
-    ) -> Outcome:
-        lease, envelope = opened.lease, opened.envelope
-        run_ms = (monotonic_s() - started) * 1000
-        ttl_s = self.ttl_s(opened.options)
-        answer = Answer(
-            "done", lease.token, now_ms(), ttl_s, opened.marks.attempts + 1, round(run_ms, 2), data
-        )
+    def done(self, attempt: Attempt, value: Any, data: msgspec.Raw) -> Outcome:
+        """The task has returned `value`; `data`: the same, encoded."""
+        lease, envelope = attempt.lease, attempt.envelope
+        run_ms = (monotonic_s() - attempt.started_s) * 1000
+        ttl_s = attempt.answer_ttl_s(self._app.result_ttl)
+        attempts = attempt.marks.attempts + 1
+        answer = Answer("done", lease.token, now_ms(), ttl_s, attempts, round(run_ms, 2), data)
         if follows(envelope):
             try:
                 callback_done(self._app, envelope, lease.queue)
                 lost = after_value(self._app, envelope, answer, value)
             except StorageError:
-                return self.come_back(lease, opened.marks, Reason.INTERRUPTED, AWAY_MS)
+                return self.requeues.await_storage(attempt)
             if lost is not None and envelope.n:
-                self.stage_lost(envelope.n[0], lost)
+                self.dead_letters.stage_lost(envelope.n[0], lost)
         if self._tells_done:
-            self._log.emit_soon(events.JOB_DONE, facts_of(job) | _times(job, run_ms))
+            facts = attempt.facts(attempts) | _times(attempt, run_ms)
+            self._log.emit_soon(events.JOB_DONE, facts)
         if "complete" in self._handlers:
-            self._app.listeners.tell("complete", job)
+            self._app.listeners.tell("complete", attempt.job)
         return Outcome(lease.id, lease.queue, lease.token, "ack", encode_answer(answer), ttl_s)
 
-    def encode_result(self, opened: Opened, value: Any) -> msgspec.Raw:
-        if value is None or not opened.options.store_result:
+    def encode_result(self, attempt: Attempt, value: Any) -> msgspec.Raw:
+        """Encode what a task has returned.  Raises EncodeError, PayloadTooLarge."""
+        if value is None or not attempt.options.store_result:
             return _NULL
-        sealer = self._sealer
+        sealer, task = self._sealer, attempt.envelope.t
         if sealer is None:
-            data = encode_checked(value, f"{opened.envelope.t}: result")
+            data = encode_checked(value, f"{task}: result")
         else:
-            plain = b"" if sealer.pickles else encode_checked(value, f"{opened.envelope.t}: result")
-            data = sealer.seal_value(result_of(opened.lease.id), value, plain)
+            plain = b"" if sealer.pickles else encode_checked(value, f"{task}: result")
+            data = sealer.seal_value(result_of(attempt.lease.id), value, plain)
         if len(data) > self._limits.result_bytes_max:
             raise PayloadTooLarge(
-                f"{opened.envelope.t}: the result has {len(data)} bytes; at most"
+                f"{task}: the result has {len(data)} bytes; at most"
                 f" {self._limits.result_bytes_max} (limits.result_bytes_max)"
             )
         return msgspec.Raw(data)
 
-    def retry_asked(
-        self, opened: Opened, job: CurrentJob, error: RetryTask, started: float
-    ) -> Outcome:
+    def retry_asked(self, attempt: Attempt, error: RetryTask) -> Outcome:
         """RetryTask costs no failure; without a time of its own it waits `retry_delay`."""
         if error.delay is not None:
             delay_s = max(0.0, float(error.delay))
@@ -99,145 +89,71 @@ class Outcomes(DeadLetters):
             try:
                 eta_ms = moment_ms(error.eta, now, self._app.zone, absolute=True)
             except ConfigError as problem:
-                return self.fail(opened, job, problem, started, Reason.FAILED)
+                return self.fail(attempt, problem, Reason.FAILED)
             delay_s = max(0.0, (eta_ms - now) / 1000)
         else:
-            delay_s = opened.options.retry_delay
-        return self.retry(opened, job, error, started, delay_s, opened.marks.failures)
+            delay_s = attempt.options.retry_delay
+        return self.retry(attempt, error, delay_s, attempt.marks.failures)
 
     def retry(
-        self,
-        opened: Opened,
-        job: CurrentJob,
-        error: BaseException,
-        started: float,
-        delay_s: float,
-        failures: int,
+        self, attempt: Attempt, error: BaseException, delay_s: float, failures: int
     ) -> Outcome:
-        run_ms = (monotonic_s() - started) * 1000
-        text = clip(describe(error))
-        more = {"error": text, "delay_s": round(delay_s, 3)}
-        self._log.emit_soon(events.JOB_RETRIED, facts_of(job) | _times(job, run_ms) | more)
+        """Run the job again, not before `delay_s`; `failures`: how many it counts from now on."""
+        text = self._log_raised(events.JOB_RETRIED, attempt, error, delay_s=round(delay_s, 3))
         if "retrying" in self._handlers:
-            self._app.listeners.tell("retrying", job, error)
-        marks = msgspec.structs.replace(
-            opened.marks, attempts=opened.marks.attempts + 1, failures=failures, error=text
-        )
-        lease = opened.lease
+            self._app.listeners.tell("retrying", attempt.job, error)
+        _count(attempt, text, failures)
         if delay_s > 0:
-            view = JobView(lease.id, job.task, lease.queue, marks, "retry", job.headers)
-            self._app.listeners.tell("scheduled", view)
-        return Outcome(
-            lease.id, lease.queue, lease.token, "retry", delay_ms=round(delay_s * 1000), marks=marks
-        )
+            self._app.listeners.tell("scheduled", attempt.view("retry"))
+        return attempt.back("retry", delay_ms=round(delay_s * 1000))
 
-    def fail(
-        self, opened: Opened, job: CurrentJob, error: BaseException, started: float, reason: Reason
-    ) -> Outcome:
-        run_ms = (monotonic_s() - started) * 1000
-        text = clip(describe(error))
+    def fail(self, attempt: Attempt, error: BaseException, reason: Reason) -> Outcome:
+        """The task has raised, and no retry is left: it is given up."""
         trace = trace_of(error)
-        more = {"error": text, "traceback": trace}
-        self._log.emit_soon(events.JOB_FAILED, facts_of(job) | _times(job, run_ms) | more)
+        text = self._log_raised(events.JOB_FAILED, attempt, error, traceback=trace)
         if reason is Reason.TIMEOUT and "timeout" in self._handlers:
-            self._app.listeners.tell("timeout", job, error)
+            self._app.listeners.tell("timeout", attempt.job, error)
         if "error" in self._handlers:
-            self._app.listeners.tell("error", job, error)
-        marks = msgspec.structs.replace(
-            opened.marks,
-            attempts=opened.marks.attempts + 1,
-            failures=opened.marks.failures + 1,
-            error=text,
-        )
+            self._app.listeners.tell("error", attempt.job, error)
+        _count(attempt, text, attempt.marks.failures + 1)
         failure = Failure(type_name_of(error), message_of(error), trace)
-        return self.bury(opened.lease, opened.envelope, marks, opened.options, reason, failure)
+        return self.dead_letters.bury(attempt, reason, failure)
 
-    def cancel(
-        self,
-        lease: Lease,
-        envelope: Envelope,
-        marks: Marks,
-        options: TaskOptions,
-        reason: str,
-        job: CurrentJob | None = None,
-    ) -> Outcome:
-        started = job is not None
-        ttl_s = min(self.ttl_s(options), SKIPPED_TTL_S)
-        answer = Answer(
-            "cancelled", lease.token, now_ms(), ttl_s, marks.attempts + started, reason=str(reason)
-        )
-        if not self.followed(envelope, answer):
-            return self.come_back(lease, marks, Reason.INTERRUPTED, AWAY_MS)
-        event = events.JOB_CANCELLED if started else events.JOB_SKIPPED
-        self._log.emit_soon(
-            event,
-            {
-                "job_id": lease.id,
-                "task": envelope.t,
-                "queue": lease.queue,
-                "attempt": answer.attempts,
-                "reason": reason,
-            },
-        )
+    def cancel(self, attempt: Attempt, reason: str) -> Outcome:
+        """The job ends without a value and without a failure, begun or not."""
+        job = attempt.job
+        ttl_s = min(attempt.answer_ttl_s(self._app.result_ttl), SKIPPED_TTL_S)
+        attempts = attempt.marks.attempts + (job is not None)
+        token = attempt.lease.token
+        answer = Answer("cancelled", token, now_ms(), ttl_s, attempts, reason=str(reason))
+        if not concluded(self._app, attempt.envelope, answer):
+            return self.requeues.await_storage(attempt)
+        event = events.JOB_SKIPPED if job is None else events.JOB_CANCELLED
+        self._log.emit_soon(event, attempt.facts(attempts) | {"reason": reason})
         signal = _SIGNAL_OF.get(reason, "canceled")
         if signal in self._handlers:
-            view = job or JobView(
-                lease.id, envelope.t, lease.queue, marks, str(reason), envelope.h or {}
-            )
-            self._app.listeners.tell(signal, view)
-        return ended(lease, "cancel", answer, str(reason), NO_MARKS)
+            self._app.listeners.tell(signal, job or attempt.view(str(reason)))
+        return attempt.ended("cancel", answer)
 
-    def interrupt(self, lease: Lease, marks: Marks, options: TaskOptions, task: str) -> Outcome:
-        marks = msgspec.structs.replace(
-            marks, attempts=marks.attempts + 1, interruptions=marks.interruptions + 1
-        )
-        self._log.emit_soon(
-            events.JOB_INTERRUPTED,
-            {
-                "job_id": lease.id,
-                "task": task,
-                "queue": lease.queue,
-                "attempt": marks.attempts,
-                "interruptions": marks.interruptions,
-            },
-        )
-        view = JobView(lease.id, task, lease.queue, marks, Reason.INTERRUPTED)
-        # Aside: this may be the thread that requeues all that still runs, before its time is over.
-        for signal in ("interrupted", "requeued"):
-            self._app.listeners.tell_aside(signal, view)
-        return Outcome(
-            lease.id, lease.queue, lease.token, "requeue", marks=marks, reason=Reason.INTERRUPTED
-        )
-
-    def killed(self, lease: Lease, marks: Marks, how: str) -> Outcome:
-        """Count a failure as the master does for whom it kills: who opens the job next decides."""
-        marks = msgspec.structs.replace(
-            marks, attempts=marks.attempts + 1, failures=marks.failures + 1, error=f"{KILLED}{how}"
-        )
-        return Outcome(lease.id, lease.queue, lease.token, "requeue", marks=marks, reason="timeout")
-
-    def postpone(self, lease: Lease, task: str, marks: Marks, delay_s: float) -> Outcome:
-        """Give a job whose last attempt was killed and counted the time of its retry."""
-        self._log.emit_soon(
-            events.JOB_RETRIED,
-            {
-                "job_id": lease.id,
-                "task": task,
-                "queue": lease.queue,
-                "attempt": marks.attempts,
-                "error": marks.error.partition("\n")[0],
-                "delay_s": round(delay_s, 3),
-            },
-        )
-        self._app.listeners.tell("scheduled", JobView(lease.id, task, lease.queue, marks, "retry"))
-        delay_ms = round(delay_s * 1000)
-        return Outcome(lease.id, lease.queue, lease.token, "retry", delay_ms=delay_ms, marks=marks)
+    def _log_raised(
+        self, event: str, attempt: Attempt, error: BaseException, **more: object
+    ) -> str:
+        """Log an attempt that has raised; returns the error as one line."""
+        text = clip(describe(error))
+        run_ms = (monotonic_s() - attempt.started_s) * 1000
+        facts = attempt.facts(attempt.marks.attempts + 1) | _times(attempt, run_ms)
+        self._log.emit_soon(event, facts | {"error": text} | more)
+        return text
 
 
-def facts_of(job: CurrentJob) -> dict[str, Any]:
-    return {"job_id": job.id, "task": job.task, "queue": job.queue, "attempt": job.attempt}
+def _count(attempt: Attempt, error: str, failures: int) -> None:
+    """Count the attempt, which has raised, in the marks of its job."""
+    marks = attempt.marks
+    attempt.marks = msgspec.structs.replace(
+        marks, attempts=marks.attempts + 1, failures=failures, error=error
+    )
 
 
-def _times(job: CurrentJob, run_ms: float) -> dict[str, float]:
-    wait_ms = max(0.0, now_ms() - job.enqueued_ms - run_ms)
+def _times(attempt: Attempt, run_ms: float) -> dict[str, float]:
+    wait_ms = max(0.0, now_ms() - attempt.envelope.e - run_ms)
     return {"run_ms": round(run_ms, 3), "wait_ms": round(wait_ms)}

@@ -11,7 +11,7 @@ from taskqd.client.packing import Packer
 from taskqd.crypto.sealing import Sealer
 from taskqd.crypto.signing import Signer
 from taskqd.jobs.codec import CallCodec
-from taskqd.jobs.job import Envelope, Lease, Marks
+from taskqd.jobs.job import Marks
 from taskqd.jobs.options import TaskOptions
 from taskqd.listeners import Listeners
 from taskqd.storage.base import Storage
@@ -73,18 +73,6 @@ class AppLike(Protocol):
     def features(self) -> Features:
         """The calling thread's storage."""
         ...
-
-
-class Opened(NamedTuple):
-    """A job that may run."""
-
-    lease: Lease
-    envelope: Envelope
-    marks: Marks
-    task: TaskLike
-    options: TaskOptions
-    args: Any
-    kwargs: dict[str, Any]
 
 
 class JobView(NamedTuple):
