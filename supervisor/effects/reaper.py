@@ -59,7 +59,8 @@ class Reaper:
     def _hear_out(self, key: str) -> None:
         """Take in the last words of a process that is dead.
 
-        law: not up to the end of file.  A process that it has forked may hold its end open.
+        law: not up to the end of file: a process that it has forked may hold its end open
+        (test_last_words_are_heard_though_another_process_holds_the_channel_open).
         """
         connection = self._context.connections.get(key)
         while connection is not None and connection.channel.fileno() >= 0:

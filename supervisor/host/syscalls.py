@@ -1,8 +1,9 @@
 """The system calls on processes, all of the supervisor's: spawn, signal, reap, and prctl.
 
-law: every living child is unreaped, so its pid cannot have been given to anyone else; signals go
-through its pidfd all the same.  Children are reaped here and nowhere else, also those that nobody
-knows: the master is the subreaper of all that its children leave behind, and may be PID 1.
+law: children are reaped here and nowhere else, so the pid of one that is known cannot have been given
+to anyone else (test_processes_are_made_and_ended_in_one_file_of_a_wing).  Signals go through its
+pidfd all the same.  Those that nobody knows are reaped too: the master is the subreaper of all that
+its children leave behind, and may be PID 1.
 """
 
 from __future__ import annotations

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from taskqd.settings import MIB
 from taskqd.supervisor.state import observation
+from taskqd.supervisor.state.actions import Action, Replace
 from taskqd.supervisor.state.child import Child
 from taskqd.supervisor.state.fleet import Fleet
 from taskqd.supervisor.state.lifecycle import ChildState
@@ -11,11 +14,31 @@ from taskqd.supervisor.state.limits import WorkerLimits
 from taskqd.supervisor.state.observation import Observation
 
 UNRESPONSIVE = "deaf"
+"""The first word of the reason, as the log has always had it."""
+SHARE = 10
+"""At most one worker in so many is recycled at once, or one."""
 BEATS_S = 10.0
+"""A worker whose beat is older is judged by that alone."""
 JITTER = 0.1
 """A share: workers that have started together shall not leave together."""
 FAT_AFTER_S = 10.0
 """An app that is over its limit from the start must not have its workers replaced all the time."""
+
+
+def recycle(fleet: Fleet, now_s: float) -> Iterator[Action]:
+    """Yield the replacement of one worker that has served long enough, or serves no more."""
+    leaving = sum(child.recycled for child in fleet.living_workers())
+    if len(list(fleet.successors())) + leaving >= max(1, fleet.wanted() // SHARE):
+        return
+    for post in fleet.workers:
+        if post.active and post.replaces is None and post.child is not None:
+            seen = fleet.observations.get(post.child.worker_id)
+            reason = unresponsive(fleet, post.child, now_s)
+            reason = reason or overdue(post.child, seen, fleet.limits, now_s)
+            if reason:
+                if (free := fleet.vacant_post()) is not None:
+                    yield Replace(post.number, free.number, reason)
+                return
 
 
 def overdue(child: Child, seen: Observation | None, limits: WorkerLimits, now_s: float) -> str:

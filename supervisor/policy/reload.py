@@ -21,11 +21,11 @@ from taskqd.supervisor.state.actions import (
     TakeOver,
 )
 from taskqd.supervisor.state.child import Child
-from taskqd.supervisor.state.fleet import Fleet, Post, Zygote, ZygoteState
+from taskqd.supervisor.state.fleet import Fleet, Zygote, ZygoteState
 from taskqd.supervisor.state.lifecycle import ChildState
 from taskqd.supervisor.state.reload import Reload, ReloadStep
 
-from .recycling import overdue, unresponsive
+from .recycling import recycle
 
 IMPORT_S = 60.0
 """An import that takes longer hangs."""
@@ -33,8 +33,6 @@ CANARY_BOOT_S = 75.0
 """From the canary's spawn until it serves; a little more than a boot that hangs is given."""
 TRIAL_S = 1.0
 """So long the canary serves before the others follow."""
-SHARE = 10
-"""At most one worker in so many is recycled at once, or one."""
 
 
 def renew(fleet: Fleet, now_s: float) -> Iterator[Action]:
@@ -47,7 +45,7 @@ def renew(fleet: Fleet, now_s: float) -> Iterator[Action]:
     elif fleet.reload_asked and fleet.served:
         yield BeginReload()
     else:
-        yield from _recycle(fleet, now_s)
+        yield from recycle(fleet, now_s)
 
 
 def _successions(fleet: Fleet) -> Iterator[Action]:
@@ -79,7 +77,8 @@ def _import(fleet: Fleet, reload: Reload, now_s: float) -> Iterator[Action]:
     if zygote is None:
         yield AbortReload("import", "no process could be started to import the app")
     elif zygote.state is ZygoteState.LOADED:
-        yield from (SpawnCanary(post.number) for post in _vacant(fleet))
+        if (free := fleet.vacant_post()) is not None:
+            yield SpawnCanary(free.number)
     elif now_s >= reload.since_s + IMPORT_S:
         yield AbortReload("import", f"the app was not imported within {IMPORT_S:g} s")
 
@@ -127,7 +126,8 @@ def _roll(fleet: Fleet, reload: Reload) -> Iterator[Action]:
         return
     left = [post for post in fleet.workers if post.active and _is_old(post.child, reload)]
     if left:
-        yield from (Replace(left[0].number, post.number, "reload") for post in _vacant(fleet))
+        if (free := fleet.vacant_post()) is not None:
+            yield Replace(left[0].number, free.number, "reload")
         return
     scheduler = fleet.scheduler.child
     if scheduler is not None and _is_old(scheduler, reload):
@@ -142,26 +142,3 @@ def _roll(fleet: Fleet, reload: Reload) -> Iterator[Action]:
 
 def _is_old(child: Child | None, reload: Reload) -> bool:
     return child is not None and child.generation in reload.old
-
-
-def _vacant(fleet: Fleet) -> Iterator[Post]:
-    """Yield one post that is free for a successor, if there is any."""
-    free = (post for post in fleet.workers if not post.active and post.child is None)
-    yield from [post for post in [next(free, None)] if post is not None]
-
-
-# -- recycling ---------------------------------------------------------------------------------
-
-
-def _recycle(fleet: Fleet, now_s: float) -> Iterator[Action]:
-    leaving = sum(child.recycled for child in fleet.living_workers())
-    if len(list(fleet.successors())) + leaving >= max(1, fleet.wanted() // SHARE):
-        return
-    for post in fleet.workers:
-        if post.active and post.replaces is None and post.child is not None:
-            seen = fleet.observations.get(post.child.worker_id)
-            reason = unresponsive(fleet, post.child, now_s)
-            reason = reason or overdue(post.child, seen, fleet.limits, now_s)
-            if reason:
-                yield from (Replace(post.number, free.number, reason) for free in _vacant(fleet))
-                return

@@ -79,14 +79,15 @@ def on_jobs(verdict: Verdict, held: list[SlotView]) -> str:
 
 
 STACK_CHARS_MAX = 3000
-_OF_THE_WORKER = ("worker/leasing/loop.py", "worker/slots/timer.py")
-"""The stacks of its own threads say nothing of the job."""
+OWN_THREADS = ("taskqd.worker.leasing.loop", "taskqd.worker.slots.timer")
+"""Modules that run in threads of the worker's own, whose stacks say nothing of the job."""
+_OWN_FILES = tuple(f"/{name.removeprefix('taskqd.').replace('.', '/')}.py" for name in OWN_THREADS)
 
 
 def with_stack(text: str, stack: str) -> str:
     """Return what is kept with a job: the verdict on one line, and the stacks below it."""
     threads = [part.strip() for part in stack.split("\n\n") if part.strip()]
-    told = [part for part in threads if not any(file in part for file in _OF_THE_WORKER)]
+    told = [part for part in threads if not any(file in part for file in _OWN_FILES)]
     return "\n".join([text, "\n\n".join(told)[:STACK_CHARS_MAX]]).strip()
 
 

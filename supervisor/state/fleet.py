@@ -172,6 +172,10 @@ class Fleet:
         """Yield the posts of workers that will succeed others."""
         return (post for post in self.workers if post.active and post.replaces is not None)
 
+    def vacant_post(self) -> Post | None:
+        """Return a post that is free for a successor, None if there is none."""
+        return next((post for post in self.workers if not post.active and post.child is None), None)
+
     def regular(self) -> list[Post]:
         """Return the posts that make up the number of workers."""
         return [post for post in self.workers if post.active and post.replaces is None]

@@ -1,4 +1,4 @@
-"""The law of the lives of the master's children: states, events, and what follows.  Pure."""
+"""The life cycle of the master's children: a table of states, events, and what follows.  Pure."""
 
 from __future__ import annotations
 
@@ -32,8 +32,9 @@ class ChildEvent(StrEnum):
 
 _S, _E = ChildState, ChildEvent
 
-# law: a child's state changes by this table and by nothing else.  A row names what changes it;
-# any other event leaves it as it is, which `next_state` says for each pair.
+# law: a child's state changes by this table and by nothing else
+# (test_a_childs_state_changes_by_the_table_and_by_nothing_else).
+# A row names what changes it; any other event leaves it as it is.
 TRANSITIONS: dict[ChildState, dict[ChildEvent, ChildState]] = {
     _S.SPAWNING: {
         _E.FORK_FAILED: _S.DEAD,

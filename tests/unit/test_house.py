@@ -38,7 +38,7 @@ IMPORTED_ONLY_IN = {
 }
 """Module -> where it may be imported."""
 
-PROCESS_EFFECTS = {"fork", "kill", "killpg", "waitpid", "waitid", "pidfd_send_signal"}
+PROCESS_EFFECTS = {"fork", "kill", "killpg", "waitpid", "waitid", "wait4", "pidfd_send_signal"}
 
 
 EVENTS = {

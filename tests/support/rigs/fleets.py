@@ -5,8 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from taskqd.ipc.board import SlotView
-from taskqd.supervisor.state.fleet import Child, Fleet, Observation, Post, Zygote, ZygoteState
+from taskqd.supervisor.policy.plan import plan
+from taskqd.supervisor.state import actions, timeline
+from taskqd.supervisor.state.child import Child
+from taskqd.supervisor.state.fleet import Fleet, Post, Stop, Zygote, ZygoteState
 from taskqd.supervisor.state.lifecycle import ChildState
+from taskqd.supervisor.state.observation import Observation
+from taskqd.supervisor.state.reload import Reload, ReloadStep
 
 NOW = 1000.0
 SPARE_ROWS = 2
@@ -48,3 +53,42 @@ def child_of(
 def seen_of(beat_age_s: float | None = 0.5, busy: bool = False, **changes: Any) -> Observation:
     view = [SlotView(0, 7, 0, 0, "job-7", "shop.slow")] if busy else []
     return Observation(beat_age_s, view, (0, 0, 0, 0), **changes)
+
+
+def scheduler_id(fleet: Fleet) -> str:
+    child = fleet.scheduler.child
+    assert child is not None
+    return child.worker_id
+
+
+def worker(fleet: Fleet, number: int = 0) -> Child:
+    child = fleet.workers[number].child
+    assert child is not None
+    return child
+
+
+def stopping(fleet: Fleet, begun_s: float = NOW, **changes: Any) -> Fleet:
+    fleet.stop = Stop(timeline.begin(begun_s, fleet.grace_s), "SIGTERM", **changes)
+    return fleet
+
+
+def condemned(fleet: Fleet, now_s: float = NOW) -> actions.Kill:
+    (action,) = plan(fleet, now_s)
+    assert isinstance(action, actions.Kill)
+    return action
+
+
+def reloading(step: ReloadStep = ReloadStep.IMPORT, **changes: Any) -> Fleet:
+    """Return a fleet whose reload has come to `step`; from the trial on, with a canary at post 2."""
+    fleet = fleet_of(generation=2)
+    fleet.zygotes.append(Zygote(2, 101, NOW, ZygoteState.LOADED))
+    fleet.reload = Reload(1, "SIGHUP", 2, NOW, step, since_s=NOW)
+    if step is not ReloadStep.IMPORT:
+        post = fleet.workers[2]
+        post.active, post.replaces, post.reason = True, 0, "reload"
+        post.child = child_of(post, generation=2)
+        post.child.ready_s = NOW
+        fleet.reload.canary = 2
+    for name, value in changes.items():
+        setattr(fleet.reload, name, value)
+    return fleet

@@ -1,8 +1,11 @@
-"""Watching files: what counts as a change, and when it is told."""
+"""Files that change."""
 
 from __future__ import annotations
 
 from taskqd.supervisor.host.file_watcher import GONE_S, SETTLE_S, FileWatcher, Mark
+
+OLD, NEW = Mark(1, 10, 100), Mark(2, 10, 100)
+
 
 OLD, NEW = Mark(1, 10, 100), Mark(2, 10, 100)
 

@@ -1,4 +1,4 @@
-"""Admin socket, health endpoint, service manager: real sockets, no daemon."""
+"""Notifications to the service manager."""
 
 from __future__ import annotations
 

@@ -1,0 +1,55 @@
+"""A dead child is heard out, judged, and its post and jobs are seen to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from taskqd.ipc import board, messages
+from taskqd.supervisor.effects.inbox import Inbox
+from taskqd.supervisor.effects.outages import Outages
+from taskqd.supervisor.effects.reaper import Reaper
+from taskqd.supervisor.effects.recoveries import Recoveries
+from taskqd.supervisor.effects.reloader import Reloader
+from taskqd.supervisor.effects.spawner import Spawner
+from taskqd.supervisor.host.syscalls import Death
+from tests.support.rigs.fleets import NOW, worker
+from tests.support.rigs.masters import Said, context_of
+
+
+def reaper_of(context: Any) -> Reaper:
+    spawner, recoveries = Spawner(context), Recoveries(context)
+    inbox = Inbox(context, spawner, Reloader(context, spawner, None), recoveries, Outages(context))
+    return Reaper(context, inbox, recoveries)
+
+
+def test_last_words_are_heard_though_another_process_holds_the_channel_open() -> None:
+    with context_of() as context:
+        child = worker(context.fleet)
+        Said(context, child.worker_id).by_child(messages.Drained())
+        reaper_of(context)._hear_out(child.worker_id)
+        assert child.drain.done
+
+
+def test_a_worker_that_died_with_a_job_leaves_a_recovery_and_an_empty_post() -> None:
+    with context_of() as context:
+        child, post = worker(context.fleet), context.fleet.workers[0]
+        row = context.board.row(0)
+        row.set(board.DONE, 3)
+        row.begin(0, 7, 1, 0, "job-7", "shop.slow")
+        reaper_of(context).account_for(child, Death(child.pid, -9, 0, 0.0))
+        order = context.fleet.pending_recoveries[child.worker_id].order
+        assert (order.running, order.how) == ((7,), "orphaned")
+        assert "SIGKILL" in order.verdict
+        assert post.child is None
+        assert post.spawn_at_s == NOW
+        assert context.totals.jobs["done"] == 3
+        assert not row.busy()
+
+
+def test_a_drained_worker_leaves_nothing_to_recover() -> None:
+    with context_of() as context:
+        child = worker(context.fleet)
+        child.drain.done = True
+        reaper_of(context).account_for(child, Death(child.pid, 0, 0, 0.0))
+        assert not context.fleet.pending_recoveries
+        assert context.totals.deaths == {"drained": 1}
