@@ -38,6 +38,19 @@ ROOT = Path(__file__).parents[3]
 PR_SET_CHILD_SUBREAPER = 36
 
 
+_open = 0
+
+
+def _adopt_orphans(change: int) -> None:
+    """Be the parent of what loses its own, as masters are, while a rig is open.
+
+    And no longer: a namespace does not end before every process that was in it is reaped.
+    """
+    global _open
+    _open += change
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, int(_open > 0), 0, 0, 0)
+
+
 class Gone(Exception):
     """The other end of a channel is closed."""
 
@@ -96,7 +109,7 @@ class ZygoteRig:
     def __init__(
         self, settings: Settings, cwd: Path, *, workers: int = 2, slots: int = 1, node: str = "n1"
     ) -> None:
-        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        _adopt_orphans(+1)
         self.settings = settings
         self.node_id = node
         self.children: list[Child] = []
@@ -157,6 +170,8 @@ class ZygoteRig:
             self.process.kill()
             self.process.wait()
             raise
+        finally:
+            _adopt_orphans(-1)
 
     def hear(self, kind: type[M]) -> M:
         packet = self.socket.recv(65536)
