@@ -1,4 +1,4 @@
-"""Tells from what is, not from what has happened: process title, service manager, `master.ready`."""
+"""Tells of the daemon's state without being asked: process title, service manager, `master.ready`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What operators ask for, by signal or over the admin socket: both end here."""
+"""Carries out what operators ask for, by signal or over the admin socket."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Acts for reload and recycling: new generations begin, are promoted or given up; workers succeed."""
+"""Carries out reloads and replacements: begins, promotes or gives up a generation; prepares successors."""
 
 from __future__ import annotations
 

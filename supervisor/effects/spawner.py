@@ -1,4 +1,4 @@
-"""Brings zygotes and children into the world, and zygotes out of it."""
+"""Starts zygotes, ends them, and has them fork workers and the scheduler."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class Spawner:
         worker_id = f"{context.node_id}.{next(context.serials)}"
         now_s = context.clock()
         try:
-            stacks, channel, fds = _open_line()
+            stacks, channel, fds = _open_connection()
         except OSError as error:
             post.spawn_at_s = self._out_of_means(error)
             return
@@ -149,8 +149,8 @@ class Spawner:
         return now_s + MEANS_S
 
 
-def _open_line() -> tuple[StackFile, Channel[Message], list[int]]:
-    """Return our ends of the line to a new child, and the descriptors of its own; all or none."""
+def _open_connection() -> tuple[StackFile, Channel[Message], list[int]]:
+    """Return the master's ends for a new child, and the descriptors of the child's; all or none."""
     channel: Channel[Message]
     with ExitStack() as opened:
         stacks = StackFile()

@@ -1,4 +1,4 @@
-"""The board's memory: an anonymous file that the whole family maps."""
+"""Memory shared with the children: the board, which all map, and a file for the stacks of each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signals to the master: handlers do nothing but wake the loop, which then asks what came.
+"""Signals to the master: a handler only wakes the loop, which then asks which signals came.
 
 `install` is the first act of the process, because PID 1 ignores a signal without a handler, and
 any other process dies of it.  Whatever was blocked or ignored by who started us is reset.

@@ -1,4 +1,4 @@
-"""The system calls on processes, all of the supervisor's: spawn, signal, reap, and prctl.
+"""The supervisor's system calls on processes: spawn, signal, reap, and prctl.
 
 law: children are reaped here and nowhere else, so the pid of one that is known cannot have been given
 to anyone else (test_processes_are_made_and_ended_in_one_file_of_a_wing).  Signals go through its

@@ -30,7 +30,7 @@ BOOT_S = 60.0
 LEAVE_S = 5.0
 """From a child's last word to its exit."""
 SCHEDULER_LEAVE_S = 8.0
-"""From a scheduler's relief to its exit: it runs its last errands."""
+"""From the order to make place until a scheduler is killed: it runs its last errands."""
 HANG_UP_S = 1.0
 """From a broken channel to the death of its other end."""
 

@@ -1,4 +1,4 @@
-"""Decides: fleet and time -> actions.  Pure, and level-triggered.
+"""Decides what the master does now: fleet and time -> actions.  Pure, and level-triggered.
 
 `plan` looks at what is, not at what has happened, so a lost wake-up or a doubled event changes
 nothing.  Each action changes the fleet so that the next plan does not ask for it again; the master

@@ -1,4 +1,4 @@
-"""When a dead child's place is filled again.  Pure.
+"""Decides when the post of a dead child is filled again.  Pure.
 
 A child that has proven itself is replaced at once, however often that happens: its jobs wait, and a
 job that kills its workers is bounded by its own budget.  One that has not is a failure; the first

@@ -1,4 +1,4 @@
-"""Why a child died: wait status, resource usage and what is known of it -> one verdict.  Pure."""
+"""Decides why a child died, and how the jobs that it held are recovered.  Pure."""
 
 from __future__ import annotations
 

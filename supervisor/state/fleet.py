@@ -38,7 +38,7 @@ class Post:
     replaces: int | None = None
     """Number of the post whose worker this one's will succeed."""
     reason: str = ""
-    """Why it does."""
+    """Why that worker is replaced."""
 
 
 class ZygoteState(StrEnum):

@@ -37,9 +37,9 @@ class Observation:
     counters: tuple[int, ...]
     """jobs done, failed, retried, interrupted"""
     late: SlotView | None = None
-    """A job past its deadline, at first sight."""
+    """A job past its deadline in this look."""
     overdue: SlotView | None = None
-    """The same, seen twice."""
+    """A job past its deadline in two looks."""
     revoked: SlotView | None = None
     """A job that was asked to stop and runs."""
     revoked_ns: int = 0
@@ -53,7 +53,7 @@ class Observation:
     heard_from_ns: int = 0
     """Since when it has been answered without a longer gap."""
     steady_s: float = 0.0
-    """For how long that is."""
+    """For how long it has been answered so, up to the last answer."""
 
 
 def look(
