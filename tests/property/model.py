@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from taskqd.jobs.job import Marks, Outcome, Reason, split_record
+from taskqd.jobs.job import Marks, Outcome, Reason, State, split_record
+from taskqd.jobs.states import JobEvent, after
 from taskqd.storage.rules import rewrite
+
+_BACK = {
+    ("retry", False): JobEvent.RETRIED_NOW,
+    ("retry", True): JobEvent.RETRIED_LATER,
+    ("requeue", False): JobEvent.REQUEUED_NOW,
+    ("requeue", True): JobEvent.REQUEUED_LATER,
+}
+"""(kind of the outcome, whether it has a delay) -> what happens."""
 
 
 @dataclass(eq=False)
@@ -16,6 +25,8 @@ class ModelJob:
     priority: int
     place: str = "ready"
     """ready, suspects, later, soon, held, dead or ended"""
+    state: State | None = None
+    """As the table of states has it: `happen` is the only writer."""
     suspect: bool = False
     worker: str = ""
     token: int = 0
@@ -26,18 +37,12 @@ class ModelJob:
     unique: str = ""
     until_start: bool = False
 
+    def happen(self, event: JobEvent) -> None:
+        """Go on to the state that the table gives.  Raises IllegalMove."""
+        self.state = after(self.state, event)
+
     def let_go(self) -> None:
         self.notes, self.stop, self.unique = {}, None, ""
-
-
-STATES = {
-    "ready": "queued",
-    "suspects": "queued",
-    "later": "scheduled",
-    "soon": "scheduled",
-    "held": "running",
-    "dead": "dead",
-}
 
 
 @dataclass
@@ -65,6 +70,7 @@ class Model:
         if job.unique and self.unique_holder(job.queue, job.unique):
             return False
         self.jobs[job.queue, job.id] = job
+        job.happen(JobEvent.ENQUEUED_LATER if later else JobEvent.ENQUEUED_NOW)
         if later:
             job.place = "later"
         else:
@@ -88,6 +94,7 @@ class Model:
             got += in_order[: limit - len(got)]
         for job in got:
             self._take(job)
+            job.happen(JobEvent.LEASED)
             job.place, job.worker = "held", worker
             if job.until_start:
                 job.unique = ""
@@ -114,8 +121,9 @@ class Model:
     def _end(self, job: ModelJob, end: Outcome) -> None:
         self._take(job)
         if end.kind in ("retry", "requeue") and job.stop is not None:
-            self.finish(job, job.stop)
+            self.finish(job, job.stop, JobEvent.CANCELLED)
         elif end.kind in ("retry", "requeue"):
+            job.happen(_BACK[end.kind, end.delay_ms > 0])
             job.record, job.suspect = rewrite(job.record, end.marks), False
             if end.delay_ms > 1000:
                 job.place = "later"
@@ -125,13 +133,17 @@ class Model:
             else:
                 self._put(job, head=end.kind == "requeue")
         elif end.kind == "bury":
+            job.happen(JobEvent.BURIED)
             job.record = rewrite(job.record, end.marks)
             job.place, job.answer, job.suspect = "dead", end.answer, False
             job.let_go()
         else:
-            self.finish(job, end.answer)
+            self.finish(
+                job, end.answer, JobEvent.CANCELLED if end.kind == "cancel" else JobEvent.ACKED
+            )
 
-    def finish(self, job: ModelJob, answer: bytes) -> None:
+    def finish(self, job: ModelJob, answer: bytes, event: JobEvent) -> None:
+        job.happen(event)
         self._take(job)
         job.place, job.answer = "ended", answer
         job.let_go()
@@ -141,8 +153,9 @@ class Model:
     def release(self, worker: str, jobs: list[ModelJob]) -> None:
         for job in sorted(jobs, key=lambda job: job.token, reverse=True):
             if job.stop is not None:
-                self.finish(job, job.stop)
+                self.finish(job, job.stop, JobEvent.CANCELLED)
             else:
+                job.happen(JobEvent.RELEASED)
                 self._put(job, head=True)
 
     # -- recovery ------------------------------------------------------------------------------
@@ -156,8 +169,9 @@ class Model:
         found = {}
         for job in sorted(held, key=lambda job: job.token, reverse=True):
             if job.stop is not None:
-                self.finish(job, job.stop)
+                self.finish(job, job.stop, JobEvent.CANCELLED)
                 continue
+            job.happen(JobEvent.RECOVERED)
             marks = split_record(job.record).marks
             what = "released"
             if job in started and how != "released":
@@ -182,21 +196,29 @@ class Model:
         """All that is due soon is queued now, in this order of (queue, id)."""
         for queue in self.queues.values():
             for job in sorted(queue.soon, key=lambda job: order.index((job.queue, job.id))):
+                job.happen(JobEvent.DUE)
                 self._put(job)
 
     def is_waiting(self, job: ModelJob | None) -> bool:
         return job is not None and job.place in ("ready", "suspects", "later", "soon")
 
     def delay(self, job: ModelJob) -> None:
+        job.happen(JobEvent.RESCHEDULED_LATER)
         self._take(job)
         job.place, job.suspect = "later", False
 
     def hurry(self, job: ModelJob) -> None:
+        job.happen(JobEvent.RESCHEDULED_NOW)
+        self._put(job)
+
+    def revive(self, job: ModelJob) -> None:
+        job.happen(JobEvent.REVIVED)
         self._put(job)
 
     def purge_queue(self, name: str) -> int:
         gone = [job for job in self.jobs.values() if job.queue == name and self.is_waiting(job)]
         for job in gone:
+            job.happen(JobEvent.PURGED)
             self._take(job)
             del self.jobs[job.queue, job.id]
         return len(gone)
@@ -218,5 +240,5 @@ class Model:
         line.insert(0 if head else len(line), job)
 
     def states(self) -> dict[tuple[str, str], str]:
-        found = {key: STATES.get(job.place, "") for key, job in self.jobs.items()}
-        return {key: state for key, state in found.items() if state}
+        """Return the state of each job that has not ended."""
+        return {key: str(job.state) for key, job in self.jobs.items() if job.place != "ended"}

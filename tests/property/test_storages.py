@@ -17,6 +17,7 @@ from hypothesis.stateful import (
 from taskqd.clock import now_ms
 from taskqd.errors import NodeExpired
 from taskqd.jobs.job import Entry, Lease, Marks, Outcome, State
+from taskqd.jobs.states import JobEvent
 from taskqd.storage.base import Node
 from taskqd.storage.features import LeaseKey
 from tests.property.model import Model, ModelJob
@@ -357,7 +358,7 @@ class StorageMachine(RuleBasedStateMachine):
         answer = done(0, "cancelled") if job_id < "j4" else b""
         assert self.storage.cancel(job_id, queue, answer, 300) is self.model.is_waiting(job)
         if job is not None and self.model.is_waiting(job):
-            self.model.finish(job, answer)
+            self.model.finish(job, answer, JobEvent.CANCELLED)
 
     def reschedule(self, job_id: str, queue: str) -> None:
         job = self.model.jobs.get((queue, job_id))
@@ -381,7 +382,7 @@ class StorageMachine(RuleBasedStateMachine):
         assert self.storage.revive(names) == len(dead)
         for job in dead:
             job.record, job.answer = payload(job.id, job.priority), b""
-            self.model.hurry(job)
+            self.model.revive(job)
 
     def purge_dead(self, names: list[str] | None = None) -> None:
         dead = [
@@ -391,7 +392,7 @@ class StorageMachine(RuleBasedStateMachine):
         ]
         assert self.storage.purge_dead(names) == len(dead)
         for job in dead:
-            self.model.finish(job, job.answer)
+            self.model.finish(job, job.answer, JobEvent.PURGED)
 
     def purge_queue(self, queue: str) -> None:
         assert self.storage.purge_queue(queue) == self.model.purge_queue(queue)
