@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from taskqd import App, JobDead, ResultTimeout, State, TaskFailed
+from taskqd.client import result as client_result
 from taskqd.client.composition import Failed
 from tests.support.rigs.crew import Crew
 from tests.support.servers.storages import NAMES, Backend, backends
@@ -146,7 +147,10 @@ def test_chain_that_nobody_came_for_is_given_up_once_and_for_all(deploy: Deploy)
     assert len(list(deploy.caller.dead)) == 2
 
 
-def test_caller_of_a_dead_letter_whose_answer_is_gone_waited_for_ever(deploy: Deploy) -> None:
+def test_caller_of_a_dead_letter_whose_answer_is_gone_waited_for_ever(
+    deploy: Deploy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_result, "_LOOK_S_MAX", 0.1)
     result = deploy.task["new"].options(result_ttl=1, retries=0)("no number")
     deploy.new.registry["new"].function = lambda n: 1 / 0
     Crew(deploy.new, "new").drain()

@@ -41,6 +41,8 @@ def test_kills_in_a_row_of_a_worker_that_serves_did_add_up_to_a_long_wait(shop: 
     with shop.open(*waits, workers={"count": 1}) as daemon:
         for number in range(6):
             assert tasks.quick(number).get(timeout=HANG_S) == number
+            # The answer comes before the worker counts the job, by which it has proven itself.
+            wait_until(lambda: daemon.ask("top")["workers"][0]["jobs"]["done"], "the count")
             kill(daemon.worker_pids()[0])
             daemon.wait("worker.crashed", count=number + 1)
         assert daemon.stop() == 0
