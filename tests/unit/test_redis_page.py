@@ -5,7 +5,7 @@ from __future__ import annotations
 import runpy
 from pathlib import Path
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[2]
 MADE = runpy.run_path(str(ROOT / "docs/internals/redis_page.py"))
 
 
