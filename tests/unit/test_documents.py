@@ -12,7 +12,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/*.md")])
 TEST = re.compile(r"`(tests/[\w/]+(?:\.py)?)(?:::(\w+))?/?`")
-CODE = re.compile(r"(?<![\w/.])((?:supervisor|worker|taskqd|config)/[\w/.]+\.(?:py|lua|sql|toml))\b")
+CODE = re.compile(
+    r"(?<![\w/.])((?:supervisor|worker|taskqd|config)/[\w/.]+\.(?:py|lua|sql|toml))\b"
+)
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 
 

@@ -1,4 +1,4 @@
-"""The storage's bell at the worker's loop's door: armed while the worker is idle, silent otherwise."""
+"""How the storage wakes a worker or a scheduler: its bell is armed while there is nothing to do."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Wakeup:
     """Opens the bell when it is first needed and again after an outage.
 
     law: its descriptor is watched once per arming (EPOLLONESHOT), because bells may share one that
-    stays readable for other workers.
+    stays readable for other workers (test_a_descriptor_that_stays_readable_wakes_once_per_arming).
     """
 
     def __init__(self, open_bell: Callable[[], Bell], poll: epoll) -> None:

@@ -23,9 +23,9 @@ LAUNCH_WAIT_S = 10.0
 ADOPTION_WAIT_S = 5.0
 _FLUSH_WAIT_S = 0.3
 EXIT_ORPHANED = 71
-"""A newborn's master died before the newborn was its child."""
+"""A new child's master died before the child was its own."""
 EXIT_UNSETTLED = 75
-"""A worker ended without having told the storage of all its jobs: they have to be taken back."""
+"""A worker ended without having told the storage of all its jobs: they have to be recovered."""
 EXIT_VITAL = 1
 EXIT_BOOT = 70
 
@@ -117,7 +117,8 @@ def _fork_and_leave(writer: int) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             os.write(writer, f"fork: {error}".encode())
-    # law: the middle process leaves here whatever happened, or two zygotes would go on.
+    # law: the middle process leaves here whatever happened, or two zygotes would go on
+    # (test_a_fork_that_the_kernel_refuses_is_an_error_and_no_second_zygote).
     os._exit(status)
 
 

@@ -1,4 +1,4 @@
-"""Where a worker stands and what it is told to do."""
+"""What the parts of a worker share: who it is, what it talks through, what the settings tell it."""
 
 from __future__ import annotations
 

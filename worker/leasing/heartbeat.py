@@ -1,4 +1,4 @@
-"""What others see of a worker: its beat on the board, its title, what it owes the master."""
+"""What others see of a worker: its beat on the board, its title, and what is still to be sent to the master."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ BEAT_S = 1.0
 
 
 class Heartbeat:
+    """Posted by the worker's loop at each turn; the costlier part each `BEAT_S`."""
+
     def __init__(self, context: WorkerContext) -> None:
         self._context = context
         self.beat_at_s = 0.0

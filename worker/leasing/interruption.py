@@ -1,4 +1,4 @@
-"""What becomes of the jobs that a worker leaves running when its time is over."""
+"""Outcomes of the jobs that a worker leaves running when its time is over."""
 
 from __future__ import annotations
 

@@ -41,7 +41,8 @@ class LeaseLedger:
 
     def withdrawn(self, count: int) -> None:
         self.in_slots -= count
-        # law: a worker with a free slot asks, or is armed to be woken; it never does neither.
+        # law: a worker with a free slot asks, or is armed to be woken; it never does neither
+        # (test_worker_that_gave_everything_back_asks_again).
         self.dry = self.dry and not self.free
 
     def finished(self, outcomes: list[Outcome], now_s: float) -> None:
@@ -56,7 +57,8 @@ class LeaseLedger:
         """Return what to send now.
 
         law: what was sent without an answer is repeated as it was, and alone: a storage knows a
-        repeat only of a worker's latest outcomes.
+        repeat only of a worker's latest outcomes
+        (test_what_was_sent_without_an_answer_is_repeated_alone).
         """
         self._sent = self._sent or len(self.unsettled)
         return self.unsettled[: self._sent]
@@ -83,7 +85,8 @@ class LeaseLedger:
         """Unstarted jobs at which a slot that has finished one wakes the worker's loop.
 
         law: while the slots can start all that waits, each end is told.  The jobs that come next
-        may be long, and nobody would ring for what was finished before them.
+        may be long, and nobody would ring for what was finished before them
+        (test_an_outcome_was_settled_a_second_late_when_long_jobs_had_been_read_ahead).
         """
         return max(self.capacity, self.prefetch.low)
 

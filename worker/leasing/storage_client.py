@@ -88,7 +88,8 @@ class StorageClient:
         With a limit of 0 it only hears what the storage has to say of the jobs that run.
         """
         outcomes = self.ledger.sending()
-        # law: an outcome that the storage knows has its line in the log; before, not after.
+        # law: an outcome that the storage knows has its line in the log; before, not after
+        # (test_the_log_is_written_before_the_storage_learns_of_an_outcome).
         self._log.flush()
         leased = self._storage.turn(
             self._worker,
@@ -102,7 +103,8 @@ class StorageClient:
         now_s = monotonic_s()
         self._row.set(board.HEARD, round(now_s * 1e9))
         self._settled(outcomes, leased.settled)
-        # law: orders are heeded before the jobs of the same turn can start.
+        # law: orders are heeded before the jobs of the same turn can start
+        # (test_standing_orders_are_heeded_before_a_job_of_the_same_turn_starts).
         self._runner.heed(leased.revocations)
         if leased.stops:
             self._slots.stop(leased.stops)
@@ -181,7 +183,7 @@ class StorageClient:
         lease is gone.
         """
         # law: outcomes first.  A storage knows a repeat only of what its worker did last, and a
-        # release would take their place.
+        # release would take their place (test_no_job_is_lost_and_none_runs_twice).
         self.settle()
         leased = self._storage.holdings(self._worker, self._order.next())
         current = {(lease.id, lease.token) for lease in leased}

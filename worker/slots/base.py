@@ -119,7 +119,7 @@ class Slots(Protocol):
 
 
 class Handover:
-    """The two lines between loop and threads that run jobs, and the bell beside them.
+    """The two queues between the worker's loop and the threads that run jobs.
 
     A slot rings only when it helps: few jobs are left unstarted, or someone waits for a settlement.
     """
@@ -193,7 +193,8 @@ class Handover:
                 if runner.acks_each(lease):
                     self._finish_and_wait(outcome, slot)
                     continue
-                # law: finished before out of the slot, so that the worker's loop always finds it in one.
+                # law: the outcome first, so that the worker's loop finds each job in one of both
+                # (test_an_outcome_can_be_collected_before_its_slot_is_free).
                 finish(outcome)
                 slot.lease = None
                 slot.leave()
@@ -206,7 +207,8 @@ class Handover:
         return NativeEvent()
 
     def _finish(self, outcome: Outcome, slot: Slot) -> None:
-        # law: finished before out of the slot, so that the worker's loop always finds it in one.
+        # law: the outcome first, so that the worker's loop finds each job in one of both
+        # (test_an_outcome_can_be_collected_before_its_slot_is_free).
         self._finished.append(outcome)
         slot.lease = None
         slot.leave()

@@ -1,4 +1,4 @@
-"""What shall be raised in the job that runs in one slot: TaskTimeout at a limit, JobInterrupted.
+"""Exceptions for the job that runs in one slot: TaskTimeout at a limit, JobInterrupted.
 
 A job is stopped from inside where its kind can do so: a coroutine by cancelling it, plain code in
 the process's main thread by a signal whose handler raises.  Anything else looks at `stopping` and
@@ -46,7 +46,7 @@ class Watched(NamedTuple):
 
 
 class Interrupts:
-    """One slot's.  `limit` and `watched` belong to the slot, `due` to the timer."""
+    """The exceptions that wait for the job of one slot.  `limit` and `watched` belong to the slot, `due` to the timer."""
 
     def __init__(self, timer: Timer, token: Callable[[], int]) -> None:
         """`token`: the token of the job that runs here, 0 for none."""

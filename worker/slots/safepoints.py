@@ -2,7 +2,8 @@
 
 law: never in our own (a settlement, `once`, `checkpoint`, a lock that is being taken), whatever
 called it; never while a module is imported or a line is logged, which would leave a lock or half a
-module behind; never in a finaliser, which would swallow it.
+module behind; never in a finaliser, which would swallow it
+(test_nothing_is_raised_while_a_module_is_imported_or_a_line_is_logged).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which worker this is, and whether and until when it stops, as its jobs see it."""
+"""The state of a worker's stop as its jobs see it: whether it stops, and until when they have time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wakes what is due in the slots of one worker: one thread, started when it is first needed."""
+"""The timer of one worker: calls the slots when a limit of a job is due, in a thread of its own."""
 
 from __future__ import annotations
 

@@ -1,0 +1,52 @@
+"""A worker's calls to its storage: their order with what is logged."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from taskqd.ipc.board import Board, size
+from taskqd.jobs.job import Outcome
+from taskqd.storage.base import Leased
+from taskqd.worker.leasing.queue_order import QueueOrder
+from taskqd.worker.leasing.storage_client import StorageClient
+from tests.support.rigs.worker_rig import Jobs
+
+
+class Recorder:
+    """A log and a storage that note the order in which they are called."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def enabled(self, _event: str) -> bool:
+        return False
+
+    def flush(self) -> None:
+        self.calls.append("flush")
+
+    def turn(self, *_args: Any, **_kwargs: Any) -> Leased:
+        self.calls.append("turn")
+        return Leased([True], [], 0, 0)
+
+    def settle(self, _worker: str, outcomes: list[Outcome]) -> list[bool]:
+        self.calls.append("settle")
+        return [True for _ in outcomes]
+
+
+def client_of(recorder: Any) -> StorageClient:
+    row = Board(memoryview(bytearray(size(1, 1))), 1, 1).row(0)
+    slots: Any = SimpleNamespace(capacity=1, low=0, settled=lambda _outcomes: None)
+    order = QueueOrder(["q"], {}, lambda: 0.5)
+    client = StorageClient("n.1", recorder, order, slots, Jobs(), row, recorder)
+    client.ledger.handed(1, 0.0)
+    client.ledger.finished([Outcome("j", "q", 1, "ack")], 0.0)
+    return client
+
+
+def test_the_log_is_written_before_the_storage_learns_of_an_outcome() -> None:
+    turned, settled = Recorder(), Recorder()
+    client_of(turned).turn(1)
+    assert turned.calls == ["flush", "turn"]
+    client_of(settled).settle()
+    assert settled.calls == ["flush", "settle"]
