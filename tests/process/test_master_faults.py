@@ -179,7 +179,8 @@ def test_a_worker_that_breaks_the_protocol_is_replaced(
     fake = {"worker": [habit], "first_only": True}
     with fake_daemon(tmp_path, fake) as daemon:
         daemon.wait("worker.ready", count=3)
-        assert reason in daemon.events("worker.killed")[0]["reason"]
+        # It may exit by itself, before the signal, when its channel is closed.
+        assert reason in daemon.events("worker.crashed")[0]["verdict"]
         assert daemon.stop() == 0
 
 
