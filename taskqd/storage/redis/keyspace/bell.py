@@ -15,8 +15,8 @@ from taskqd.errors import StorageError
 from taskqd.ids import new_id
 from taskqd.jobs.job import Lease
 from taskqd.storage.redis.keyspace.base import Base
-from taskqd.storage.redis.link.connection import BLOCK_S, CALL_S
 from taskqd.storage.redis.link.blocking_reads import BlockingReads
+from taskqd.storage.redis.link.connection import BLOCK_S, CALL_S
 
 TIMER_MS = 30_000
 

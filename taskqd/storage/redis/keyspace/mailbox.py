@@ -14,9 +14,9 @@ from taskqd.errors import StorageError
 from taskqd.ids import new_id
 from taskqd.storage.redis.keyspace.base import Base
 from taskqd.storage.redis.keyspace.scripts import script
+from taskqd.storage.redis.link.blocking_reads import BlockingReads
 from taskqd.storage.redis.link.connection import BLOCK_S, CALL_S, Args, Link
 from taskqd.storage.redis.link.faults import translate
-from taskqd.storage.redis.link.blocking_reads import BlockingReads
 
 PAGE = 1000
 Place = tuple[str, str]
