@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -59,7 +60,9 @@ def test_what_has_not_started_is_handed_back_at_once(shop: Shop) -> None:
 def test_term_three_times_kills_now_and_still_gives_back(shop: Shop) -> None:
     with shop.open(shutdown={"grace_s": 600}) as daemon:
         results = [tasks.hold(n) for n in range(2)]
-        shop.begun(2)
+        for pid in shop.begun(2):
+            # So that no job ends at the second signal, before the third.
+            os.kill(pid, signal.SIGSTOP)
         for count in range(1, 4):
             daemon.send("SIGTERM")
             daemon.wait("signal.received", signal="SIGTERM", count=count)

@@ -102,10 +102,10 @@ def test_the_jobs_of_a_killed_worker_are_ordered_back_and_it_is_replaced(tmp_pat
         crashed = daemon.wait("worker.crashed")
         assert (crashed["signal"], crashed["jobs_held"]) == ("SIGKILL", ["job-7"])
         daemon.wait("worker.ready", count=3)
-        orders = heard(tmp_path, "scheduler", "takeback")
+        orders = wait_until(lambda: heard(tmp_path, "scheduler", "takeback"), "an order")
         assert [(o["how"], o["running"]) for o in orders] == [("orphaned", [7])]
         assert "SIGKILL" in orders[0]["verdict"]
-        assert daemon.ask("status")["debts"] == 0
+        wait_until(lambda: daemon.ask("status")["debts"] == 0, "the jobs to be back")
 
 
 def test_a_killed_zygote_costs_no_worker(tmp_path: Path) -> None:

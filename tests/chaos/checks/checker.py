@@ -232,7 +232,9 @@ class Checker:
         if kind == "doomed" and raised < DOOMED_FAILURES:
             return f"given up after {raised} failures of {DOOMED_FAILURES}"
         died = sum(self.excuses.killed(a.begin.pid) for a in attempts)
-        expired = attempts and self.excuses.expired(attempts[0].begin.m, attempts[-1].begin.m)
+        spent = (attempts[0].begin.m, attempts[-1].begin.m) if attempts else (0, 0)
+        died += self.excuses.nodes_lost(*spent)
+        expired = attempts and self.excuses.expired(*spent)
         if kind in ("killer", "fragile") and died < MAX_CRASHES and not expired:
             return f"poisoned after {died} crashes of {MAX_CRASHES}"
         return ""

@@ -20,6 +20,8 @@ LEASE_SHARE = 0.5
 OVERDUE_WITHIN_S = 10
 """A process that runs a job past its timeout has ended within so long."""
 BREATH_S = 1.5
+LEASED_S = 10
+"""A job that came back is leased again within so long, on a machine that others load too."""
 RECOVER_S = 3.0
 """A lease that ran out is recovered within so long after the outage."""
 
@@ -65,6 +67,15 @@ class Excuses:
     def deaths(self, since: int, until: int) -> int:
         """Return how many processes were killed between these times."""
         return sum(self.died(pid, since, until) for pid in self._deaths)
+
+    def nodes_lost(self, since: int, until: int) -> int:
+        """Return how many daemons were killed whole then, with all that they had leased.
+
+        What such a daemon held may have begun for all that anybody knows: it counts as a crash.
+        """
+        until += LEASED_S * S
+        lost = (fault for fault in self._faults if fault.scheduler and fault.killed)
+        return sum(fault.begin <= until and fault.end >= since for fault in lost)
 
     def killed(self, pid: int) -> bool:
         return pid in self._deaths
