@@ -1,7 +1,8 @@
 """Storage URLs as text: their schemes, and how they are shown without their secrets.
 
 law: a URL goes into a log line, a message, a table or a title only through `mask_url`.  Opening
-one is the business of `taskqd.storage`.
+one is the business of `taskqd.storage`
+(test_passwords_are_used_and_never_shown, test_an_unreachable_storage_hides_its_password).
 """
 
 from __future__ import annotations

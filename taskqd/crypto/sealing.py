@@ -1,7 +1,8 @@
 """How an app keeps its users' values where they are not plain JSON: pickled, encrypted, or both.
 
 law: a pickle is loaded only after its signature has been verified: a job's by `taskqd.execution.unpacking.unpack`,
-which has verified the whole payload; a result's or member's here.
+which has verified the whole payload; a result's or member's here
+(test_pickle_is_not_loaded_unless_its_signature_is_right, test_forged_result_and_member_are_not_loaded).
 """
 
 from __future__ import annotations

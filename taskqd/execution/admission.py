@@ -133,7 +133,8 @@ class Admission:
         """Return the standing orders.
 
         law: at least as new as the change that the last turn told of, so that an order holds back
-        every job leased after it was given; and never older than a second.
+        every job leased after it was given; and never older than a second
+        (test_standing_orders_were_read_from_the_storage_for_each_job).
         """
         known, now_s = self._known, monotonic_s()
         if known.change != self._orders or now_s >= known.until_s:

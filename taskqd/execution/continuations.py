@@ -1,7 +1,8 @@
 """What the end of a job sets off: the next stage, the error handler, the group it is counted in.
 
 law: all of it happens before the job is settled, under ids that are fixed beforehand.  Should the
-worker die in between, the job runs again and what was set off before is recognised.
+worker die in between, the job runs again and what was set off before is recognised
+(test_retried_stage_goes_on_once, test_chord_completes_though_a_worker_is_killed_again_and_again).
 """
 
 from __future__ import annotations

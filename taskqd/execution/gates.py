@@ -1,7 +1,8 @@
 """What a job must pass between its lease and its start: its lock, its share of places, its rate.
 
 law: a gate that is closed is a state, not a failure.  The job goes back without a count, and
-comes again when there is room: a lock wakes who waits for it, a rate says when to ask.
+comes again when there is room: a lock wakes who waits for it, a rate says when to ask
+(test_job_over_its_rate_comes_back_later_and_burns_nothing).
 """
 
 from __future__ import annotations

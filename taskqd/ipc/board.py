@@ -2,8 +2,8 @@
 
 One fixed-size row for each worker, on an mmap that master, zygote, workers and scheduler share.
 Each field has one writer.  law: a word that others watch is written as a whole, by assignment to a
-memoryview of words; `struct.pack_into` clears the bytes first, and a reader would see the zeros.  A
-slot posts its token last before it runs a job and clears it first after, so the master can tell,
+memoryview of words; `struct.pack_into` clears the bytes first, and a reader would see the zeros
+(test_no_reader_ever_sees_a_word_or_a_slot_half_written).  A slot posts its token last before it runs a job and clears it first after, so the master can tell,
 after any kind of death, which leases had started.
 
 This module makes no system call; whoever owns the mmap passes it in.

@@ -3,8 +3,8 @@
 The pair keeps packets whole and tells of the other process's death by end of file.  The master holds
 one end of each, its children the others; descriptors travel with the packets.
 
-What gevent replaces is bound here at import: in workers of greenlets that comes later, and a
-channel must not become one that waits for greenlets.
+What gevent replaces is bound here at import, because a worker of greenlets calls gevent later, and its
+channel must not become one that lets greenlets run.
 """
 
 from __future__ import annotations
@@ -51,8 +51,7 @@ class Heard(NamedTuple, Generic[M]):
 class Channel(Generic[M]):
     """One end of a pair; owns its socket and the descriptors that wait to be sent.
 
-    law: used by one thread, so that messages keep their order
-    (test_what_does_not_fit_yet_goes_out_later_and_in_order).
+    One thread uses it, so it has no lock.
     """
 
     def __init__(

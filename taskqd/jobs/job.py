@@ -117,7 +117,7 @@ class Envelope(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     """One job as its caller wrote it.  Field names are short: a million of these wait in memory.
 
     law: `p` is declared first and left out at 0, so a storage can read a priority from the fixed
-    prefix ``{"p":N`` without decoding.
+    prefix ``{"p":N`` without decoding (test_priority_stands_at_the_fixed_front_of_a_payload).
     """
 
     p: int = 0

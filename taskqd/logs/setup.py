@@ -1,7 +1,7 @@
 """Set-up of the logs: structlog, one line an event, written by a sink of our own.
 
 law: no lock that anybody waits for.  structlog's own loggers and the standard library's hold one
-that a forked child can inherit locked.
+that a forked child can inherit locked (test_a_forked_child_writes_its_own_lines_only).
 """
 
 from __future__ import annotations

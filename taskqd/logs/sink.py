@@ -1,7 +1,8 @@
 """Where lines of the log go: whole lines, few writes, and never a wait without an end.
 
 law: nobody waits for a lock.  Whoever finds another thread writing leaves the line to it; a forked
-child, which may inherit the lock locked and lines that are its parent's, starts anew.
+child, which may inherit the lock locked and lines that are its parent's, starts anew
+(test_a_forked_child_writes_its_own_lines_only).
 
 What reads the log may stop reading.  A pipe that stays full for `WAIT_S` costs lines, not jobs: they
 are dropped and counted, further ones are tried but not waited for, and the first line that gets
