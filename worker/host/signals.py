@@ -61,7 +61,8 @@ def dump_stacks_on_request(fd: int) -> None:
 
     law: SIGUSR2 first.  It is answered by `signals_caught`, under the interpreter lock.  SIGUSR1
     works even while C code holds that lock, but reads frames of threads that run, which can crash:
-    it is for a process that does not answer.
+    it is for a process that does not answer
+    (test_asking_healthy_workers_for_their_stacks_crashed_them).
     """
     global _stacks_fd
     _stacks_fd = fd

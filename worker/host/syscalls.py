@@ -156,7 +156,8 @@ def become_child_of(master_pid: int) -> None:
     """Wait until the master has adopted this process, then tie its life to the master's.
 
     law: prctl comes after the adoption (before, the parent is the process in the middle, whose
-    exit would send the signal) and is followed by another look (the master may have died between).
+    exit would send the signal) and is followed by another look (the master may have died between)
+    (test_children_live_on_when_the_zygote_is_killed).
     """
     deadline = time.monotonic() + ADOPTION_WAIT_S
     while os.getppid() != master_pid:

@@ -117,7 +117,7 @@ class WorkerLoop:
     def _lease(self) -> None:
         """Take turns until the slots are served or the queues are empty."""
         # law: a worker with a free slot asks, or is armed to be woken; it never does neither
-        # (test_an_idle_worker_is_woken_by_the_storage_and_sleeps_otherwise).
+        # (test_a_worker_with_a_free_slot_asks_again_after_it_has_run_empty_in_vain).
         if self._ledger.free and not self._wakeup.armed:
             self._ledger.dry = False
         while limit := self._ledger.limit():

@@ -183,7 +183,7 @@ class StorageClient:
         lease is gone.
         """
         # law: outcomes first.  A storage knows a repeat only of what its worker did last, and a
-        # release would take their place (test_no_job_is_lost_and_none_runs_twice).
+        # release would take their place (test_after_an_outage_outcomes_are_settled_before_a_lease_is_released).
         self.settle()
         leased = self._storage.holdings(self._worker, self._order.next())
         current = {(lease.id, lease.token) for lease in leased}

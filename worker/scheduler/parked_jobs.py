@@ -25,6 +25,8 @@ LETTERS_MAX = 1000
 
 
 class ParkedJobs:
+    """Dead letters of tasks that no daemon knew when they were to run.  Of the chores' thread only."""
+
     def __init__(
         self, app: AppLike, patience_s: float, tell: Callable[[str, JobView], None]
     ) -> None:
@@ -55,7 +57,7 @@ class ParkedJobs:
         """Set off what follows a job that nobody has come for.
 
         law: first that, then off the list.  Should this process die in between, it is done again,
-        under the same ids.
+        under the same ids (test_a_letter_is_left_dead_only_after_its_followers_are_told).
         """
         letters = storage.parked_letters(row.queue, row.label, LETTERS_MAX)
         late = [letter for letter in letters if letter.waited_s > self._patience_s]

@@ -299,6 +299,24 @@ def test_a_worker_that_cannot_run_empty_for_a_suspect_goes_on(
         wait_until(lambda: len(jobs.started) == 6)
 
 
+def test_a_worker_with_a_free_slot_asks_again_after_it_has_run_empty_in_vain(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is not armed any more then, and its last turn gave nothing: nobody else would wake it."""
+    monkeypatch.setattr(quarantine, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(loop, "HEAR_S", 0.05)
+    storage = Telling("test", world=uuid.uuid4().hex)
+    jobs = Jobs()
+    jobs.gate("job0000")
+    storage.enqueue(entries(1))
+    with WorkerRig(storage, jobs=jobs, threads=2) as rig:
+        wait_until(lambda: jobs.started and rig.loop._wakeup.armed)
+        storage.suspects = 1
+        wait_until(lambda: not rig.loop._wakeup.armed)
+        storage.enqueue(entries(5, prefix="more"))
+        wait_until(lambda: len(jobs.started) == 6)
+
+
 def test_a_running_job_hears_that_it_shall_stop_and_its_neighbours_do_not() -> None:
     storage = Telling("test", world=uuid.uuid4().hex)
     jobs = Jobs()

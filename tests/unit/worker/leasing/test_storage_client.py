@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from taskqd.ipc.board import Board, size
-from taskqd.jobs.job import Outcome
+from taskqd.jobs.job import Lease, Outcome
 from taskqd.storage.base import Leased
 from taskqd.worker.leasing.queue_order import QueueOrder
 from taskqd.worker.leasing.storage_client import StorageClient
@@ -33,10 +33,25 @@ class Recorder:
         self.calls.append("settle")
         return [True for _ in outcomes]
 
+    def holdings(self, _worker: str, _queues: tuple[str, ...]) -> list[Lease]:
+        self.calls.append("holdings")
+        return [Lease("unseen", "q", 2, b"")]
+
+    def release(self, _worker: str, leases: list[tuple[str, str, int]]) -> list[bool]:
+        self.calls.append(f"release {leases[0][0]}")
+        return [True for _ in leases]
+
 
 def client_of(recorder: Any) -> StorageClient:
     row = Board(memoryview(bytearray(size(1, 1))), 1, 1).row(0)
-    slots: Any = SimpleNamespace(capacity=1, low=0, settled=lambda _outcomes: None)
+    slots: Any = SimpleNamespace(
+        capacity=1,
+        low=0,
+        settled=lambda _outcomes: None,
+        withdraw=list,
+        collect=list,
+        running=list,
+    )
     order = QueueOrder(["q"], {}, lambda: 0.5)
     client = StorageClient("n.1", recorder, order, slots, Jobs(), row, recorder)
     client.ledger.handed(1, 0.0)
@@ -50,3 +65,10 @@ def test_the_log_is_written_before_the_storage_learns_of_an_outcome() -> None:
     assert turned.calls == ["flush", "turn"]
     client_of(settled).settle()
     assert settled.calls == ["flush", "settle"]
+
+
+def test_after_an_outage_outcomes_are_settled_before_a_lease_is_released() -> None:
+    """A storage that has them already, and lost its reply, would refuse them after the release."""
+    recorder = Recorder()
+    client_of(recorder).reconcile(accepting=False)
+    assert recorder.calls == ["flush", "settle", "holdings", "release unseen"]
