@@ -5,7 +5,6 @@ from __future__ import annotations
 from taskqd.clock import now_ms
 from taskqd.jobs.job import Marks, State, split_record
 from tests.support.rigs.rig import Rig, ack, done, ids, outcome, payload
-from tests.support.waiting import wait_until
 
 CANCELLED = done(0, "cancelled")
 
@@ -161,7 +160,7 @@ def test_a_pause_outlives_its_jobs_and_ends(rig: Rig) -> None:
 def test_due_jobs_of_a_paused_queue_wait_for_its_resumption(rig: Rig) -> None:
     rig.storage.pause("q")
     rig.put("a", run_at_ms=now_ms() + 20)
-    wait_until(lambda: rig.storage.promote(["q"]).promoted, "promotion")
+    rig.promote(1)
     assert rig.lease() == []
     rig.storage.resume("q")
     assert ids(rig.lease()) == ["a"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from taskqd.jobs.job import Lease, Marks
 from taskqd.storage.features import Features, LeaseKey
 from tests.support.rigs.rig import Rig, ack, outcome
-from tests.support.waiting import wait_until
 
 
 def hold(lease: Lease, worker: str = "n.1") -> LeaseKey:
@@ -81,7 +80,7 @@ def test_notes_go_with_the_job_to_another_host(rig: Rig, features: Features) -> 
     assert features.note(hold(again, "other.1"), "once:mail", b"2", once=True) == "present"
     assert features.notes("a", "q") == dict.fromkeys(("checkpoint", "progress", "once:mail"), b"1")
     rig.settle(outcome(again, "retry", delay_ms=1, marks=Marks(2)), worker="other.1")
-    wait_until(lambda: rig.storage.promote(["q"]).promoted)
+    rig.promote(1)
     [third] = rig.lease(worker="other.2")
     assert set(features.notes("a", "q")) == {"checkpoint", "progress", "once:mail"}
     rig.settle(ack(third), worker="other.2")

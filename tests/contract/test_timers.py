@@ -35,17 +35,10 @@ def test_promote_tells_when_the_next_is_due(rig: Rig) -> None:
 
 def test_due_jobs_are_queued_in_the_order_of_their_time(rig: Rig) -> None:
     base = now_ms() + 120
-    for job_id, offset in [("c", 30), ("a", 10), ("d", 40), ("b", 20)]:
-        rig.put(job_id, run_at_ms=base + offset)
+    offsets = [("c", 30), ("a", 10), ("d", 40), ("b", 20)]
+    rig.storage.enqueue([entry(job_id, run_at_ms=base + offset) for job_id, offset in offsets])
     rig.put("now")
-    promoted = 0
-
-    def all_promoted() -> bool:
-        nonlocal promoted
-        promoted += rig.storage.promote(["q"]).promoted
-        return promoted == 4
-
-    wait_until(all_promoted, "promotion")
+    rig.promote(5)
     assert rig.order() == ["now", "a", "b", "c", "d"]
     assert rig.counts() == (5, 0, 0, 0)
     assert rig.storage.promote(["q"]).next_in_s is None
@@ -54,15 +47,13 @@ def test_due_jobs_are_queued_in_the_order_of_their_time(rig: Rig) -> None:
 def test_jobs_of_one_time_keep_their_order(rig: Rig) -> None:
     at = now_ms() + 50
     rig.put("a", "b", "c", "d", run_at_ms=at)
-    wait_until(lambda: rig.storage.promote(["q"]).promoted, "promotion")
+    rig.promote(4)
     assert rig.order() == ["a", "b", "c", "d"]
 
 
 def test_what_is_enqueued_after_a_promotion_comes_after_it(rig: Rig) -> None:
     rig.put("a", "b", "c", run_at_ms=now_ms() + 20)
-    promoted = 0
-    while promoted < 3:
-        promoted += wait_until(lambda: rig.storage.promote(["q"]).promoted, "promotion")
+    rig.promote(3)
     rig.put("d", "e")
     assert rig.order() == ["a", "b", "c", "d", "e"]
 
@@ -70,7 +61,7 @@ def test_what_is_enqueued_after_a_promotion_comes_after_it(rig: Rig) -> None:
 def test_a_due_job_keeps_its_priority(rig: Rig) -> None:
     rig.put("plain")
     rig.put("urgent", priority=9, run_at_ms=now_ms() + 20)
-    wait_until(lambda: rig.storage.promote(["q"]).promoted, "promotion")
+    rig.promote(2)
     assert rig.order() == ["urgent", "plain"]
 
 
@@ -88,7 +79,7 @@ def test_a_retried_job_comes_back_after_its_delay(rig: Rig) -> None:
     rig.put("a")
     [lease] = rig.lease()
     rig.settle(outcome(lease, "retry", delay_ms=30))
-    wait_until(lambda: rig.storage.promote(["q"]).promoted, "promotion")
+    rig.promote(1)
     assert ids(rig.lease()) == ["a"]
 
 

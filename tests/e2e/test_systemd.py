@@ -241,9 +241,13 @@ def test_systemd_253_reloads_by_itself_and_waits_for_the_end(machine: Machine, s
 
 def test_a_killed_worker_is_the_masters_business(machine: Machine, shop: Shop) -> None:
     start(machine)
-    machine.ledger.wait_begun(shop.order("a", seconds=2))
-    status = machine.json(CTL, "status", NAME, "--json")
-    (pid,) = [row["pid"] for row in status["workers"] if row["running"]]
+    machine.ledger.wait_begun(shop.order("a", seconds=8))
+
+    def busy() -> list[int]:
+        status = machine.json(CTL, "status", NAME, "--json")
+        return [row["pid"] for row in status["workers"] if row.get("running")]
+
+    (pid,) = wait_until(busy, "the master sees the job")
     machine.run("kill", "-KILL", str(pid))
     machine.ledger.wait_done(["a"])
     assert restarts(machine) == 0

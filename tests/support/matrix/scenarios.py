@@ -35,7 +35,7 @@ def worker_killed(yard: Yard) -> None:
         daemon.wait("worker.crashed", signal="SIGKILL")
         for pid in daemon.worker_pids():
             # The other one, should it still hold what will not end by itself.
-            if pid in {row["pid"] for row in daemon.ask("status")["workers"] if row["running"]}:
+            if pid in {row["pid"] for row in daemon.ask("status")["workers"] if row.get("running")}:
                 os.kill(pid, signal.SIGKILL)
         yard.all_done(DOUBLES_MAX)
         assert yard.attempts(held) == {2}

@@ -8,6 +8,7 @@ from typing import Any
 from taskqd.clock import now_ms
 from taskqd.jobs.job import Answer, Entry, Lease, Outcome, State, encode_answer
 from taskqd.storage.base import Leased, Node, Storage
+from tests.support.waiting import wait_until
 
 
 def payload(job_id: str, priority: int = 0) -> bytes:
@@ -82,6 +83,17 @@ class Rig:
                 assert row.state is state
                 found[row.id] = state.value
         return found
+
+    def promote(self, queued: int) -> None:
+        """Promote until so many jobs are queued.
+
+        What one call says that it has promoted is not the measure: after a lost reply it is repeated,
+        and the repeat finds nothing left to do.
+        """
+        wait_until(
+            lambda: (self.storage.promote(self.queues), self.counts()[0] >= queued)[1],
+            f"{queued} jobs queued",
+        )
 
     def counts(self, queue: str = "q") -> tuple[int, int, int, int]:
         """Return (queued, scheduled, running, dead) of a queue."""

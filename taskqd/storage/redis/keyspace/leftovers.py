@@ -15,6 +15,8 @@ _EXPIRING = ("r", "receipt", "mail", "alarm", "sync", "group", "standing")
 _OWN_LASTING = ("queues", "epoch", "seq", "schedules", "ticks", "last")
 _OWN_EXPIRING = ("orders", "orders-end", "rate", "told", "gone")
 _OF_LOCKS = ("locks", "ttls", "owners", "lock", "line", "owned")
+_FOR_EVER = -1
+"""What TTL says of a key without a lifetime; of one whose lifetime has just ended it says -2."""
 
 
 def leftovers(view: ViewCalls) -> Iterator[str]:
@@ -39,7 +41,7 @@ def _of_key(view: ViewCalls, key: str) -> Iterator[str]:
     queue = tag.partition(":")[2]
     kind, _, owner = name.partition(":")
     if kind in (_EXPIRING if queue else _OWN_EXPIRING):
-        if view._read("TTL", key) < 0:
+        if view._read("TTL", key) == _FOR_EVER:
             yield f"{key}: has no lifetime"
     elif not queue:
         if kind not in (*_OWN_LASTING, *_OF_LOCKS):
@@ -47,7 +49,7 @@ def _of_key(view: ViewCalls, key: str) -> Iterator[str]:
     elif queue not in view.known_queues():
         yield f"{key}: its queue is not known"
     elif kind in ("held", "inbox"):
-        if not _is_alive(view, queue, node_of(owner)) and view._read("TTL", key) < 0:
+        if not _is_alive(view, queue, node_of(owner)) and view._read("TTL", key) == _FOR_EVER:
             yield f"{key}: its node is not known"
     elif kind == "notes":
         if not view._read("SISMEMBER", view.at(queue)["noted"], owner):
