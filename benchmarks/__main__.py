@@ -163,9 +163,11 @@ def memory(write: bool) -> None:
 @click.option("--times", default=20, show_default=True)
 @click.option("--storage", type=click.Choice(["redis", "sqlite"]), default="sqlite")
 @click.option("--worker-type", type=click.Choice(["process", "thread"]), default="process")
-def recovery(times: int, storage: str, worker_type: str) -> None:
+@click.option("--host", is_flag=True, help="Kill whole daemons instead, while another one lives.")
+def recovery(times: int, storage: str, worker_type: str, host: bool) -> None:
     """Kill busy workers: milliseconds until the job that each held runs again."""
-    click.echo(recovering.run(storage, worker_type, times))
+    run = recovering.run_host if host else recovering.run
+    click.echo(run(storage, worker_type, times))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,10 @@ class Side(NamedTuple):
     command: tuple[str, ...]
     """Starts the workers; `{workers}` is replaced by their number."""
 
+    def named(self, name: str) -> Side:
+        """Return this side as another instance of its daemon."""
+        return self._replace(command=(*self.command, "--name", name))
+
     def version(self) -> str:
         code = f"import importlib.metadata as m; print(m.version({self.name!r}))"
         try:

@@ -113,6 +113,7 @@ SCHEDULE_REJECTED = _event("schedule.rejected", "error", "schedule", "error")
 PROCESS_REAPED = _event("process.reaped", "debug", "child_pid", "exit_code")
 
 NODE_EXPIRED = _event("node.expired", "warning", "node")
+NODE_RETURNED = _event("node.returned", "info", "node", "crashes")
 SCHEDULER_READY = _event("scheduler.ready", "info", "boot_ms")
 SCHEDULER_REPLACED = _event("scheduler.replaced", "warning", "reason")
 

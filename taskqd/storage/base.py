@@ -231,6 +231,15 @@ class Storage(Features, Protocol):
         """
         ...
 
+    def settle_late(self, worker: str, outcomes: Sequence[Outcome]) -> list[bool]:
+        """Offer ends (ack, cancel, bury) that `settle` has refused; True: it counts after all.
+
+        It does where `recover` had taken the job from this worker's silent node, and it has not
+        started since: it waits, or was given up for that (poisoned, or lost as one that is to run
+        at most once).
+        """
+        ...
+
     def release(self, worker: str, leases: Sequence[tuple[str, str, int]]) -> list[bool]:
         """Give unstarted jobs (id, queue, token) back to the head in their order; nothing counted."""
         ...
@@ -252,8 +261,12 @@ class Storage(Features, Protocol):
 
     # -- nodes -------------------------------------------------------------------------------
 
-    def register(self, node: Node, queues: Sequence[str], lease_s: float) -> None:
-        """Make the node known for these queues and start its lease.  Repeatable."""
+    def register(self, node: Node, queues: Sequence[str], lease_s: float) -> int:
+        """Make the node known for these queues and start its lease.  Repeatable.
+
+        Returns of how many jobs a crash is taken back: `recover` had counted it, and the node lives.
+        They count as interrupted instead, and are no suspects any more.
+        """
         ...
 
     def heartbeat(self, node: str, queues: Sequence[str], lease_s: float) -> bool:
@@ -264,12 +277,23 @@ class Storage(Features, Protocol):
         """Forget a node that stops cleanly and holds nothing (else its jobs are released)."""
         ...
 
-    def recover(self, queues: Sequence[str]) -> list[Recovered]:
-        """Recover the jobs of all expired nodes, by the storage's clock.
+    def recover(self, queues: Sequence[str], *, spare: str = "") -> list[Recovered]:
+        """Recover the jobs of all nodes whose lease is over; `spare`: a node that is known to live.
 
-        Which of them had started is not known, so each is counted as crashed, and where a worker
-        held several they become suspects: leased one at a time, by a worker that holds nothing.
-        Expiry is held back for one lease where the storage's clock has jumped.
+        A lease is over where it has ended by the storage's clock, and the storage has served without
+        a break for as long (`taskqd.storage.expiry`): after an outage, a failover or a jump of its
+        clock everybody has one more lease to renew.
+
+        Which of the jobs had started is not known, so each is counted as crashed, until the node
+        registers again; where a worker held several they become suspects: leased one at a time, by
+        a worker that holds nothing.
+        """
+        ...
+
+    def next_expiry_s(self, queues: Sequence[str], *, spare: str = "") -> float | None:
+        """Return after how many seconds the first node's lease ends, None where there is no node.
+
+        Negative: it has ended, and the storage has not served for long enough since a break.
         """
         ...
 

@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from taskqd.errors import ConfigError
 from taskqd.jobs.job import (
@@ -102,7 +103,7 @@ def recover_jobs(
     return [
         _counted(job, how, verdict, several)
         if job.token in blamed
-        else RecoveredJob(job, "released", _marks(job.record), job.record, job.suspect)
+        else RecoveredJob(job, "released", marks_of(job.record), job.record, job.suspect)
         for job in held
     ]
 
@@ -124,7 +125,8 @@ def _counted(job: HeldJob, how: str, verdict: str, suspect: bool) -> RecoveredJo
     return RecoveredJob(job, how, marks, join_record(marks, strip_marks(job.record)), suspect)
 
 
-def _marks(record: bytes) -> Marks:
+def marks_of(record: bytes) -> Marks:
+    """Return the marks of a record, none of a damaged one."""
     try:
         return split_record(record).marks
     except BadRecord:
@@ -134,12 +136,16 @@ def _marks(record: bytes) -> Marks:
 def rewrite(record: bytes, marks: Marks) -> bytes:
     """Return the record after an outcome, with new marks.
 
-    A damaged record stays as it is, so that its dead letter shows the raw bytes.
+    A damaged record stays as it is, so that its dead letter shows the raw bytes.  Crashes are the
+    storage's to count: one that was taken back while the worker had the job was an interruption.
     """
     try:
-        split_record(record)
+        stored = split_record(record).marks
     except BadRecord:
         return record
+    if (fewer := marks.crashes - stored.crashes) > 0:
+        interruptions = marks.interruptions + fewer
+        marks = replace(marks, crashes=stored.crashes, interruptions=interruptions)
     return join_record(marks, strip_marks(record))
 
 

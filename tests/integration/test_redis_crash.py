@@ -14,7 +14,6 @@ from taskqd.errors import NodeExpired, OutcomeUnknown, StorageRefused, StorageUn
 from taskqd.jobs.job import Outcome
 from taskqd.storage.base import Node
 from taskqd.storage.redis import RedisStorage
-from taskqd.storage.redis.link.clock_guard import ClockGuard
 from tests.support.rigs.rig import Rig, ack, entry, ids
 from tests.support.servers.ports import free_port
 from tests.support.servers.redis_server import RedisServer, available_servers
@@ -244,23 +243,3 @@ def _confirmed(storage: RedisStorage, job: object) -> list[bool] | None:
         return storage.enqueue([job])  # type: ignore[list-item]
     except OutcomeUnknown:
         return None
-
-
-# -- the clock ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("jump_ms", [3_600_000, -3_600_000, 1500])
-def test_a_jump_of_the_servers_clock_holds_recovery_back_for_one_lease(jump_ms: int) -> None:
-    guard = ClockGuard()
-    assert guard.note(1_000_000, 10.0, 10.01, 10)
-    assert guard.note(1_002_000, 12.0, 12.01, 10)
-    assert not guard.note(1_004_000 + jump_ms, 14.0, 14.01, 10)
-    assert not guard.note(1_012_000 + jump_ms, 22.0, 22.01, 10)
-    assert guard.note(1_015_000 + jump_ms, 25.0, 25.01, 10)
-
-
-def test_a_slow_reply_is_no_jump() -> None:
-    guard = ClockGuard()
-    assert guard.note(1_000_000, 10.0, 10.01, 10)
-    assert guard.note(1_006_000, 12.0, 16.0, 10)
-    assert guard.note(1_008_000, 18.0, 18.01, 10)

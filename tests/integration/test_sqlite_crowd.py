@@ -135,26 +135,44 @@ def test_the_lease_of_a_node_outlives_a_jump_of_the_wall_clock(
     rig.put("a")
     rig.lease()
     late = time.time_ns() // 1_000_000 + 10**9
-    monkeypatch.setattr("taskqd.storage.sqlite.nodes.now_ms", lambda: late)
+    monkeypatch.setattr("taskqd.storage.sqlite.rows.silent_nodes.now_ms", lambda: late)
     assert rig.storage.recover(["q"]) == []
     [row] = rig.storage.nodes()
     assert 500 < row.expires_in_s <= 600
 
 
-def test_a_node_of_another_boot_expires_by_the_wall_clock(
+def test_the_lease_of_a_node_of_another_boot_begins_anew_when_it_is_looked_at(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Its clock cannot be compared with ours, and the wall clock may have been set."""
     rig = Rig(open_storage(f"sqlite:///{tmp_path}/a.db", "app"))
     with monkeypatch.context() as earlier:
-        earlier.setattr("taskqd.storage.sqlite.nodes.clock_name", lambda: "an earlier boot")
+        earlier.setattr(
+            "taskqd.storage.sqlite.rows.silent_nodes.clock_name", lambda: "an earlier boot"
+        )
         rig.storage.register(Node("old"), ["q"], 0.3)
         rig.storage.register(Node("young"), ["q"], 600)
         rig.put("a", "b")
         rig.lease(worker="old.1")
         rig.lease(worker="young.1")
+    assert rig.storage.recover(["q"]) == []
     rows = wait_until(lambda: rig.storage.recover(["q"]), "recovery")
     assert [row.worker for row in rows] == ["old.1"]
     assert {row.node.id for row in rig.storage.nodes()} == {"n", "young"}
+
+
+def test_a_node_that_renews_under_another_clock_is_never_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container with a time namespace of its own."""
+    rig = Rig(open_storage(f"sqlite:///{tmp_path}/a.db", "app"))
+    for _ in range(20):
+        with monkeypatch.context() as other:
+            other.setattr(
+                "taskqd.storage.sqlite.rows.silent_nodes.clock_name", lambda: "another clock"
+            )
+            rig.storage.register(Node("other"), ["q"], 0.001)
+        assert rig.storage.recover(["q"]) == []
 
 
 def test_threads_with_a_handle_each_do_not_disturb_each_other(tmp_path: Path) -> None:

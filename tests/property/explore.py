@@ -1,6 +1,6 @@
 """Look at every state of the protocol that can be reached, and ask real storages to go random ways.
 
-python -m tests.property.explore --losses 1 --crashes 1 --expiries 1 --stops 1 --traces 5000
+python -m tests.property.explore --losses 1 --crashes 1 --expiries 1 --stops 1 --outages 1 --once 1 --traces 5000
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class Found(NamedTuple):
     """How to come there."""
 
 
-def explore(rules: Rules, faults: Faults) -> Found:
-    """Look at all states within these faults."""
-    start = State(faults=faults)
+def explore(rules: Rules, faults: Faults, once: tuple[int, ...] = ()) -> Found:
+    """Look at all states within these faults; `once`: jobs that are to run at most once."""
+    start = State(faults=faults, once=once)
     came: dict[State, tuple[State, Move] | None] = {start: None}
     back: dict[State, list[State]] = {}
     queue, count = deque([start]), 0
@@ -76,13 +76,19 @@ def _stuck(came: dict[State, object], back: dict[State, list[State]]) -> State |
 
 
 def traces(
-    rules: Rules, faults: Faults, count: int, seed: int, steps: int = 25
+    rules: Rules,
+    faults: Faults,
+    count: int,
+    seed: int,
+    *,
+    once: tuple[int, ...] = (),
+    steps: int = 25,
 ) -> Iterator[list[Move]]:
     """Yield random paths; each prefers moves that no path has taken before."""
     dice = random.Random(seed)
     taken: set[tuple[State, str, object]] = set()
     for _ in range(count):
-        state, path = State(faults=faults), []
+        state, path = State(faults=faults, once=once), []
         for _ in range(steps):
             choices = list(moves(rules, state))
             if not choices:
@@ -93,39 +99,27 @@ def traces(
             state = move.state
             if move.call:
                 path.append(move)
-        yield _told_apart(path)
-
-
-def _told_apart(path: list[Move]) -> list[Move]:
-    """Cut the path before a call whose outcome the contract leaves open.
-
-    That is the order in which the jobs of several workers of an expired node go back.
-    """
-    before = State()
-    for number, move in enumerate(path):
-        holders = {before.jobs[job].worker for job in before.held}
-        if move.call == "expire" and len(holders) > 1:
-            return path[:number]
-        before = move.state
-    return path
+        yield path
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="explore", description=__doc__)
     for fault in Faults._fields:
         parser.add_argument(f"--{fault}", type=int, default=1)
+    parser.add_argument("--once", type=int, nargs="*", default=[], help="jobs to run at most once")
     parser.add_argument("--traces", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     faults, began = Faults(*(getattr(given, name) for name in Faults._fields)), time.monotonic()
-    paths = list(traces(Rules(), faults, given.traces, given.seed))
+    once = tuple(given.once)
+    paths = list(traces(Rules(), faults, given.traces, given.seed, once=once))
     for name in ("memory", "sqlite", *available_servers()):
         with open_backend(name, Path(tempfile.mkdtemp())) as backend:
             storage = backend.open(backend.namespace())
             for path in paths:
                 Replay(storage).run(path)
             print(f"{name}: {len(paths)} paths, {sum(map(len, paths))} calls, all as predicted")
-    found = explore(Rules(), faults)
+    found = explore(Rules(), faults, once)
     print(f"{found.states} states, {found.moves} moves, {time.monotonic() - began:.0f} s: ", end="")
     print(found.broken or "every law holds in each")
     for move in found.path:

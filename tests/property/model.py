@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from taskqd.jobs.job import Marks, Outcome, Reason, State, split_record
+from taskqd.jobs.job import Marks, Outcome, Reason, State, join_record, split_record, strip_marks
 from taskqd.jobs.states import JobEvent, after
 from taskqd.storage.rules import rewrite
 
@@ -184,7 +184,7 @@ class Model:
                     marks.crashes + crashed,
                     marks.error,
                 )
-                job.record = rewrite(job.record, marks)
+                job.record = join_record(marks, strip_marks(job.record))
                 job.suspect = crashed and len(started) > 1
             self._put(job, head=True)
             found[job.queue, job.id] = (what, marks, job.suspect)

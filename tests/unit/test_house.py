@@ -21,7 +21,7 @@ FUNCTION_LINES_MAX = 60
 FUNCTION_LINES_AIM = 40
 
 LONG_FILES = {
-    "taskqd/storage/base.py": 400,  # the contract reads best as one document
+    "taskqd/storage/base.py": 440,  # the contract reads best as one document
 }
 
 IMPORTED_ONLY_IN = {

@@ -20,6 +20,7 @@ from .quarantine import Quarantine
 from .queue_order import QueueOrder
 
 _SNAPSHOT_WAIT_S = 1.0
+_ENDS = ("ack", "bury", "cancel")
 _COUNTED_AS = {"ack": board.DONE, "retry": board.RETRIED, "bury": board.FAILED}
 
 
@@ -125,24 +126,25 @@ class StorageClient:
             self._settled(outcomes, self._storage.settle(self._worker, outcomes))
 
     def _settled(self, outcomes: Sequence[Outcome], took_effect: Sequence[bool]) -> None:
+        # law: an end that did not count is offered again before it is forgotten; should the storage be
+        # lost here, all is repeated (test_an_end_was_forgotten_when_the_storage_was_lost_between_its_two_offers).
+        counted = outcomes if all(took_effect) else self._without_fenced(outcomes, took_effect)
         self.ledger.answered()
-        if not outcomes:
-            return
-        self._slots.settled(outcomes)
-        if not all(took_effect):
-            outcomes = self._without_fenced(outcomes, took_effect)
-        self._count(outcomes)
+        if outcomes:
+            self._slots.settled(outcomes)
+            self._count(counted)
 
     def _without_fenced(
         self, outcomes: Sequence[Outcome], took_effect: Sequence[bool]
     ) -> list[Outcome]:
-        effective = []
-        for outcome, took in zip(outcomes, took_effect, strict=True):
-            if took:
-                effective.append(outcome)
-            else:
+        refused = [one for one, took in zip(outcomes, took_effect, strict=True) if not took]
+        late = [outcome for outcome in refused if outcome.kind in _ENDS]
+        counts = self._storage.settle_late(self._worker, late) if late else []
+        saved = [outcome for outcome, took in zip(late, counts, strict=True) if took]
+        for outcome in refused:
+            if outcome not in saved:
                 self._log.emit(events.JOB_FENCED, job_id=outcome.id, queue=outcome.queue)
-        return effective
+        return [one for one in outcomes if one not in refused or one in saved]
 
     def _count(self, outcomes: Sequence[Outcome]) -> None:
         """Post what has ended on the board."""

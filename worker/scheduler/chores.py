@@ -60,7 +60,7 @@ class Chores:
             Chore(self._recovery.predecessors),
             self._promote,
             self._ticks,
-            Chore(self._recovery.expired_nodes),
+            Chore(self._recovery.silent_nodes),
             Chore(self._purge),
             Chore(self._return_parked),
         ]

@@ -69,7 +69,9 @@ class NodeHeartbeat:
         self._over.set()
 
     def _register(self) -> None:
-        self._storage.register(self._node, self._queues, self._lease_s)
+        crashes = self._storage.register(self._node, self._queues, self._lease_s)
+        if crashes:
+            self._log.emit(events.NODE_RETURNED, node=self._node.id, crashes=crashes)
         known, self._epoch = self._epoch, self._storage.epoch()
         if known is None:
             self._outbox.put(Ready())

@@ -18,6 +18,10 @@ from . import predecessors
 from .duty import NEVER_S, Duty
 
 PREDECESSOR_S = 1.0
+OVER_LOOK_S = 0.25
+"""Between two looks while a lease has ended, and the storage has not served for long enough."""
+MARGIN_S = 0.02
+"""Behind the end of a lease, so that the look finds it over."""
 
 
 class Recovery:
@@ -38,10 +42,12 @@ class Recovery:
         self.requests: EventQueue[RecoverWorker] = EventQueue()
         """Dead workers that the master names."""
 
-    def expired_nodes(self) -> float:
-        """Recover nodes whose lease ran out; return after how many seconds to look again."""
-        self._tell(self._storage().recover(self.duty.queues), "its node's lease ran out")
-        return self.duty.lease_s / 4 * random.uniform(0.75, 1.25)
+    def silent_nodes(self) -> float:
+        """Recover nodes whose lease is over; return after how many seconds to look again."""
+        storage, queues, me = self._storage(), self.duty.queues, self.duty.node.id
+        self._tell(storage.recover(queues, spare=me), "its node's lease ran out")
+        first_end_s = storage.next_expiry_s(queues, spare=me)
+        return next_look_s(self.duty.lease_s, first_end_s, random.uniform)
 
     def predecessors(self) -> float:
         """Recover daemons of this name that are known to be dead, without waiting for their lease."""
@@ -87,6 +93,22 @@ class Recovery:
             view = JobView(job.id, "", job.queue, job.marks, job.how)
             for signal in ("orphaned", "requeued") if job.how == "orphaned" else ("requeued",):
                 self.duty.tell(signal, view)
+
+
+def next_look_s(
+    lease_s: float, first_end_s: float | None, uniform: Callable[[float, float], float]
+) -> float:
+    """Return after how many seconds to look for silent nodes again.
+
+    `first_end_s`: until the first lease of another node ends, negative where it has ended and the
+    storage has not served for long enough since a break; None: there is no other node.
+    """
+    rarely_s = lease_s / 4 * uniform(0.75, 1.25)
+    if first_end_s is None:
+        return rarely_s
+    if first_end_s <= 0:
+        return min(rarely_s, OVER_LOOK_S)
+    return min(rarely_s, first_end_s + MARGIN_S)
 
 
 def _answer(worker_id: str, recovered: Sequence[Recovered], settled: int) -> WorkerRecovered:

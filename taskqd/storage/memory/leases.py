@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from taskqd.errors import NodeExpired
 from taskqd.jobs.job import Lease, Outcome
 from taskqd.storage.base import Bell, Leased
+from taskqd.storage.expiry import counts_late
 from taskqd.storage.memory.state.base import Base
 from taskqd.storage.memory.state.bell import MemoryBell
 from taskqd.storage.memory.state.line import Job, Line
@@ -15,6 +16,7 @@ from taskqd.storage.rules import (
     grant,
     heads_last,
     key_of,
+    marks_of,
     node_of,
     place,
     refusal_of_recovered,
@@ -68,6 +70,27 @@ class LeaseCalls(Base):
                 tuple(self._stops(worker)),
                 space.orders_now(),
             )
+
+    def settle_late(self, worker: str, outcomes: Sequence[Outcome]) -> list[bool]:
+        with self._space.lock:
+            return [self._end_late(worker, outcome) for outcome in outcomes]
+
+    def _end_late(self, worker: str, outcome: Outcome) -> bool:
+        space = self._space
+        taken = space.taken.get((outcome.queue, outcome.id))
+        line = space.lines.get(outcome.queue)
+        job = line.jobs.get(outcome.id) if line else None
+        if line is None or job is None or taken is None:
+            return False
+        if (taken.worker, taken.token) != (worker, outcome.token):
+            return False
+        if job.id in line.ended:
+            return job.answer == outcome.answer
+        if not counts_late(taken.attempts, marks_of(job.record), job.state, job.reason):
+            return False
+        self._end_lease(line, job, outcome)
+        space.answered.notify_all()
+        return True
 
     def release(self, worker: str, leases: Sequence[tuple[str, str, int]]) -> list[bool]:
         space = self._space

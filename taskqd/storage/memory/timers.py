@@ -87,6 +87,7 @@ def _promote(space: Space, line: Line, now_ms: int, limit: int) -> int:
 def _forget_old(space: Space) -> None:
     """Drop what is past its lifetime."""
     now = space.wall_ms()
+    space.taken = {key: taken for key, taken in space.taken.items() if taken.until_ms > now}
     space.gone = {worker: until for worker, until in space.gone.items() if until > now}
     space.orders = {s: kept for s, kept in space.orders.items() if kept[1] > now}
     space.groups = {g: group for g, group in space.groups.items() if group.until_ms > now}

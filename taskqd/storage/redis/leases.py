@@ -73,6 +73,17 @@ class LeaseCalls(Base):
             turn.settle(mine, self.run("turn", queue, args)[1])
         return turn.result()
 
+    def settle_late(self, worker: str, outcomes: Sequence[Outcome]) -> list[bool]:
+        verdicts: dict[int, bool] = {}
+        for queue in dict.fromkeys(outcome.queue for outcome in outcomes):
+            mine = [index for index, outcome in enumerate(outcomes) if outcome.queue == queue]
+            args: list[Any] = [worker, node_of(worker)]
+            for index in mine:
+                args += _late(outcomes[index])
+            said = self.run("settle_late", queue, args)
+            verdicts |= zip(mine, map(_is_one, said), strict=True)
+        return [verdicts[index] for index in range(len(outcomes))]
+
     def release(self, worker: str, leases: Sequence[tuple[str, str, int]]) -> list[bool]:
         queues = list(dict.fromkeys(queue for _, queue, _ in leases))
         result: dict[tuple[str, str, int], bool] = {}
@@ -222,6 +233,19 @@ def _other(outcome: Outcome) -> tuple[Any, ...]:
         b"" if outcome.marks == NO_MARKS else encode(outcome.marks),
         outcome.reason,
         outcome.parked,
+    )
+
+
+def _late(outcome: Outcome) -> tuple[Any, ...]:
+    """Return an outcome as settle_late.lua takes it."""
+    return (
+        outcome.id,
+        outcome.token,
+        outcome.kind,
+        outcome.answer,
+        outcome.answer_ttl_s,
+        b"" if outcome.marks == NO_MARKS else encode(outcome.marks),
+        outcome.reason,
     )
 
 

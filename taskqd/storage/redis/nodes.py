@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from taskqd.clock import monotonic_s
 from taskqd.jobs.job import NO_MARKS, Marks
 from taskqd.storage.base import Node, NodeRow, Recovered
-from taskqd.storage.redis.keyspace.base import Base, server_ms
+from taskqd.storage.redis.keyspace.base import Base
 from taskqd.storage.redis.limits import free_locks_of, free_locks_of_nodes
-from taskqd.storage.redis.link.clock_guard import ClockGuard
 
+_TAKE_BACK_MAX = 200
+"""Jobs in one call of a script, so that it holds the server for a moment only."""
 _decode_marks = msgspec.json.Decoder(Marks).decode
 _decode_node = msgspec.json.Decoder(Node).decode
 
@@ -22,8 +22,9 @@ class _Subject(NamedTuple):
     """Whose jobs are recovered, and how."""
 
     mode: str
-    """"expired", "node" or "worker"."""
+    """"silent", "node" or "worker"."""
     name: str
+    """silent: of a node that is known to live."""
     how: str
     verdict: str = ""
     running: Sequence[int] | None = None
@@ -32,22 +33,28 @@ class _Subject(NamedTuple):
 class NodeCalls(Base):
     """The contract's calls of daemons."""
 
-    def register(self, node: Node, queues: Sequence[str], lease_s: float) -> None:
-        self._lease_s = lease_s
+    def register(self, node: Node, queues: Sequence[str], lease_s: float) -> int:
         self.announce_again(queues)
-        info = msgspec.json.encode(node)
-        self.run_each("register", queues, [node.id, int(lease_s * 1000), info])
+        args = [node.id, int(lease_s * 1000), msgspec.json.encode(node)]
+        blamed = self.run_each("register", queues, args)
+        return sum(
+            self._take_crashes_back(node.id, queue)
+            for queue, some in zip(queues, blamed, strict=True)
+            if some
+        )
+
+    def _take_crashes_back(self, node: str, queue: str) -> int:
+        count, more = 0, 1
+        while more:
+            more, some = self.run("take_back", queue, [node, _TAKE_BACK_MAX])
+            count += some
+        return count
 
     def heartbeat(self, node: str, queues: Sequence[str], lease_s: float) -> bool:
-        self._lease_s = lease_s
-        before_s = monotonic_s()
-        replies = self.run_each("heartbeat", queues, [node, int(lease_s * 1000)])
-        after_s = monotonic_s()
-        for queue, (_, told_ms) in zip(queues, replies, strict=True):
-            self._guard(queue).note(told_ms, before_s, after_s, lease_s)
+        known = self.run_each("heartbeat", queues, [node, int(lease_s * 1000)])
         # Last: of a cluster, another server may have the list, and be dead.
         self.announce_again(queues)
-        return all(known for known, _ in replies)
+        return all(known)
 
     def retire(self, node: str, queues: Sequence[str]) -> None:
         self._recover(queues, _Subject("node", node, "released"))
@@ -60,20 +67,12 @@ class NodeCalls(Base):
                 found[row.node.id] = _merged(found.get(row.node.id), row)
         return list(found.values())
 
-    def recover(self, queues: Sequence[str]) -> list[Recovered]:
-        return self._recover(self._steady(queues), _Subject("expired", "", "orphaned"))
+    def recover(self, queues: Sequence[str], *, spare: str = "") -> list[Recovered]:
+        return self._recover(queues, _Subject("silent", spare, "orphaned"))
 
-    def _steady(self, queues: Sequence[str]) -> list[str]:
-        """Return the queues whose server's clock has not jumped lately."""
-        steady: list[str] = []
-        for server, some in self.by_server(queues).items():
-            before_s = monotonic_s()
-            reading = server_ms(server), before_s, monotonic_s(), self._lease_s
-            steady += [queue for queue in some if self._guard(queue).note(*reading)]
-        return steady
-
-    def _guard(self, queue: str) -> ClockGuard:
-        return self._guards.setdefault(queue, ClockGuard())
+    def next_expiry_s(self, queues: Sequence[str], *, spare: str = "") -> float | None:
+        ends = self.run_each("next_expiry", queues, [spare], write=False)
+        return min((left_ms / 1000 for left_ms in ends if left_ms is not None), default=None)
 
     def recover_node(self, node: str, queues: Sequence[str]) -> list[Recovered]:
         return self._recover(queues, _Subject("node", node, "orphaned"))

@@ -30,6 +30,7 @@ from taskqd.storage.sqlite.rows.extras import (
     is_gone,
     wishes,
 )
+from taskqd.storage.sqlite.rows.silent_nodes import end_late
 from taskqd.storage.sqlite.rows.transaction import READY, SUSPECT, Line, Transaction
 
 _END = """
@@ -97,6 +98,9 @@ class LeaseCalls(Base):
         result = self._write(body, node=node)
         self._remember(worker, effects)
         return result
+
+    def settle_late(self, worker: str, outcomes: Sequence[Outcome]) -> list[bool]:
+        return self._write(lambda unit: [end_late(unit, worker, one) for one in outcomes])
 
     def _look(self, worker: str, node: str, queues: Sequence[str], limit: int) -> Leased | None:
         """Return an empty turn where there is nothing to do, without taking the write lock."""

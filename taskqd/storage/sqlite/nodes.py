@@ -1,19 +1,12 @@
-"""Nodes, and the recovery of what dead ones hold, on SQLite.
-
-A node's lease expires by the monotonic clock, so that no jump of the wall clock can end or prolong
-it, and time in which the machine sleeps does not count.  Only processes of one boot (and one time
-namespace) share that clock; a lease given under another one expires by the wall clock.
-"""
+"""Nodes, and the recovery of what dead ones hold, on SQLite."""
 
 from __future__ import annotations
 
-import functools
-import os
 from collections.abc import Collection, Sequence
 
 import msgspec
 
-from taskqd.clock import monotonic_ns, now_ms
+from taskqd.clock import now_ms
 from taskqd.jobs.job import Reason
 from taskqd.storage.base import Node, NodeRow, Recovered
 from taskqd.storage.rules import (
@@ -29,20 +22,27 @@ from taskqd.storage.sqlite.rows.extras import (
     mark_gone,
     owners_of,
 )
+from taskqd.storage.sqlite.rows.silent_nodes import (
+    clock_name,
+    feel_pulse,
+    is_to_be_looked_at,
+    keep_taken,
+    lease_times,
+    monotonic_ms,
+    others,
+    over,
+    take_crashes_back,
+)
 from taskqd.storage.sqlite.rows.transaction import Line, Transaction
 
 _REGISTER = """
-INSERT INTO node (space, id, node, clock, expires_ms, wall_ms) VALUES (?, ?, ?, ?, ?, ?)
-ON CONFLICT DO UPDATE SET node=excluded.node, clock=excluded.clock,
-  expires_ms=excluded.expires_ms, wall_ms=excluded.wall_ms"""
-_RENEW = "UPDATE node SET clock=?, expires_ms=?, wall_ms=? WHERE space=? AND id=?"
-_EXPIRED = """
-SELECT DISTINCT node.id FROM node JOIN member ON member.node = node.id
-JOIN queue ON queue.id = member.queue AND queue.space = node.space
-WHERE node.space=? AND iif(clock=?, expires_ms<?, wall_ms<?) AND queue.name IN
-  (SELECT value FROM json_each(?))"""
+INSERT INTO node (space, id, node, clock, expires_ms, wall_ms, lease_ms) VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET node=excluded.node, clock=excluded.clock, expires_ms=excluded.expires_ms,
+  wall_ms=excluded.wall_ms, lease_ms=excluded.lease_ms"""
+_RENEW = "UPDATE node SET clock=?, expires_ms=?, wall_ms=?, lease_ms=? WHERE space=? AND id=?"
 _WORKERS = """
 SELECT DISTINCT rank FROM job WHERE queue=? AND state=4 AND rank>=? AND rank<?"""
+_TOKENS = "SELECT id, pos FROM job WHERE queue=? AND state=4 AND rank>=? AND rank<?"
 _HELD = """
 SELECT n, id, pos, priority, suspect, record FROM job
 WHERE queue=? AND state=4 AND rank=? ORDER BY pos"""
@@ -59,23 +59,27 @@ _decode = msgspec.json.Decoder(Node).decode
 class NodeCalls(Base):
     """The contract's calls of daemons."""
 
-    def register(self, node: Node, queues: Sequence[str], lease_s: float) -> None:
-        def body(unit: Transaction) -> None:
-            times = _times(lease_s)
+    def register(self, node: Node, queues: Sequence[str], lease_s: float) -> int:
+        def body(unit: Transaction) -> int:
+            times = lease_times(lease_s)
             unit.db.rows(_REGISTER, (unit.space, node.id, _encode(node), *times))
+            lines = [unit.made_line(queue) for queue in queues]
             unit.db.many(
                 "INSERT INTO member (queue, node) VALUES (?, ?) ON CONFLICT DO NOTHING",
-                [(unit.made_line(queue).id, node.id) for queue in queues],
+                [(line.id, node.id) for line in lines],
             )
+            feel_pulse(unit, int(lease_s * 1000))
+            return sum(take_crashes_back(unit, line, node.id) for line in lines)
 
-        self._write(body)
+        return self._write(body)
 
     def heartbeat(self, node: str, queues: Sequence[str], lease_s: float) -> bool:
         def body(unit: Transaction) -> bool:
             served = [line.name for line in unit.some(queues) if line.is_served]
             if len(served) < len(set(queues)):
                 return False
-            return unit.db.count(_RENEW, (*_times(lease_s), unit.space, node)) == 1
+            feel_pulse(unit, int(lease_s * 1000))
+            return unit.db.count(_RENEW, (*lease_times(lease_s), unit.space, node)) == 1
 
         return self._write(body, node=node)
 
@@ -83,20 +87,20 @@ class NodeCalls(Base):
         self._write(lambda unit: _take_node(unit, node, queues, "released"))
         self._forget_effects(lambda worker: node_of(worker) == node)
 
-    def recover(self, queues: Sequence[str]) -> list[Recovered]:
-        if not self._expired(self._reader(), queues):
+    def recover(self, queues: Sequence[str], *, spare: str = "") -> list[Recovered]:
+        if not any(is_to_be_looked_at(node) for node in others(self._reader(), queues, spare)):
             return []
-        return self._write(
-            lambda unit: [
-                row
-                for node in self._expired(unit, queues)
-                for row in _take_node(unit, node, queues, Reason.ORPHANED)
-            ]
-        )
 
-    def _expired(self, unit: Transaction, queues: Sequence[str]) -> list[str]:
-        args = (unit.space, clock_name(), monotonic_ms(), now_ms(), _encode(list(queues)).decode())
-        return [node for (node,) in unit.db.rows(_EXPIRED, args)]
+        def body(unit: Transaction) -> list[Recovered]:
+            nodes = [n for n in others(unit, queues, spare) if is_to_be_looked_at(n)]
+            return [row for node in over(unit, nodes) for row in _take_silent(unit, node, queues)]
+
+        return self._write(body)
+
+    def next_expiry_s(self, queues: Sequence[str], *, spare: str = "") -> float | None:
+        nodes = others(self._reader(), queues, spare)
+        now = monotonic_ms()
+        return min(((node.ends_ms - now) / 1000 for node in nodes), default=None)
 
     def recover_node(self, node: str, queues: Sequence[str]) -> list[Recovered]:
         return self._write(lambda unit: _take_node(unit, node, queues, Reason.ORPHANED))
@@ -134,10 +138,20 @@ class NodeCalls(Base):
         return found
 
 
-def _times(lease_s: float) -> tuple[str, int, int]:
-    """Return the clock and the end of a lease that begins now, by it and by the wall clock."""
-    lease_ms = int(lease_s * 1000)
-    return clock_name(), monotonic_ms() + lease_ms, now_ms() + lease_ms
+def _take_silent(unit: Transaction, node: str, queues: Sequence[str]) -> list[Recovered]:
+    """Take what a node holds that may live, and keep what a late word of it needs."""
+    tokens = {
+        (line.id, job_id): token
+        for line in unit.some(queues)
+        for job_id, token in unit.db.rows(_TOKENS, (line.id, f"{node}.", f"{node}/"))
+    }
+    recovered = _take_node(unit, node, queues, Reason.ORPHANED)
+    for row in recovered:
+        line = unit.line(row.queue)
+        if line is not None and row.how == Reason.ORPHANED:
+            token = tokens[line.id, row.id]
+            keep_taken(unit, line, row.id, row.worker, token, row.marks.attempts)
+    return recovered
 
 
 def _take_node(unit: Transaction, node: str, queues: Sequence[str], how: str) -> list[Recovered]:
@@ -184,19 +198,3 @@ def _take_worker(
 
 def _fact(item: RecoveredJob, line: Line, worker: str) -> Recovered:
     return Recovered(item.held.id, line.name, worker, item.how, item.marks, item.suspect)
-
-
-def monotonic_ms() -> int:
-    return monotonic_ns() // 1_000_000
-
-
-@functools.cache
-def clock_name() -> str:
-    """Return a text that is the same for all processes whose `monotonic_ms` can be compared."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            boot = file.read().strip()
-        return f"{boot}/{os.readlink('/proc/self/ns/time')}"
-    except OSError:
-        # Without /proc nothing is comparable but this process; the wall clock decides.
-        return f"process-{os.getpid()}-{monotonic_ns()}"

@@ -1,5 +1,6 @@
 -- One file holds many namespaces.  A job is one row from enqueue to the end of its answer's
--- lifetime, so that it cannot be in two states or in none.  Times are Unix milliseconds.
+-- lifetime, so that it cannot be in two states or in none.  Times are Unix milliseconds.  What newer
+-- versions have added stands in file/additions.py.
 
 CREATE TABLE store (
   id    INTEGER PRIMARY KEY CHECK (id = 1),
@@ -145,7 +146,6 @@ CREATE TABLE place (               -- places of locks that are taken
   worker   TEXT NOT NULL,          -- '' for owners that are no worker's
   token    INTEGER NOT NULL,
   until_ms INTEGER,                -- NULL: as long as its worker
-  ttl_ms   INTEGER,                -- how long it was given for; NULL in rows of old versions
   PRIMARY KEY (space, name, owner)
 ) WITHOUT ROWID;
 CREATE INDEX place_worker ON place (space, worker);

@@ -70,6 +70,13 @@ class Line:
         job.state = State.QUEUED
         self._lane(job)[job.id] = job
 
+    def clear_of_suspicion(self, job: Job) -> None:
+        """Put a suspect to the head of the jobs that are none."""
+        self._take(job)
+        job.suspect = False
+        self._lane(job)[job.id] = job
+        self._lane(job).move_to_end(job.id, last=False)
+
     def to_head(self, job: Job) -> None:
         self.to_tail(job)
         self._lane(job).move_to_end(job.id, last=False)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from taskqd.clock import monotonic_ns, now_ms
 from taskqd.jobs.job import Entry
 from taskqd.storage.base import Node, Recovered
+from taskqd.storage.expiry import Pulse
 from taskqd.storage.features import Revocation
 from taskqd.storage.memory.state.line import Job, Line
 from taskqd.storage.rules import HeldJob, RecoveredJob
@@ -26,12 +27,25 @@ class NodeState:
     def __init__(self, node: Node) -> None:
         self.node = node
         self.expires_ms = 0
+        self.lease_ms = 0
         self.queues: set[str] = set()
 
 
 def lease_clock_ms() -> int:
     """Return the time by which leases expire; a jump of the wall clock does not move it."""
     return monotonic_ns() // 1_000_000
+
+
+class Taken(NamedTuple):
+    """What is kept of a lease that was taken from a silent node."""
+
+    worker: str
+    token: int
+    attempts: int
+    """As counted then; more means that the job has started again since."""
+    blamed: bool
+    """Its crash stands until the node registers again."""
+    until_ms: int
 
 
 class Lock:
@@ -83,6 +97,9 @@ class Space:
         self.epoch = uuid.uuid4().hex
         self.lines: dict[str, Line] = {}
         self.nodes: dict[str, NodeState] = {}
+        self.pulse: Pulse | None = None
+        self.taken: dict[tuple[str, str], Taken] = {}
+        """(queue, job id) -> what was taken last."""
         self.ticks: dict[tuple[str, int], int] = {}
         """(name, Unix ms of the tick) -> kept until."""
         self.effects: dict[str, set[tuple[str, str, int]]] = {}

@@ -11,7 +11,6 @@ from taskqd.settings import Durability
 from taskqd.storage.redis.keyspace import keys
 from taskqd.storage.redis.keyspace.keys import Keys
 from taskqd.storage.redis.keyspace.scripts import script
-from taskqd.storage.redis.link.clock_guard import ClockGuard
 from taskqd.storage.redis.link.cluster import Cluster, open_link
 from taskqd.storage.redis.link.connection import Args, Link
 from taskqd.storage.redis.link.server_checks import ServerChecks
@@ -43,10 +42,6 @@ class Base:
         self._announced: set[str] = set()
         self._announced_at = 0
         self._checks = ServerChecks(self._link)
-        self._lease_s = 10.0
-        """Of the last node that was registered through this object."""
-        self._guards: dict[str, ClockGuard] = {}
-        """By queue, for the servers of a cluster have clocks of their own."""
         self._joined: set[tuple[str, str]] = set()
         """(worker, queue) that leased through this object."""
 

@@ -12,6 +12,9 @@ one slot of a cluster.  What belongs to no queue carries ``{namespace}:``.
     receipt:<worker>      tokens settled or released ("r") last; expires
     nodes           ZSET  node -> lease ends at, ms by the server's clock
     info            HASH  node -> `Node` as JSON
+    leases, pulse         how long nodes' leases are, and since when this server serves: see pulse.lua
+    taken:<node>    HASH  id -> "worker token attempts", of jobs taken while it was silent; expires
+    blamed:<node>   LIST  those whose crash stands until it is heard of; expires
     crew:<node>     SET   its workers
     idle            LIST  workers that wait for a job
     gone            ZSET  worker that was recovered, and leases no more -> kept until, ms

@@ -11,7 +11,18 @@ from taskqd.storage.redis.views import ViewCalls
 from taskqd.storage.rules import node_of
 
 _LASTING = ("seq", "paused")
-_EXPIRING = ("r", "receipt", "mail", "alarm", "sync", "group", "standing")
+_EXPIRING = (
+    "r",
+    "receipt",
+    "mail",
+    "alarm",
+    "sync",
+    "group",
+    "standing",
+    "pulse",
+    "taken",
+    "blamed",
+)
 _OWN_LASTING = ("queues", "epoch", "seq", "schedules", "ticks", "last")
 _OWN_EXPIRING = ("orders", "orders-end", "rate", "told", "gone")
 _OF_LOCKS = ("locks", "ttls", "owners", "lock", "line", "owned")
@@ -69,7 +80,7 @@ class Audit:
     """The rows of one queue, compared with each other."""
 
     KINDS = (
-        "jobs", "ready", "later", "suspects", "ghosts", "nodes", "info", "idle", "waiters",
+        "jobs", "ready", "later", "suspects", "ghosts", "nodes", "info", "leases", "idle", "waiters",
         "dead", "tomb", "ticks", "last", "timers", "noted", "stops", "unique", "udone", "ustart",
         "strangers", "gone", "parked", "labels", "called",
     )  # fmt: skip

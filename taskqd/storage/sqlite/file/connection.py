@@ -21,6 +21,7 @@ from taskqd.errors import (
     StorageUnavailable,
 )
 from taskqd.storage.sqlite.file import disk
+from taskqd.storage.sqlite.file.additions import ADDITIONS, Addition
 
 T = TypeVar("T")
 APPLICATION_ID = 0x74617371
@@ -31,7 +32,6 @@ BUSY_S = 5.0
 WAL_PAGES = 1000
 WAL_BYTES_MAX = 64 * 1024 * 1024
 CACHE_KIB = 4096
-_HAS_TTL = "SELECT 1 FROM pragma_table_info('place') WHERE name='ttl_ms'"
 SAFE_VERSION = (3, 51, 3)
 """The first SQLite in which a reset of the write-ahead log cannot damage the file."""
 
@@ -165,12 +165,12 @@ class Database:
 
     def _complete(self, db: apsw.Connection) -> None:
         """Add what newer versions of this layout have; old ones go on beside it."""
-        if db.execute(_HAS_TTL).fetchall():
+        if not _missing(db):
             return
         db.execute("BEGIN IMMEDIATE")
         try:
-            if not db.execute(_HAS_TTL).fetchall():
-                db.execute("ALTER TABLE place ADD COLUMN ttl_ms INTEGER")
+            for addition in _missing(db):
+                db.execute(addition.make)
             db.execute("COMMIT")
         except BaseException:
             if db.in_transaction:
@@ -233,6 +233,10 @@ class Database:
         if isinstance(error, apsw.SQLError | apsw.ConstraintError | apsw.MismatchError):
             return StorageCorrupt(f"{where}: does not have the tables expected ({text})")
         return StorageUnavailable(f"{where}: {type(error).__name__}: {text}")
+
+
+def _missing(db: apsw.Connection) -> list[Addition]:
+    return [one for one in ADDITIONS if not db.execute(one.present).fetchall()]
 
 
 def _is_full_disk(error: apsw.Error) -> bool:

@@ -19,6 +19,8 @@ _PAST = (
     "DELETE FROM gone WHERE until_ms<=? AND space=?",
     "DELETE FROM told WHERE ms<=? AND space=?",
 )
+_OLD_TAKEN = """
+DELETE FROM taken WHERE until_ms<=?1 AND queue IN (SELECT id FROM queue WHERE space=?2)"""
 _ORPHAN = "WHERE job NOT IN (SELECT n FROM job WHERE extras) AND ?1 AND ?2"
 _LEAKS_OF_SPACE = (
     ("orders past their time", "SELECT count(*) FROM standing WHERE space=? AND until_ms<=?"),
@@ -59,6 +61,7 @@ def forget_old(unit: Transaction) -> None:
         "DELETE FROM reply WHERE space=?1 AND party NOT IN (SELECT id FROM party WHERE space=?1)",
         (unit.space,),
     )
+    unit.db.rows(_OLD_TAKEN, (now, unit.space))
     unit.db.rows(CUT_PLACES, (now, unit.space))
     unit.db.rows(_FREED_PLACES, (now, unit.space))
     for (name,) in unit.db.rows(_LONELY, (unit.space,)):

@@ -5,6 +5,9 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
+from taskqd.errors import StorageUnavailable
 from taskqd.ipc.board import Board, size
 from taskqd.jobs.job import Lease, Outcome
 from taskqd.storage.base import Leased
@@ -72,3 +75,43 @@ def test_after_an_outage_outcomes_are_settled_before_a_lease_is_released() -> No
     recorder = Recorder()
     client_of(recorder).reconcile(accepting=False)
     assert recorder.calls == ["flush", "settle", "holdings", "release unseen"]
+
+
+class Fencing(Recorder):
+    """A storage that refuses an end, is lost when it is offered late, and takes it then."""
+
+    def __init__(self, *, taken: bool) -> None:
+        super().__init__()
+        self._taken = taken
+        self._lost = False
+        self.fenced: list[str] = []
+
+    def settle(self, _worker: str, outcomes: list[Outcome]) -> list[bool]:
+        self.calls.append("settle")
+        return [False for _ in outcomes]
+
+    def settle_late(self, _worker: str, outcomes: list[Outcome]) -> list[bool]:
+        self.calls.append("settle_late")
+        if not self._lost:
+            self._lost = True
+            raise StorageUnavailable("away")
+        return [self._taken for _ in outcomes]
+
+    def emit(self, event: str, **facts: str) -> None:
+        self.fenced.append(f"{event} {facts['job_id']}")
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_an_end_was_forgotten_when_the_storage_was_lost_between_its_two_offers(
+    taken: bool,
+) -> None:
+    storage = Fencing(taken=taken)
+    client = client_of(storage)
+    with pytest.raises(StorageUnavailable):
+        client.settle()
+    assert client.ledger.unsettled
+    client.settle()
+    assert storage.calls == ["flush", "settle", "settle_late"] * 2
+    assert not client.ledger.unsettled
+    assert client.finished == taken
+    assert storage.fenced == ([] if taken else ["job.fenced j"])

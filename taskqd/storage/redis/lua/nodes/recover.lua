@@ -1,8 +1,9 @@
--- uses: common record ready answers
+-- uses: common record ready answers pulse
 -- Recovers what dead workers hold, and forgets them.
 --
 -- KEYS[1]  jobs
--- ARGV     1 "expired", "node" or "worker", 2 the node or worker ("" for expired),
+-- ARGV     1 "silent" (nodes whose lease is over), "node" or "worker", 2 the node or worker (silent:
+--          a node that is known to live),
 --          3 how: "orphaned", "timeout", "interrupted" or "released",
 --          4 verdict ("": keep the last error), 5 number of workers whose started jobs become
 --          suspects, 6.. those workers,
@@ -42,6 +43,18 @@ local function counted(record)
   return join(line, rest), line
 end
 
+-- Remembers a job that was taken from a node which may live: its crash is taken back if it does, and
+-- its end counts if nobody has begun the job again.
+local function keep_taken(worker, held, line)
+  local node = match(worker, '^(.*)%.')
+  local taken, blamed = P .. 'taken:' .. node, P .. 'blamed:' .. node
+  local attempts = match(line, '^%[(%d+)') or '0'
+  call('HSET', taken, held.id, worker .. ' ' .. held.token .. ' ' .. attempts)
+  call('RPUSH', blamed, held.id)
+  call('EXPIRE', taken, 86400)
+  call('EXPIRE', blamed, 86400)
+end
+
 local function recover_job(worker, held)
   local record = call('HGET', P .. 'jobs', held.id)
   if not record then return end
@@ -56,6 +69,7 @@ local function recover_job(worker, held)
     what = how
     record, line = counted(record)
     call('HSET', P .. 'jobs', held.id, record)
+    if mode == 'silent' then keep_taken(worker, held, line) end
     suspect = how == 'orphaned' and several[worker]
   end
   if suspect then
@@ -91,20 +105,39 @@ local function empty(worker)
   if node then call('SREM', P .. 'crew:' .. node, worker) end
 end
 
+-- Returns the nodes whose lease is over; one that ends too late is cut to its length from now.
+local function over(spare)
+  local now, nodes = now_ms(), {}
+  local silent = silent_nodes(now, spare)
+  local flat = call('ZRANGE', P .. 'nodes', -100, -1, 'WITHSCORES')
+  for i = 1, #flat, 2 do
+    local lease = lease_of(flat[i])
+    if tonumber(flat[i + 1]) > now + lease then call('ZADD', P .. 'nodes', now + lease, flat[i]) end
+  end
+  local shortest = math.huge
+  for _, node in ipairs(silent) do shortest = math.min(shortest, lease_of(node)) end
+  if #silent == 0 then return {} end
+  local since = feel_pulse(now, shortest)
+  for _, node in ipairs(silent) do
+    if since <= now - lease_of(node) then nodes[#nodes + 1] = node end
+  end
+  return nodes
+end
+
 if mode == 'worker' then
   empty(subject)
   -- law: longer than a kernel tries to deliver what a dead process has sent
   -- (test_a_dead_worker_is_known_for_longer_than_a_kernel_delivers).
   call('ZADD', P .. 'gone', now_ms() + 3600000, subject)
 else
-  local nodes = {subject}
-  if mode == 'expired' then nodes = call('ZRANGEBYSCORE', P .. 'nodes', '-inf', now_ms()) end
+  local nodes = mode == 'silent' and over(subject) or {subject}
   for _, node in ipairs(nodes) do
     for _, worker in ipairs(call('SMEMBERS', P .. 'crew:' .. node)) do empty(worker) end
     table.insert(reply[1], node)
     call('DEL', P .. 'crew:' .. node)
     call('ZREM', P .. 'nodes', node)
     call('HDEL', P .. 'info', node)
+    call('HDEL', P .. 'leases', node)
   end
 end
 forget_ended(ended)

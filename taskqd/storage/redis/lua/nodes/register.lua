@@ -1,12 +1,11 @@
--- uses: common
+-- uses: common pulse
 -- Makes a node known and starts (or renews) its lease.
 --
 -- KEYS[1]  jobs
 -- ARGV     1 node, 2 lease in ms, 3 the `Node` as JSON
--- Returns  the server's time in ms
--- Invariant: nodes and info have the same members.
+-- Returns  1 if crashes are to be taken back (see take_back.lua), else 0
+-- Invariant: nodes, leases and info have the same members.
 work_when_full()
-local now = now_ms()
-call('ZADD', P .. 'nodes', now + tonumber(ARGV[2]), ARGV[1])
+renew(ARGV[1], now_ms(), tonumber(ARGV[2]))
 call('HSET', P .. 'info', ARGV[1], ARGV[3])
-return now
+return call('EXISTS', P .. 'blamed:' .. ARGV[1])

@@ -1,8 +1,8 @@
--- uses: common
+-- uses: common pulse
 -- Says what there is to recover, and changes nothing.
 --
 -- KEYS[1]  jobs
--- ARGV     1 "expired", "node" or "worker", 2 the node or worker ("" for expired),
+-- ARGV     1 "silent", "node" or "worker", 2 the node or worker (silent: a node that is known to live),
 --          3... tokens that count (none: all)
 -- Returns  {worker, jobs it holds here that may have started, ...}; {'', 0} if only nodes are left
 -- Invariant: read only.
@@ -27,10 +27,10 @@ if mode == 'worker' then
   count(subject)
   return reply
 end
-local nodes = {subject}
-if mode == 'expired' then nodes = call('ZRANGEBYSCORE', P .. 'nodes', '-inf', now_ms()) end
+local nodes, late = {subject}, false
+if mode == 'silent' then nodes, late = silent_nodes(now_ms(), subject) end
 for _, node in ipairs(nodes) do
   for _, worker in ipairs(call('SMEMBERS', P .. 'crew:' .. node)) do count(worker) end
 end
-if #nodes > 0 and #reply == 0 then return {'', 0} end
+if (#nodes > 0 or late) and #reply == 0 then return {'', 0} end
 return reply

@@ -11,10 +11,17 @@ local function is_called(id, token)
   return under == token
 end
 
--- Replaces the marks.
+-- Replaces the marks.  Crashes are counted here: one that was taken back while the worker had the job
+-- was an interruption.
 local function rewrite(record, marks)
   if damaged(record) then return record end
-  local _, rest = split(record)
+  local line, rest = split(record)
+  local told = tonumber(match(marks, '^%[%d+,%d+,%d+,(%d+)') or 0)
+  local fewer = told - tonumber(match(line, '^%[%d+,%d+,%d+,(%d+)') or 0)
+  if fewer > 0 then
+    local a, f, i, error = match(marks, '^%[(%d+),(%d+),(%d+),%d+(.*)$')
+    marks = string.format('[%s,%s,%d,%d%s', a, f, i + fewer, told - fewer, error)
+  end
   return join(marks, rest)
 end
 
