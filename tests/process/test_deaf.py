@@ -127,7 +127,7 @@ def test_a_worker_whose_loop_is_blocked_is_killed_with_its_stack_and_its_job_run
             (app.folder / f"blocked.{started['pid']}").touch()
             hung = daemon.wait("worker.hung")
             assert "no beat" in hung["reason"]
-            assert "stuck_turn" in hung["stack"]
+            assert "stuck_turn" in daemon.wait_stack(hung)
             assert result.get(timeout=HANG_S) == 1
             assert app.written() == [1]
             assert daemon.stop() == 0

@@ -132,7 +132,7 @@ def test_a_greenlet_that_holds_the_loop_times_out_and_its_siblings_are_interrupt
         assert green.info(late)["attempts"] == 1
         hung = daemon.wait("worker.hung")
         assert hung["task"].endswith("computes_too_long")
-        assert "computes_too_long" in hung["stack"]
+        assert "computes_too_long" in daemon.wait_stack(hung)
         assert daemon.stop() == 0
 
 

@@ -189,7 +189,7 @@ def test_a_job_past_its_deadline_costs_its_worker_and_shows_the_stack(tmp_path: 
     with fake_daemon(tmp_path, fake) as daemon:
         hung = daemon.wait("worker.hung")
         assert (hung["job_id"], hung["task"]) == ("job-8", "shop.endless")
-        assert "fake_zygote.py" in hung["stack"]
+        assert "fake_zygote.py" in daemon.wait_stack(hung)
         wait_until(lambda: heard(tmp_path, "scheduler", "takeback"))
         order = heard(tmp_path, "scheduler", "takeback")[0]
         assert (order["how"], order["running"]) == ("timeout", [8])

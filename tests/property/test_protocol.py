@@ -9,7 +9,7 @@ from tests.property.protocol import Faults, Rules
 from tests.property.replay import Replay
 from tests.support.servers.storages import Backend
 
-PATHS = 250
+PATHS = 125
 SMALL = [
     Faults(1, 0, 0, 1),
     Faults(0, 1, 0, 0, 1),

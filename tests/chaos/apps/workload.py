@@ -210,7 +210,8 @@ def tick() -> None:
         pass
 
 
-@app.periodic_task(every(seconds=1), name="tock", queue="side", max_crashes=PATIENT)
+# "all": on a machine that others load too, a scheduler may be away for longer than a tick may be late.
+@app.periodic_task(every(seconds=1), name="tock", queue="side", max_crashes=PATIENT, missed="all")
 def tock() -> None:
     with witness():
         pass

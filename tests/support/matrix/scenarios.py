@@ -83,7 +83,7 @@ def _hangs(yard: Yard, how: str) -> None:
         assert (info["reason"], info["crashes"]) == ("timeout", 0)
         hung = daemon.wait("worker.hung")
         assert hung["task"].endswith("culprit")
-        assert "matrix_app.py" in hung["stack"]
+        assert "matrix_app.py" in daemon.wait_stack(hung)
         yard.all_done(DOUBLES_MAX)
 
 

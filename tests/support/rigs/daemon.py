@@ -138,6 +138,15 @@ class Daemon:
         """Return the events logged so far that have this name and these facts."""
         return [e for e in self._lines() if (not name or e["event"] == name) and _has(e, facts)]
 
+    def wait_stack(self, hung: Fact) -> str:
+        """Wait for the stacks of a worker that hung and return them.
+
+        They come with `worker.hung`, or by themselves where it took long to write them.
+        """
+        if hung["stack"]:
+            return str(hung["stack"])
+        return str(self.wait("worker.stacks", worker=hung["worker"])["stack"])
+
     def _lines(self) -> Iterator[Fact]:
         for line in self.log_text().splitlines():
             with contextlib.suppress(ValueError):
