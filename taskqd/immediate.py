@@ -8,9 +8,12 @@ from typing import Any, Protocol
 
 import msgspec
 
+from taskqd.client.delivery import tell_enqueued
+from taskqd.execution import follow_ups
 from taskqd.execution.protocols import AppLike
 from taskqd.execution.runner import Runner
 from taskqd.ids import new_id
+from taskqd.jobs.end import follow_ups_of
 from taskqd.logs.setup import configure
 from taskqd.settings import LimitSettings
 from taskqd.storage.base import Node, Storage
@@ -91,7 +94,10 @@ class CallersWorker:
             leased = storage.lease(self._worker, self._queues, 1, alone=True)
         self._runner.heed(leased.revocations)
         for lease in leased.leases:
-            storage.settle(self._worker, [self._runner.run(lease, self._slot)])
+            end = self._runner.run(lease, self._slot)
+            for entry in follow_ups.write(storage, follow_ups_of(end)):
+                tell_enqueued(self._app.listeners, entry, "")
+            storage.settle(self._worker, [end])
         return bool(leased.leases)
 
     def _find_queues(self) -> bool:

@@ -16,7 +16,7 @@ import threading
 import traceback
 from collections.abc import Callable, Mapping
 from queue import Empty, Full, Queue
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from taskqd.clock import monotonic_s
 from taskqd.errors import CancelExecution, ConfigError, HookFailed
@@ -43,6 +43,18 @@ _IDLE_S = 10.0
 def _print_report(kind: str, name: str, error: BaseException) -> None:
     """Where no log is set up (in the application), a failing handler shows on standard error."""
     traceback.print_exception(error)
+
+
+class TellsAside(Protocol):
+    """Makes calls in order, in some thread that may wait."""
+
+    def put(self, call: Callable[[], None]) -> bool:
+        """False: too many wait already."""
+        ...
+
+    def flush(self, timeout_s: float) -> None:
+        """Wait until all are made, or the time is over."""
+        ...
 
 
 class Aside:
@@ -98,7 +110,8 @@ class Listeners:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._aside = Aside()
+        self.aside: TellsAside = Aside()
+        """A kind of worker may put its own in place."""
         self.handlers: dict[str, tuple[Callable[..., Any], ...]] = {}
         self._hooks: dict[str, dict[str, Callable[..., Any]]] = {name: {} for name in HOOKS}
         self.report: Report = _print_report
@@ -134,13 +147,13 @@ class Listeners:
 
     def tell_aside(self, signal: str, job: Any) -> None:
         """As `tell`, without waiting for the handlers."""
-        if signal in self.handlers and not self._aside.put(lambda: self.tell(signal, job)):
+        if signal in self.handlers and not self.aside.put(lambda: self.tell(signal, job)):
             error = RuntimeError(f"{ASIDE_MAX} events wait to be told; {signal!r} was dropped")
             self.report("signal handler", "aside", error)
 
     def flush(self, timeout_s: float) -> None:
         """Wait until what is told aside has been told, or the time is over."""
-        self._aside.flush(timeout_s)
+        self.aside.flush(timeout_s)
 
     def _timed(self, kind: str, name: str, started_s: float) -> None:
         took_s = monotonic_s() - started_s

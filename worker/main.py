@@ -5,15 +5,16 @@ from __future__ import annotations
 import gc
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
-from taskqd.client.delivery import EnqueuedJob
+from taskqd.client.delivery import EnqueuedJob, tell_enqueued
 from taskqd.errors import ConfigError, HookFailed, StorageCorrupt, StorageRefused
 from taskqd.execution.runner import Runner
 from taskqd.ipc import board
 from taskqd.ipc.channel import Channel
 from taskqd.ipc.messages import Booted, BootFailed, Drained, ToChild, decode_to_child
+from taskqd.jobs.job import Entry
 from taskqd.logs import events
 from taskqd.logs.setup import Log
 from taskqd.storage.base import Storage
@@ -23,6 +24,7 @@ from taskqd.worker.host.signals import catch_term, dump_stacks_on_request, reset
 from taskqd.worker.leasing.context import WorkerContext, WorkerOrders
 from taskqd.worker.leasing.loop import WorkerLoop
 from taskqd.worker.leasing.queue_order import QueueOrder
+from taskqd.worker.leasing.settling import Settling
 from taskqd.worker.slots.base import Slots
 from taskqd.worker.slots.kinds import make_slots, settle_in
 from taskqd.worker.slots.stop_state import StopState
@@ -109,10 +111,17 @@ class Worker:
         """Return the exit code."""
         context = self._context
         slots = make_slots(self._settings.workers, context.row, context.stop_state, self._runner)
-        loop = WorkerLoop(context, self._orders(), self._storage, slots, self._runner)
+        settling = Settling(context.worker_id, self._app.open_storage, self._tell_enqueued)
+        loop = WorkerLoop(context, self._orders(), self._storage, slots, self._runner, settling)
         native_threads.Thread(partial(_run_loop, loop, slots, self._storage, context.log)).start()
         slots.run()
         return self._end(loop)
+
+    def _tell_enqueued(self, entries: Sequence[Entry]) -> None:
+        """Tell of jobs that others have set off; no handler may hold up who has written them."""
+        listeners = self._app.listeners
+        for entry in entries:
+            tell_enqueued(listeners, entry, "", tell=listeners.tell_aside)
 
     def _orders(self) -> WorkerOrders:
         queues = self._settings.queues

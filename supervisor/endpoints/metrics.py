@@ -18,6 +18,11 @@ def _lines(context: MasterContext) -> Iterator[str]:
     yield from _gauge("taskqd_workers_wanted", "Workers that shall run.", fleet.wanted())
     yield from _gauge("taskqd_workers_ready", "Workers that serve.", fleet.ready())
     yield from _gauge("taskqd_workers_busy", "Workers that run a job.", status.busy(fleet))
+    yield from _gauge(
+        "taskqd_jobs_settling",
+        "Jobs that have ended and whose ends cannot be written yet.",
+        status.settling(fleet),
+    )
     yield from _gauge("taskqd_generation", "Generation that serves.", status.generation(fleet))
     yield from _gauge(
         "taskqd_uptime_seconds",

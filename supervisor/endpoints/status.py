@@ -145,6 +145,7 @@ def everything(context: MasterContext, pid: int) -> dict[str, Any]:
         "wanted": fleet.wanted(),
         "ready": fleet.ready(),
         "busy": busy(fleet),
+        "settling": settling(fleet),
         "jobs": jobs(context),
         "deaths": dict(totals.deaths),
         "spawned": totals.spawned,
@@ -172,6 +173,11 @@ def busy(fleet: Fleet) -> int:
     return sum(
         bool(seen.busy) for key, seen in fleet.observations.items() if _is_worker(fleet, key)
     )
+
+
+def settling(fleet: Fleet) -> int:
+    """Return how many jobs have ended whose ends cannot be written yet."""
+    return sum(seen.settling for seen in fleet.observations.values())
 
 
 def _is_worker(fleet: Fleet, key: str) -> bool:
@@ -221,6 +227,7 @@ def _of_board(seen: Observation | None, now_s: float) -> dict[str, Any]:
         "beat_age_s": None if seen.beat_age_s is None else round(seen.beat_age_s, 3),
         "heard_age_s": None if seen.heard_age_s is None else round(seen.heard_age_s, 3),
         "jobs": dict(zip(COUNTERS, seen.counters, strict=True)),
+        "settling": seen.settling,
         "running": [
             {
                 "job_id": view.job_id,
@@ -236,6 +243,8 @@ def line(context: MasterContext) -> str:
     """Return the daemon's state in a few words, for the service manager."""
     fleet = context.fleet
     text = f"{state(fleet)}: {fleet.ready()} of {fleet.wanted()} workers ready, {busy(fleet)} busy"
+    if waiting := settling(fleet):
+        text = f"{text}, {waiting} settling"
     error = storage_error(fleet)
     return f"{text}; storage: {error}" if error else text
 

@@ -54,6 +54,8 @@ class Observation:
     """Since when it has been answered without a longer gap."""
     steady_s: float = 0.0
     """For how long it has been answered so, up to the last answer."""
+    settling: int = 0
+    """How many jobs have ended there whose ends cannot be written yet."""
 
 
 def look(
@@ -85,6 +87,7 @@ def _see(child: Child, rows: Board, now_ns: int, before: Observation | None) -> 
         heard_from_ns=from_ns,
         steady_s=(heard_ns - from_ns) / _S,
         busy=busy,
+        settling=row.settling(),
         counters=counters(rows, child.number),
         late=late,
         overdue=late if before is not None and late is not None and late == before.late else None,

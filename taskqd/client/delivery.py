@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -35,8 +35,17 @@ class EnqueuedJob(NamedTuple):
     headers: Mapping[str, str] = MappingProxyType({})
 
 
-def tell_enqueued(listeners: Listeners, entry: Entry, task: str) -> None:
-    """Tell the handlers of "enqueued", and of "scheduled", of a job that is in the storage now."""
+def tell_enqueued(
+    listeners: Listeners,
+    entry: Entry,
+    task: str,
+    tell: Callable[[str, EnqueuedJob], None] | None = None,
+) -> None:
+    """Tell the handlers of "enqueued", and of "scheduled", of a job that is in the storage now.
+
+    `tell`: how; default at once, in this thread.
+    """
+    tell = tell or listeners.tell
     if listeners.handlers.keys().isdisjoint(("enqueued", "scheduled")):
         return
     envelope = _decode_envelope(entry.payload.partition(b"\n")[0])
@@ -49,9 +58,9 @@ def tell_enqueued(listeners: Listeners, entry: Entry, task: str) -> None:
         envelope.e,
         envelope.h or {},
     )
-    listeners.tell("enqueued", job)
+    tell("enqueued", job)
     if entry.run_at_ms:
-        listeners.tell("scheduled", job)
+        tell("scheduled", job)
 
 
 def deliver(storage: Storage, entries: Sequence[Entry]) -> list[bool]:

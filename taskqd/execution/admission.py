@@ -11,11 +11,12 @@ from taskqd.clock import monotonic_s, now_ms
 from taskqd.crypto.sealing import Sealer
 from taskqd.errors import ConfigError, DecodeError, SealError, SignatureError, StorageError
 from taskqd.execution.attempt import Attempt
-from taskqd.execution.continuations import values_of
+from taskqd.execution.continuations import follows, values_of
 from taskqd.execution.outcomes import Outcomes
 from taskqd.execution.protocols import AppLike
 from taskqd.execution.requeues import timed_out, was_killed
 from taskqd.execution.unpacking import call_options, unpack
+from taskqd.jobs.end import END_NOTE, resumed_end
 from taskqd.jobs.exception_text import describe
 from taskqd.jobs.job import (
     NO_MARKS,
@@ -69,7 +70,7 @@ class Admission:
 
     def asks(self, lease: Lease) -> bool:
         """Return whether admitting this one may ask the storage."""
-        return bool(self._orders) or _CALLBACK in lease.record
+        return bool(self._orders) or lease.record[:1] == b"[" or _CALLBACK in lease.record
 
     def admit(self, lease: Lease) -> Attempt | Outcome:
         """Return the attempt, or the outcome of a job that must not run.  Never raises."""
@@ -100,13 +101,31 @@ class Admission:
             return self._outcomes.dead_letters.park(attempt, message)
         attempt.task = task
         attempt.options = call_options(task.settings, envelope)
-        if attempt.marks is not NO_MARKS and (refusal := self._over_budget(attempt)):
-            return refusal
+        if attempt.marks is not NO_MARKS:
+            if end := self._kept_end(attempt):
+                return end
+            if refusal := self._over_budget(attempt):
+                return refusal
         if self._orders and (refusal := self._called_off(attempt)):
             return refusal
         if envelope.x is not None and envelope.x < now_ms():
             return self._outcomes.cancel(attempt, Reason.EXPIRED)
         return self._decode_call(attempt)
+
+    def _kept_end(self, attempt: Attempt) -> Outcome | None:
+        """Return the end that an earlier worker has reached and could not write.
+
+        law: a job whose end is kept with it is not started again, whatever became of its worker
+        (test_an_end_that_was_kept_with_its_job_outlives_its_worker).
+        """
+        marks, lease = attempt.marks, attempt.lease
+        if not (marks.interruptions or marks.crashes) or not follows(attempt.envelope):
+            return None
+        try:
+            kept = self._app.features.notes(lease.id, lease.queue).get(END_NOTE)
+        except StorageError:
+            return self._requeues.await_storage(attempt)
+        return None if kept is None else resumed_end(kept, lease)
 
     # -- standing orders ---------------------------------------------------------------------
 

@@ -6,13 +6,13 @@ from typing import Any
 
 from taskqd.execution.current_job import CurrentJob
 from taskqd.execution.protocols import JobView, TaskLike
+from taskqd.jobs.end import End, FollowUp, Line
 from taskqd.jobs.job import (
     NO_MARKS,
     Answer,
     Envelope,
     Lease,
     Marks,
-    Outcome,
     encode_answer,
 )
 from taskqd.jobs.options import TaskOptions
@@ -35,9 +35,11 @@ class Attempt:
     __slots__ = (
         "args",
         "envelope",
+        "follow_ups",
         "job",
         "kwargs",
         "lease",
+        "lines",
         "marks",
         "options",
         "started_s",
@@ -50,6 +52,10 @@ class Attempt:
     """What its task sees of it; None before it has passed its gates."""
     started_s: float
     """Monotonic, when it was admitted."""
+    follow_ups: tuple[FollowUp, ...]
+    """What its end sets off."""
+    lines: tuple[Line, ...]
+    """What is to be logged of its end, once that has taken effect."""
 
     def __init__(
         self,
@@ -64,6 +70,8 @@ class Attempt:
         self.options = options
         self.job = None
         self.started_s = 0.0
+        self.follow_ups = ()
+        self.lines = ()
 
     def answer_ttl_s(self, default_s: int) -> int:
         """Return how long the job's answer is kept; `default_s`: the app's `result_ttl`."""
@@ -87,10 +95,10 @@ class Attempt:
         lease, envelope = self.lease, self.envelope
         return JobView(lease.id, envelope.t, lease.queue, self.marks, reason, envelope.h or {})
 
-    def ended(self, kind: str, answer: Answer, marks: Marks = NO_MARKS) -> Outcome:
-        """Return the outcome that ends the job with this answer."""
+    def ended(self, kind: str, answer: Answer, marks: Marks = NO_MARKS) -> End:
+        """Return what ends the job with this answer."""
         lease = self.lease
-        return Outcome(
+        return End(
             lease.id,
             lease.queue,
             lease.token,
@@ -99,12 +107,15 @@ class Attempt:
             answer.ttl_s,
             marks=marks,
             reason=str(answer.reason),
+            follow_ups=self.follow_ups,
+            lines=self.lines,
+            lease=lease,
         )
 
-    def back(self, kind: str, reason: str = "", delay_ms: int = 0) -> Outcome:
-        """Return the outcome that sends the job back to its queue, with its marks."""
+    def back(self, kind: str, reason: str = "", delay_ms: int = 0) -> End:
+        """Return what sends the job back to its queue, with its marks."""
         lease = self.lease
-        return Outcome(
+        return End(
             lease.id,
             lease.queue,
             lease.token,
@@ -112,4 +123,6 @@ class Attempt:
             delay_ms=delay_ms,
             marks=self.marks,
             reason=reason,
+            lines=self.lines,
+            lease=lease,
         )

@@ -1,23 +1,22 @@
 """What the end of a job sets off: the next stage, the error handler, the group it is counted in.
 
-law: all of it happens before the job is settled, under ids that are fixed beforehand.  Should the
-worker die in between, the job runs again and what was set off before is recognised
-(test_retried_stage_goes_on_once, test_chord_completes_though_a_worker_is_killed_again_and_again).
+Nothing is written here: what is to be written is made, in the thread that ran the job, with values
+that a user's code may have to encode.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-from taskqd.client import delivery
 from taskqd.client.composition import Failed, Skipped
 from taskqd.clock import now_ms
 from taskqd.crypto.sealing import Call, member_of
-from taskqd.errors import PayloadTooLarge, StorageError
+from taskqd.errors import PayloadTooLarge
 from taskqd.execution.protocols import AppLike
 from taskqd.jobs.codec import decode_plain, encode_checked, encode_value
+from taskqd.jobs.end import ConcludeStage, CountMember, EnqueueNext, FollowUp, ShortenGroup
 from taskqd.jobs.job import (
     Answer,
     Entry,
@@ -42,62 +41,59 @@ def follows(envelope: Envelope) -> bool:
     return bool(envelope.n or envelope.g or envelope.f or envelope.c)
 
 
-def after_value(app: AppLike, envelope: Envelope, answer: Answer, value: Any) -> Answer | None:
-    """The job has a value.  Raises StorageError: then nothing may be settled.
+class ValueSteps(NamedTuple):
+    """What the value of a job sets off."""
 
-    Returns the answer of the next stage where that cannot be made of the value; whoever waits
-    further on has been told.
-    """
+    follow_ups: tuple[FollowUp, ...]
+    lost: Answer | None = None
+    """The answer of the next stage where that cannot be made of the value."""
+
+
+def after_value(
+    app: AppLike, envelope: Envelope, queue: str, answer: Answer, value: Any
+) -> ValueSteps:
+    """Return what is to be written for a job that has this value."""
+    # The callback of a group has its value: the answers stay as long as it may yet run again,
+    # because its worker dies before it is settled.
+    used = () if envelope.c is None else (ShortenGroup(envelope.c, queue, _CALLED_BACK_TTL_S),)
     if envelope.n:
-        dead = _start(app, envelope.n[0], value, envelope, goes_on=True)
-        if dead is not None:
-            dead = msgspec.structs.replace(dead, ttl_s=answer.ttl_s)
-            after_failure(app, envelope, dead)
-        return dead
-    if envelope.g is not None:
-        member = envelope.g
-        if app.sealer is not None and bytes(answer.value) != b"null":
-            subject = member_of(member.group, member.index)
-            plain = b"" if app.sealer.pickles else encode_checked(value, subject)
-            sealed = app.sealer.seal_value(subject, value, plain)
-            answer = msgspec.structs.replace(answer, value=msgspec.Raw(sealed))
-        app.features.group_put(member.group, member.queue, member.index, encode_answer(answer))
-    return None
+        made = _next_of(app, envelope.n[0], value, envelope, goes_on=True)
+        if isinstance(made, EnqueueNext):
+            return ValueSteps((*used, made))
+        lost = msgspec.structs.replace(made, ttl_s=answer.ttl_s)
+        return ValueSteps((*used, *after_failure(app, envelope, lost)), lost)
+    if envelope.g is None:
+        return ValueSteps(used)
+    member = envelope.g
+    if app.sealer is not None and bytes(answer.value) != b"null":
+        subject = member_of(member.group, member.index)
+        plain = b"" if app.sealer.pickles else encode_checked(value, subject)
+        sealed = app.sealer.seal_value(subject, value, plain)
+        answer = msgspec.structs.replace(answer, value=msgspec.Raw(sealed))
+    counted = CountMember(member.group, member.queue, member.index, encode_answer(answer))
+    return ValueSteps((*used, counted))
 
 
-def callback_done(app: AppLike, envelope: Envelope, queue: str) -> None:
-    """The callback of a group has its value: the answers stay as long as it may yet run again,
-    because its worker dies before it is settled.  Raises StorageError."""
-    if envelope.c is not None:
-        app.features.group_shorten(envelope.c, queue, _CALLED_BACK_TTL_S)
-
-
-def after_failure(app: AppLike, envelope: Envelope, answer: Answer) -> None:
-    """The job has no value and will have none.  Raises StorageError."""
+def after_failure(app: AppLike, envelope: Envelope, answer: Answer) -> tuple[FollowUp, ...]:
+    """Return what is to be written for a job that has no value and will have none."""
     encoded = encode_answer(msgspec.structs.replace(answer, token=0, attempts=0))
-    for stage in envelope.n or ():
-        app.features.conclude(stage.id, stage.queue, encoded, answer.ttl_s)
+    steps: list[FollowUp] = [
+        ConcludeStage(stage.id, stage.queue, encoded, answer.ttl_s) for stage in envelope.n or ()
+    ]
     if envelope.g is not None:
         member = envelope.g
-        app.features.group_put(member.group, member.queue, member.index, encoded)
+        steps.append(CountMember(member.group, member.queue, member.index, encoded))
     if envelope.f is not None:
         failure = answer.failure
         text = f"{failure.type_name}: {failure.message}" if failure else answer.reason
         handler = envelope.f
-        dead = _start(app, handler, text.removeprefix(": "), envelope, goes_on=False)
-        if dead is not None:
-            app.features.conclude(handler.id, handler.queue, encode_answer(dead), answer.ttl_s)
-
-
-def concluded(app: AppLike, envelope: Envelope, answer: Answer) -> bool:
-    """Set off what follows a job without a value.  False: the storage is away, settle nothing."""
-    if not follows(envelope):
-        return True
-    try:
-        after_failure(app, envelope, answer)
-    except StorageError:
-        return False
-    return True
+        made = _next_of(app, handler, text.removeprefix(": "), envelope, goes_on=False)
+        if isinstance(made, EnqueueNext):
+            steps.append(made)
+        else:
+            dead = encode_answer(made)
+            steps.append(ConcludeStage(handler.id, handler.queue, dead, answer.ttl_s))
+    return tuple(steps)
 
 
 def values_of(app: AppLike, group: str, queue: str) -> list[Any] | None:
@@ -125,25 +121,19 @@ def _value_of(app: AppLike, data: bytes | None, group: str, index: int) -> Any:
     return Failed(answer.reason, f"{failure.type_name}: {failure.message}" if failure else "")
 
 
-def _start(
+def _next_of(
     app: AppLike, stage: Stage, value: Any, before: Envelope, *, goes_on: bool
-) -> Answer | None:
-    """Enqueue a job that follows `before`, given its value; `goes_on`: as the next of its pipeline.
+) -> EnqueueNext | Answer:
+    """Return the job that follows `before`, given its value; `goes_on`: as the next of its pipeline.
 
-    Returns its answer where it cannot be enqueued: the value is too large, or has no JSON form.
+    Where it cannot be made, its answer: the value is too large, or has no JSON form.
     """
     try:
-        entry = _entry_of(app, stage, value, before, goes_on)
-    except StorageError:
-        raise
+        return EnqueueNext(_entry_of(app, stage, value, before, goes_on))
     except Exception as error:
         reason = Reason.OVERSIZED if isinstance(error, PayloadTooLarge) else Reason.REJECTED
         failure = Failure("", clip(str(error)))
         return Answer("dead", 0, now_ms(), app.result_ttl, 0, reason=reason, failure=failure)
-    [is_new] = delivery.deliver(app.storage, [entry])
-    if is_new:
-        delivery.tell_enqueued(app.listeners, entry, "")
-    return None
 
 
 def _entry_of(app: AppLike, stage: Stage, value: Any, before: Envelope, goes_on: bool) -> Entry:

@@ -6,35 +6,32 @@ import msgspec
 
 from taskqd.clock import now_ms
 from taskqd.execution.attempt import Attempt
-from taskqd.execution.continuations import concluded, follows
+from taskqd.execution.continuations import after_failure, follows
 from taskqd.execution.protocols import AppLike, JobView
-from taskqd.execution.requeues import Requeues
 from taskqd.jobs import parked
-from taskqd.jobs.job import NO_MARKS, Answer, Failure, Outcome, Reason, Stage, clip
+from taskqd.jobs.end import End
+from taskqd.jobs.job import NO_MARKS, Answer, Failure, Reason, Stage, clip
 from taskqd.logs import events
-from taskqd.logs.setup import Log
 from taskqd.settings import LimitSettings
 
 _STACK_CHARS_MAX = 3000
 
 
 class DeadLetters:
-    """Builds the outcomes that give jobs up.  Keeps no state between jobs."""
+    """Builds the ends that give jobs up.  Keeps no state between jobs."""
 
-    def __init__(self, app: AppLike, limits: LimitSettings, log: Log, requeues: Requeues) -> None:
+    def __init__(self, app: AppLike, limits: LimitSettings) -> None:
         self._app = app
         self._limits = limits
-        self._log = log
-        self._requeues = requeues
         self._handlers = app.listeners.handlers
 
-    def refuse(self, attempt: Attempt, reason: Reason, message: str, stack: str = "") -> Outcome:
+    def refuse(self, attempt: Attempt, reason: Reason, message: str, stack: str = "") -> End:
         """Bury a job that must not or cannot run."""
         text = clip(message)
         attempt.marks = msgspec.structs.replace(attempt.marks, error=text)
         return self.bury(attempt, reason, Failure("", text, stack))
 
-    def park(self, attempt: Attempt, message: str) -> Outcome:
+    def park(self, attempt: Attempt, message: str) -> End:
         """Bury a job of a task that is not known here, until it is: see `taskqd.jobs.parked`."""
         held, patience_s = follows(attempt.envelope), self._limits.unknown_patience_s
         label = parked.label_of(attempt.envelope.t, held=held)
@@ -46,11 +43,11 @@ class DeadLetters:
         answer = msgspec.structs.replace(answer, value=parked.terms(patience_s, held=held))
         return msgspec.structs.replace(self._buried(attempt, answer), parked=label)
 
-    def bury(self, attempt: Attempt, reason: Reason, failure: Failure) -> Outcome:
-        """Give the job up, once what follows it has been told."""
+    def bury(self, attempt: Attempt, reason: Reason, failure: Failure) -> End:
+        """Give the job up; what follows it is to be told first."""
         answer = self._answer(attempt, reason, failure)
-        if not concluded(self._app, attempt.envelope, answer):
-            return self._requeues.await_storage(attempt)
+        if follows(attempt.envelope):
+            attempt.follow_ups = after_failure(self._app, attempt.envelope, answer)
         return self._buried(attempt, answer)
 
     def _answer(self, attempt: Attempt, reason: Reason, failure: Failure) -> Answer:
@@ -64,10 +61,10 @@ class DeadLetters:
             failure=failure,
         )
 
-    def _buried(self, attempt: Attempt, answer: Answer) -> Outcome:
+    def _buried(self, attempt: Attempt, answer: Answer) -> End:
         marks, failure = attempt.marks, answer.failure
         more = {"reason": str(answer.reason), "error": marks.error}
-        self._log.emit_soon(events.JOB_DEAD, attempt.facts(marks.attempts) | more)
+        attempt.lines += ((events.JOB_DEAD, attempt.facts(marks.attempts) | more),)
         if "dead" in self._handlers:
             self._app.listeners.tell("dead", attempt.view(str(answer.reason)))
         # The letter outlives its answer, and is to tell what happened as well.
@@ -76,19 +73,17 @@ class DeadLetters:
             marks = msgspec.structs.replace(marks, error=f"{marks.error}\n{stack}")
         return attempt.ended("bury", answer, marks)
 
-    def stage_lost(self, stage: Stage, answer: Answer) -> None:
-        """Tell of a stage that could not be enqueued: there is no letter of it, only its answer."""
+    def stage_lost(self, attempt: Attempt, stage: Stage, answer: Answer) -> None:
+        """Tell of a stage that cannot be enqueued: there is no letter of it, only its answer."""
         failure = answer.failure
-        self._log.emit_soon(
-            events.JOB_DEAD,
-            {
-                "job_id": stage.id,
-                "task": "",
-                "queue": stage.queue,
-                "attempt": 0,
-                "reason": str(answer.reason),
-                "error": failure.message if failure else "",
-            },
-        )
+        facts = {
+            "job_id": stage.id,
+            "task": "",
+            "queue": stage.queue,
+            "attempt": 0,
+            "reason": str(answer.reason),
+            "error": failure.message if failure else "",
+        }
+        attempt.lines += ((events.JOB_DEAD, facts),)
         if "dead" in self._handlers:
             self._app.listeners.tell("dead", JobView(stage.id, "", stage.queue, NO_MARKS))

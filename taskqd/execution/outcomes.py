@@ -1,4 +1,4 @@
-"""How an attempt ends: builds the Outcome and the Answer, logs the event, tells the handlers.
+"""How an attempt ends: builds the End and the Answer, with what is logged of it, tells the handlers.
 
 One place for each ending, so that storage, log and signals always say the same.
 """
@@ -11,15 +11,16 @@ import msgspec
 
 from taskqd.clock import moment_ms, monotonic_s, now_ms
 from taskqd.crypto.sealing import result_of
-from taskqd.errors import ConfigError, PayloadTooLarge, RetryTask, StorageError
+from taskqd.errors import ConfigError, PayloadTooLarge, RetryTask
 from taskqd.execution.attempt import SKIPPED_TTL_S, Attempt
-from taskqd.execution.continuations import after_value, callback_done, concluded, follows
+from taskqd.execution.continuations import after_failure, after_value, follows
 from taskqd.execution.dead_letters import DeadLetters
 from taskqd.execution.protocols import AppLike
 from taskqd.execution.requeues import Requeues
 from taskqd.jobs.codec import encode_checked
+from taskqd.jobs.end import End
 from taskqd.jobs.exception_text import describe, message_of, trace_of, type_name_of
-from taskqd.jobs.job import Answer, Failure, Outcome, Reason, clip, encode_answer
+from taskqd.jobs.job import Answer, Failure, Reason, clip
 from taskqd.logs import events
 from taskqd.logs.setup import Log
 from taskqd.settings import LimitSettings
@@ -29,19 +30,18 @@ _NULL = msgspec.Raw(b"null")
 
 
 class Outcomes:
-    """Builds outcomes for the jobs of one app.  Keeps no state between jobs."""
+    """Builds ends for the jobs of one app.  Keeps no state between jobs."""
 
     def __init__(self, app: AppLike, limits: LimitSettings, log: Log) -> None:
         self._app = app
         self._limits = limits
-        self._log = log
         self._handlers = app.listeners.handlers
         self._tells_done = log.enabled(events.JOB_DONE)
         self._sealer = app.sealer
         self.requeues = Requeues(app, log)
-        self.dead_letters = DeadLetters(app, limits, log, self.requeues)
+        self.dead_letters = DeadLetters(app, limits)
 
-    def done(self, attempt: Attempt, value: Any, data: msgspec.Raw) -> Outcome:
+    def done(self, attempt: Attempt, value: Any, data: msgspec.Raw) -> End:
         """The task has returned `value`; `data`: the same, encoded."""
         lease, envelope = attempt.lease, attempt.envelope
         run_ms = (monotonic_s() - attempt.started_s) * 1000
@@ -49,19 +49,16 @@ class Outcomes:
         attempts = attempt.marks.attempts + 1
         answer = Answer("done", lease.token, now_ms(), ttl_s, attempts, round(run_ms, 2), data)
         if follows(envelope):
-            try:
-                callback_done(self._app, envelope, lease.queue)
-                lost = after_value(self._app, envelope, answer, value)
-            except StorageError:
-                return self.requeues.await_storage(attempt)
-            if lost is not None and envelope.n:
-                self.dead_letters.stage_lost(envelope.n[0], lost)
+            steps = after_value(self._app, envelope, lease.queue, answer, value)
+            attempt.follow_ups = steps.follow_ups
+            if steps.lost is not None and envelope.n:
+                self.dead_letters.stage_lost(attempt, envelope.n[0], steps.lost)
         if self._tells_done:
             facts = attempt.facts(attempts) | _times(attempt, run_ms)
-            self._log.emit_soon(events.JOB_DONE, facts)
+            attempt.lines += ((events.JOB_DONE, facts),)
         if "complete" in self._handlers:
             self._app.listeners.tell("complete", attempt.job)
-        return Outcome(lease.id, lease.queue, lease.token, "ack", encode_answer(answer), ttl_s)
+        return attempt.ended("ack", answer)
 
     def encode_result(self, attempt: Attempt, value: Any) -> msgspec.Raw:
         """Encode what a task has returned.  Raises EncodeError, PayloadTooLarge."""
@@ -80,7 +77,7 @@ class Outcomes:
             )
         return msgspec.Raw(data)
 
-    def retry_asked(self, attempt: Attempt, error: RetryTask) -> Outcome:
+    def retry_asked(self, attempt: Attempt, error: RetryTask) -> End:
         """RetryTask costs no failure; without a time of its own it waits `retry_delay`."""
         if error.delay is not None:
             delay_s = max(0.0, float(error.delay))
@@ -95,11 +92,9 @@ class Outcomes:
             delay_s = attempt.options.retry_delay
         return self.retry(attempt, error, delay_s, attempt.marks.failures)
 
-    def retry(
-        self, attempt: Attempt, error: BaseException, delay_s: float, failures: int
-    ) -> Outcome:
+    def retry(self, attempt: Attempt, error: BaseException, delay_s: float, failures: int) -> End:
         """Run the job again, not before `delay_s`; `failures`: how many it counts from now on."""
-        text = self._log_raised(events.JOB_RETRIED, attempt, error, delay_s=round(delay_s, 3))
+        text = self._note_raised(events.JOB_RETRIED, attempt, error, delay_s=round(delay_s, 3))
         if "retrying" in self._handlers:
             self._app.listeners.tell("retrying", attempt.job, error)
         _count(attempt, text, failures)
@@ -107,10 +102,10 @@ class Outcomes:
             self._app.listeners.tell("scheduled", attempt.view("retry"))
         return attempt.back("retry", delay_ms=round(delay_s * 1000))
 
-    def fail(self, attempt: Attempt, error: BaseException, reason: Reason) -> Outcome:
+    def fail(self, attempt: Attempt, error: BaseException, reason: Reason) -> End:
         """The task has raised, and no retry is left: it is given up."""
         trace = trace_of(error)
-        text = self._log_raised(events.JOB_FAILED, attempt, error, traceback=trace)
+        text = self._note_raised(events.JOB_FAILED, attempt, error, traceback=trace)
         if reason is Reason.TIMEOUT and "timeout" in self._handlers:
             self._app.listeners.tell("timeout", attempt.job, error)
         if "error" in self._handlers:
@@ -119,30 +114,29 @@ class Outcomes:
         failure = Failure(type_name_of(error), message_of(error), trace)
         return self.dead_letters.bury(attempt, reason, failure)
 
-    def cancel(self, attempt: Attempt, reason: str) -> Outcome:
+    def cancel(self, attempt: Attempt, reason: str) -> End:
         """The job ends without a value and without a failure, begun or not."""
         job = attempt.job
         ttl_s = min(attempt.answer_ttl_s(self._app.result_ttl), SKIPPED_TTL_S)
         attempts = attempt.marks.attempts + (job is not None)
         token = attempt.lease.token
         answer = Answer("cancelled", token, now_ms(), ttl_s, attempts, reason=str(reason))
-        if not concluded(self._app, attempt.envelope, answer):
-            return self.requeues.await_storage(attempt)
+        if follows(attempt.envelope):
+            attempt.follow_ups = after_failure(self._app, attempt.envelope, answer)
         event = events.JOB_SKIPPED if job is None else events.JOB_CANCELLED
-        self._log.emit_soon(event, attempt.facts(attempts) | {"reason": reason})
+        attempt.lines += ((event, attempt.facts(attempts) | {"reason": reason}),)
         signal = _SIGNAL_OF.get(reason, "canceled")
         if signal in self._handlers:
             self._app.listeners.tell(signal, job or attempt.view(str(reason)))
         return attempt.ended("cancel", answer)
 
-    def _log_raised(
-        self, event: str, attempt: Attempt, error: BaseException, **more: object
-    ) -> str:
-        """Log an attempt that has raised; returns the error as one line."""
+    @staticmethod
+    def _note_raised(event: str, attempt: Attempt, error: BaseException, **more: object) -> str:
+        """Note the line of an attempt that has raised; returns the error as one line."""
         text = clip(describe(error))
         run_ms = (monotonic_s() - attempt.started_s) * 1000
         facts = attempt.facts(attempt.marks.attempts + 1) | _times(attempt, run_ms)
-        self._log.emit_soon(event, facts | {"error": text} | more)
+        attempt.lines += ((event, facts | {"error": text} | more),)
         return text
 
 

@@ -6,7 +6,8 @@ import msgspec
 
 from taskqd.execution.attempt import Attempt
 from taskqd.execution.protocols import AppLike, JobView
-from taskqd.jobs.job import Outcome, Reason
+from taskqd.jobs.end import End
+from taskqd.jobs.job import Reason
 from taskqd.logs import events
 from taskqd.logs.setup import Log
 
@@ -18,13 +19,13 @@ _RETRIED = "taskqd.errors."
 
 
 class Requeues:
-    """Builds the outcomes that send jobs back.  Keeps no state between jobs."""
+    """Builds the ends that send jobs back.  Keeps no state between jobs."""
 
     def __init__(self, app: AppLike, log: Log) -> None:
         self._app = app
         self._log = log
 
-    def postpone(self, attempt: Attempt, reason: Reason, delay_ms: int) -> Outcome:
+    def postpone(self, attempt: Attempt, reason: Reason, delay_ms: int) -> End:
         """A gate is closed: back, not before `delay_ms`; no retry and no attempt is counted."""
         lease = attempt.lease
         self._log.emit(
@@ -38,11 +39,11 @@ class Requeues:
         self._app.listeners.tell("requeued", view)
         return attempt.back("retry", reason, delay_ms)
 
-    def await_storage(self, attempt: Attempt, reason: Reason = Reason.INTERRUPTED) -> Outcome:
-        """The storage is away, and what it has to be asked or told first cannot be: back for now."""
+    def await_storage(self, attempt: Attempt, reason: Reason = Reason.INTERRUPTED) -> End:
+        """The storage is away, and has to be asked before the job may start: back for now."""
         return self.postpone(attempt, reason, _AWAY_MS)
 
-    def requeue_interrupted(self, attempt: Attempt) -> Outcome:
+    def requeue_interrupted(self, attempt: Attempt) -> End:
         """The job was stopped with its worker: back to the head of its queue."""
         lease, marks = attempt.lease, attempt.marks
         attempt.marks = msgspec.structs.replace(
@@ -50,14 +51,14 @@ class Requeues:
         )
         marks = attempt.marks
         facts = attempt.facts(marks.attempts) | {"interruptions": marks.interruptions}
-        self._log.emit_soon(events.JOB_INTERRUPTED, facts)
+        attempt.lines += ((events.JOB_INTERRUPTED, facts),)
         view = JobView(lease.id, attempt.envelope.t, lease.queue, marks, Reason.INTERRUPTED)
         # Aside: this may be the thread that requeues all that still runs, before its time is over.
         for signal in ("interrupted", "requeued"):
             self._app.listeners.tell_aside(signal, view)
         return attempt.back("requeue", Reason.INTERRUPTED)
 
-    def requeue_killed(self, attempt: Attempt, how: str) -> Outcome:
+    def requeue_killed(self, attempt: Attempt, how: str) -> End:
         """Count a failure, as the master does for a job whose worker it kills at a timeout.
 
         Whether there is another attempt, and when, is decided by who leases the job next: see
@@ -69,13 +70,13 @@ class Requeues:
         )
         return attempt.back("requeue", "timeout")
 
-    def delay_retry(self, attempt: Attempt, delay_s: float) -> Outcome:
+    def delay_retry(self, attempt: Attempt, delay_s: float) -> End:
         """Give a job whose last attempt was killed, and counted, the time of its retry."""
         lease = attempt.lease
         error = f"{_RETRIED}{attempt.marks.error}"
         attempt.marks = marks = msgspec.structs.replace(attempt.marks, error=error)
         more = {"error": error.partition("\n")[0], "delay_s": round(delay_s, 3)}
-        self._log.emit_soon(events.JOB_RETRIED, attempt.facts(marks.attempts) | more)
+        attempt.lines += ((events.JOB_RETRIED, attempt.facts(marks.attempts) | more),)
         view = JobView(lease.id, attempt.envelope.t, lease.queue, marks, "retry")
         self._app.listeners.tell("scheduled", view)
         return attempt.back("retry", delay_ms=round(delay_s * 1000))

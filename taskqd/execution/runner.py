@@ -27,7 +27,6 @@ from taskqd.errors import (
 from taskqd.execution import gates
 from taskqd.execution.admission import Admission
 from taskqd.execution.attempt import Attempt
-from taskqd.execution.continuations import follows
 from taskqd.execution.current_job import CURRENT, CurrentJob, SlotLike, overrun
 from taskqd.execution.outcomes import Outcomes
 from taskqd.execution.protocols import AppLike
@@ -105,7 +104,7 @@ class Runner:
         else:
             end = partial(self._returned, attempt, job, value)
         try:
-            return await asyncio.to_thread(end) if follows(attempt.envelope) else end()
+            return end()
         finally:
             slot.end()
             CURRENT.reset(token)

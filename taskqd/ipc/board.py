@@ -6,6 +6,9 @@ memoryview of words; `struct.pack_into` clears the bytes first, and a reader wou
 (test_no_reader_ever_sees_a_word_or_a_slot_half_written).  A slot posts its token last before it runs a job and clears it first after, so the master can tell,
 after any kind of death, which leases had started.
 
+Behind the rows stands one word for each: how many ends its worker keeps that cannot be settled.
+Who has mapped the board of an older master finds no such words, and posts nothing.
+
 This module makes no system call; whoever owns the mmap passes it in.
 """
 
@@ -45,6 +48,11 @@ class SlotView(NamedTuple):
 
 def size(rows: int, slots: int) -> int:
     """Return the bytes that a board needs."""
+    return size_of_rows(rows, slots) + rows * WORD_BYTES
+
+
+def size_of_rows(rows: int, slots: int) -> int:
+    """Return the bytes of a board without the words behind its rows."""
     return HEADER.size + rows * (ROW.size + slots * SLOT.size)
 
 
@@ -57,12 +65,15 @@ class Board:
         self.rows = rows
         self.slots = slots
         self._stride = ROW.size + slots * SLOT.size
+        self._settling = size_of_rows(rows, slots) // WORD_BYTES
+        self._has_settling = len(memory) >= size(rows, slots)
 
     def row(self, number: int) -> Row:
         if not 0 <= number < self.rows:
             raise IndexError(f"board has rows 0..{self.rows - 1}, not {number}")
         offset = HEADER.size + number * self._stride
-        return Row(self._memory, self._words, offset, self.slots)
+        settling = self._settling + number if self._has_settling else None
+        return Row(self._memory, self._words, offset, self.slots, settling)
 
     def close(self) -> None:
         """Let go of the memory, so that its owner can unmap it."""
@@ -72,7 +83,16 @@ class Board:
 class Row:
     """One worker's row."""
 
-    def __init__(self, memory: memoryview, words: memoryview, offset: int, slots: int) -> None:
+    def __init__(
+        self,
+        memory: memoryview,
+        words: memoryview,
+        offset: int,
+        slots: int,
+        settling: int | None = None,
+    ) -> None:
+        """`settling`: the word behind the rows that is this one's; None: the board has none."""
+        self._settling = settling
         self._memory = memory
         self._words = words
         self._offset = offset
@@ -84,6 +104,19 @@ class Row:
     def clear(self) -> None:
         end = self._slots + self.slots * SLOT.size
         self._memory[self._offset : end] = bytes(end - self._offset)
+        self.set_settling(0)
+
+    def set_settling(self, count: int) -> None:
+        """Post how many ends cannot be settled."""
+        if self._settling is not None:
+            self._words[self._settling] = count
+
+    def settling(self) -> int:
+        """Return how many ends cannot be settled."""
+        if self._settling is None:
+            return 0
+        count: int = self._words[self._settling]
+        return count
 
     def set(self, field: int, value: int) -> None:
         self._words[self._first + field] = value

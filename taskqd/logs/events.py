@@ -103,7 +103,11 @@ JOB_DEAD = _event("job.dead", "error", *JOB, "reason", "error")
 JOB_RETURNED = _event("job.returned", "info", "task", "queue", "count")
 JOB_SKIPPED = _event("job.skipped", "info", *JOB, "reason")
 JOB_CANCELLED = _event("job.cancelled", "info", *JOB, "reason")
-JOB_FENCED = _event("job.fenced", "warning", "job_id", "queue")
+JOB_FENCED = _event("job.fenced", "warning", "job_id", "queue", "end")
+JOB_UNSETTLED = _event("job.unsettled", "warning", "job_id", "queue", "end", "error")
+
+SETTLING_BEGUN = _event("settling.begun", "warning", "count", "error")
+SETTLING_OVER = _event("settling.over", "info", "most", "lasted_s")
 
 TICK_FIRED = _event("tick.fired", "info", "task", "tick")
 TICK_MISSED = _event("tick.missed", "warning", "task", "tick", "count", "reason")
@@ -146,8 +150,11 @@ One JSON object a line where standard error is not a terminal. Each has `timesta
 `event`, `role` and `pid`; lines of workers add `worker` and `generation`. Arguments of jobs are
 not logged.
 
-How a job ended is in the log before the storage hears of it; a worker that is killed may leave the
-line of a job that will run again. Should whatever reads the log stop reading, a process waits for it
+How an attempt ended (`job.done`, `job.failed`, `job.retried`, `job.dead`, `job.cancelled`, `job.skipped`,
+`job.interrupted`) is logged as what it turned out to be, in the same breath in which the storage has taken
+it: an end that comes too late is `job.fenced` and nothing else, and one that has to wait for its storage is
+logged when it is written. A worker that is killed in just that breath may leave out the lines of what it
+had just settled; `worker.crashed` names the worker. Should whatever reads the log stop reading, a process waits for it
 half a second; then lines are dropped until it reads again, and `log.dropped` says how many.
 
 | event | level | keys |

@@ -55,7 +55,7 @@ def test_chord_of_ten_thousand_has_payloads_that_do_not_grow_by_member(works: Wo
             largest = max(largest, len(lease.record))
             if lease.id in (result.id, small.id):
                 callbacks[lease.id] = len(lease.record)
-        outcomes = [crew.runner.run(lease, crew.place) for lease in leases]
+        outcomes = [crew.run(lease) for lease in leases]
         assert all(works.app.storage.settle(crew.worker, outcomes))
     assert result.get(timeout=HANG_S) == sum(2 * n for n in range(MEMBERS))
     assert callbacks[result.id] == callbacks[small.id]
@@ -122,7 +122,7 @@ def test_revoked_member_or_stage_blocked_what_followed_for_ever(works: Works) ->
     assert chord.results[2].revoke(), "it waits: removed"
     assert chain[0].revoke()
     outcomes = [works.crew.runner.interrupted(running[0])]
-    outcomes.append(works.crew.runner.run(running[1], works.crew.place))
+    outcomes.append(works.crew.run(running[1]))
     assert app.storage.settle(works.crew.worker, outcomes) == [True, True]
     works.crew.drain()
     assert chord.get(timeout=HANG_S) is None

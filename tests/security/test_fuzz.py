@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from taskqd import App, ConfigError, DecodeError, JobDead, crontab, every
+from taskqd.execution import follow_ups
 from taskqd.execution.runner import Runner
 from taskqd.immediate import CallersSlot
+from taskqd.jobs.end import follow_ups_of
 from taskqd.jobs.job import Lease
 from taskqd.logs.setup import configure
 from taskqd.periodic.cron import zone_of
@@ -114,6 +116,7 @@ def test_a_value_too_large_for_the_next_stage_costs_that_stage_only() -> None:
     assert row is not None
     outcome = runner.run(Lease(row.id, "default", 1, row.record), CallersSlot())
     assert outcome.kind == "ack"
+    follow_ups.write(app.storage, follow_ups_of(outcome))
     with pytest.raises(JobDead, match="oversized"):
         results[1].get(timeout=5)
 

@@ -41,7 +41,8 @@ class Outage:
     def __init__(self, uniform: Callable[[float, float], float]) -> None:
         self._backoff = Backoff(uniform)
         self._since_s: float | None = None
-        self._why = ""
+        self.why = ""
+        """What the latest failed call said."""
         self.retry_at_s = 0.0
 
     @property
@@ -50,10 +51,10 @@ class Outage:
 
     def failed(self, now_s: float, why: str = "") -> bool:
         """Note a failed call; return whether that is news: the outage begins, or has another cause."""
-        is_news = self._since_s is None or why != self._why
+        is_news = self._since_s is None or why != self.why
         if self._since_s is None:
             self._since_s = now_s
-        self._why = why
+        self.why = why
         self.retry_at_s = now_s + self._backoff.next_s()
         return is_news
 

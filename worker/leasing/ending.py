@@ -63,7 +63,7 @@ class Ending:
     def finish_if_done(self) -> None:
         """End a stop that has nothing left to do; tell the master of a burst that may be over."""
         ledger = self._client.ledger
-        if self._context.stop_state.stopping and not ledger.in_slots and not ledger.unsettled:
+        if self._context.stop_state.stopping and not ledger.in_slots and not self._client.pending:
             self._end()
         elif self._may_be_over() and monotonic_s() >= self._look_at_s:
             self._look_at_s = monotonic_s() + BURST_LOOK_S
@@ -77,7 +77,8 @@ class Ending:
     def _may_be_over(self) -> bool:
         """Burst: this worker found nothing to do; are all workers of this node done?"""
         ledger = self._client.ledger
-        return self._orders.burst and ledger.dry and not ledger.in_slots
+        is_empty = not ledger.in_slots and not self._client.pending
+        return self._orders.burst and ledger.dry and is_empty
 
     def raises_interrupt(self, now_s: float) -> bool:
         """Ask jobs by an exception to end; True: some may do so now, and are waited for."""

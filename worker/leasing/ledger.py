@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 
+from taskqd.jobs.end import End, follow_ups_of
 from taskqd.jobs.job import Outcome
 
 from .prefetch import SLICE_NS, Prefetch
@@ -25,6 +26,8 @@ class LeaseLedger:
         self.prefetch = Prefetch(capacity)
         self.in_slots = 0
         """Jobs handed to the slots and not collected: running or unstarted."""
+        self.ends: list[End] = []
+        """Of these, what follows them is to be written first."""
         self.unsettled: list[Outcome] = []
         self.dry = False
         """The last turn gave nothing, and nothing has happened since."""
@@ -49,9 +52,28 @@ class LeaseLedger:
         self.in_slots -= len(outcomes)
         self.dry = False
         self._progress_s = now_s
-        if not self.unsettled:
+        if ends := [end for end in outcomes if isinstance(end, End) and end.follow_ups]:
+            self.ends += ends
+            outcomes = [outcome for outcome in outcomes if not follow_ups_of(outcome)]
+        if outcomes and not self.unsettled:
             self._oldest_s = now_s
         self.unsettled += outcomes
+
+    def take_ends(self) -> list[End]:
+        """Return those whose follow-ups are to be written now."""
+        ends, self.ends = self.ends, []
+        return ends
+
+    def followed(self, ends: list[End]) -> None:
+        """Learn that what follows these is written: they are to be settled, at once."""
+        if ends:
+            self._oldest_s = -math.inf
+            self.unsettled += ends
+
+    @property
+    def pending(self) -> int:
+        """How many have ended and are not settled."""
+        return len(self.ends) + len(self.unsettled)
 
     def sending(self) -> list[Outcome]:
         """Return what to send now.
@@ -97,8 +119,9 @@ class LeaseLedger:
         return self.prefetch.limit(self.in_slots)
 
     def flush_due(self, now_s: float) -> bool:
-        return bool(self.unsettled) and (
-            not self.in_slots
+        return bool(self.ends or self.unsettled) and (
+            bool(self.ends)
+            or not self.in_slots
             or len(self.unsettled) >= FLUSH_COUNT
             or now_s >= self._oldest_s + FLUSH_S
         )
@@ -116,4 +139,5 @@ class LeaseLedger:
     def next_s(self, waiting: int) -> float:
         """Return when to look again although nobody rings, on the monotonic clock."""
         stalled_s = self._progress_s + SLICE_S if self._blocked(waiting) else math.inf
-        return min(self._oldest_s + FLUSH_S, stalled_s)
+        flush_s = -math.inf if self.ends else self._oldest_s + FLUSH_S
+        return min(flush_s, stalled_s)

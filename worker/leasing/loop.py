@@ -23,6 +23,8 @@ from taskqd.worker.slots.base import JobRunner, Slots
 from .context import WorkerContext, WorkerOrders
 from .ending import Ending
 from .heartbeat import Heartbeat
+from .settling import Settling
+from .shown_settling import ShownSettling
 from .storage_client import StorageClient
 
 HEAR_S = 1.0
@@ -36,14 +38,18 @@ class WorkerLoop:
         storage: Storage,
         slots: Slots,
         runner: JobRunner,
+        settling: Settling,
     ) -> None:
         self._context = context
         self._orders = orders
         self._slots = slots
         self._runner = runner
+        self._settling = settling
         self._client = StorageClient(
-            context.worker_id, storage, orders.order, slots, runner, context.row, context.log
+            *(context.worker_id, storage, orders.order, slots),
+            *(runner, context.row, context.log, settling),
         )
+        self._shown = ShownSettling(context.row, context.log)
         self._ledger = self._client.ledger
         self._outage = Outage(random.uniform)
         self._poll = epoll()
@@ -61,16 +67,24 @@ class WorkerLoop:
         self._poll.register(self._context.channel.fileno(), EPOLLIN)
         self._poll.register(self._context.signals, EPOLLIN)
         self._poll.register(self._slots.fileno(), EPOLLIN | EPOLLET)
+        self._poll.register(self._settling.fileno(), EPOLLIN | EPOLLET)
         self._listen()  # what came while the worker booted
         while not self.ending.over:
             now_s = monotonic_s()
             self._heartbeat.beat(now_s, self._slots, self._client)
             self._client.collect(now_s)
             self._act(now_s)
+            self._show_settling()
             if not self.ending.over:
                 self._sleep()
         self._wakeup.close()
         self._poll.close()
+
+    def _show_settling(self) -> None:
+        """Show how many ends wait for the storage: in an outage all, else those that are stuck."""
+        lost = self._outage.lasts
+        count = self._client.pending if lost else len(self._settling)
+        self._shown.show(count, self._outage.why if lost else self._settling.error)
 
     def _act(self, now_s: float) -> None:
         ending = self.ending
@@ -89,7 +103,7 @@ class WorkerLoop:
 
     def _accepting(self, now_s: float) -> bool:
         """Return whether the worker may lease jobs."""
-        if self._quiet or self._context.stop_state.stopping:
+        if self._quiet or self._context.stop_state.stopping or self._settling.full:
             return False
         return not self._ledger.in_slots or not self._client.quarantine.running_empty(now_s)
 

@@ -6,18 +6,24 @@ from collections import Counter
 from collections.abc import Sequence
 
 from taskqd.clock import monotonic_s
+from taskqd.errors import QueueFull, StorageError
+from taskqd.execution import follow_ups
 from taskqd.ipc import board
 from taskqd.ipc.board import Row
+from taskqd.jobs.end import END_NOTE, End, encode_end
 from taskqd.jobs.job import Lease, Outcome, Reason
 from taskqd.logs import events
 from taskqd.logs.setup import Log
 from taskqd.storage.base import Storage
+from taskqd.storage.features import LeaseKey
+from taskqd.worker.connection.settled_lines import SettledLines
 from taskqd.worker.host import native_threads
 from taskqd.worker.slots.base import JobRunner, Slots, Usage
 
 from .ledger import LeaseLedger
 from .quarantine import Quarantine
 from .queue_order import QueueOrder
+from .settling import Settling
 
 _SNAPSHOT_WAIT_S = 1.0
 _ENDS = ("ack", "bury", "cancel")
@@ -36,6 +42,7 @@ class StorageClient:
         runner: JobRunner,
         row: Row,
         log: Log,
+        settling: Settling,
     ) -> None:
         self._worker = worker
         self._storage = storage
@@ -44,6 +51,8 @@ class StorageClient:
         self._runner = runner
         self._row = row
         self._log = log
+        self._lines = SettledLines(log)
+        self.settling = settling
         self._tells_leased = log.enabled(events.JOB_LEASED)
         self._usage = Usage(0, 0)
         self.ledger = LeaseLedger(slots.capacity)
@@ -71,6 +80,13 @@ class StorageClient:
             )
             self._usage = usage
             self._slots.low = self.ledger.ring_at
+        if len(self.settling):
+            self.ledger.followed(self.settling.take())
+
+    @property
+    def pending(self) -> int:
+        """How many jobs have ended here and are not settled."""
+        return self.ledger.pending + len(self.settling)
 
     def accept(self, leases: Sequence[Lease], now_s: float) -> None:
         """Hand leased jobs to the slots."""
@@ -88,9 +104,8 @@ class StorageClient:
 
         With a limit of 0 it only hears what the storage has to say of the jobs that run.
         """
+        self._follow_up()
         outcomes = self.ledger.sending()
-        # law: an outcome that the storage knows has its line in the log; before, not after
-        # (test_the_log_is_written_before_the_storage_learns_of_an_outcome).
         self._log.flush()
         leased = self._storage.turn(
             self._worker,
@@ -121,30 +136,58 @@ class StorageClient:
 
     def settle(self) -> None:
         """Settle what is finished."""
+        self._follow_up()
         self._log.flush()
         while outcomes := self.ledger.sending():
             self._settled(outcomes, self._storage.settle(self._worker, outcomes))
 
+    def _follow_up(self) -> None:
+        """Write what the ends set off; what cannot be written now is kept, and its outcome with it."""
+        ends = self.ledger.take_ends()
+        if not ends:
+            return
+        blocked = [end for end in ends if self.settling.blocks(end)]
+        if blocked:
+            self.settling.keep(blocked)
+            ends = [end for end in ends if not self.settling.blocks(end)]
+        try:
+            steps = [step for end in ends for step in end.follow_ups]
+            new = follow_ups.write(self._storage, steps)
+        except StorageError as error:
+            self.settling.error = str(error)
+            self.settling.keep(ends)
+            # One that only takes nothing new settles and leases as ever.
+            if not isinstance(error, QueueFull):
+                raise
+        else:
+            self.ledger.followed(ends)
+            self.settling.enqueued(new)
+
     def _settled(self, outcomes: Sequence[Outcome], took_effect: Sequence[bool]) -> None:
         # law: an end that did not count is offered again before it is forgotten; should the storage be
         # lost here, all is repeated (test_an_end_was_forgotten_when_the_storage_was_lost_between_its_two_offers).
-        counted = outcomes if all(took_effect) else self._without_fenced(outcomes, took_effect)
+        counted = self._with_late(outcomes, took_effect)
         self.ledger.answered()
         if outcomes:
+            effective = self._lines.write(outcomes, counted)
             self._slots.settled(outcomes)
-            self._count(counted)
+            self._count(effective)
 
-    def _without_fenced(
+    def _with_late(
         self, outcomes: Sequence[Outcome], took_effect: Sequence[bool]
-    ) -> list[Outcome]:
-        refused = [one for one, took in zip(outcomes, took_effect, strict=True) if not took]
-        late = [outcome for outcome in refused if outcome.kind in _ENDS]
-        counts = self._storage.settle_late(self._worker, late) if late else []
-        saved = [outcome for outcome, took in zip(late, counts, strict=True) if took]
-        for outcome in refused:
-            if outcome not in saved:
-                self._log.emit(events.JOB_FENCED, job_id=outcome.id, queue=outcome.queue)
-        return [one for one in outcomes if one not in refused or one in saved]
+    ) -> Sequence[bool]:
+        """Offer once more the ends that were refused; return for each outcome whether it counts."""
+        if all(took_effect):
+            return took_effect
+        late = [
+            number
+            for number, took in enumerate(took_effect)
+            if not took and outcomes[number].kind in _ENDS
+        ]
+        offered = [outcomes[number] for number in late]
+        counts = self._storage.settle_late(self._worker, offered) if late else []
+        saved = {number for number, took in zip(late, counts, strict=True) if took}
+        return [took or number in saved for number, took in enumerate(took_effect)]
 
     def _count(self, outcomes: Sequence[Outcome]) -> None:
         """Post what has ended on the board."""
@@ -194,6 +237,7 @@ class StorageClient:
         still_ours = [lease for lease in waiting if (lease.id, lease.token) in current]
         known = {(lease.id, lease.token) for lease in (*still_ours, *self.running())}
         known |= {(outcome.id, outcome.token) for outcome in self.ledger.unsettled}
+        known |= self.settling.holds()
         unseen = [lease for lease in leased if (lease.id, lease.token) not in known]
         if accepting:
             self.accept([*still_ours, *unseen], monotonic_s())
@@ -215,12 +259,34 @@ class StorageClient:
             native_threads.sleep(0.0001)
 
     def interrupt(self, outcomes: Sequence[Outcome]) -> None:
-        """Settle what is finished, and the running jobs with these outcomes of theirs."""
+        """Settle what is finished, and the running jobs with these outcomes of theirs.
+
+        A job whose end cannot be written goes back as well, with its end where that can be kept.
+        """
         self.settle()
-        if outcomes:
+        self.ledger.followed(self.settling.take())
+        self.settle()
+        kept = self.settling.give_up()
+        for end in kept:
+            self._note(end)
+        back = [self._runner.interrupted(end.lease) for end in kept if end.lease is not None]
+        if outcomes := [*outcomes, *back]:
             self._log.flush()
             settled = self._storage.settle(self._worker, outcomes)
-            self._count(self._without_fenced(outcomes, settled))
+            counted = self._with_late(outcomes, settled)
+            self._count(self._lines.write(outcomes, counted))
+        self._slots.settled(kept)
+
+    def _note(self, end: End) -> None:
+        """Keep the end of a job with it, for who leases it next."""
+        hold = LeaseKey(self._worker, end.id, end.queue, end.token)
+        try:
+            self._storage.note(hold, END_NOTE, encode_end(end))
+        except StorageError as error:
+            # Nobody will know that it has ended: it runs again, or is given up as lost.
+            self._log.emit(
+                events.JOB_UNSETTLED, job_id=end.id, queue=end.queue, end=end.kind, error=str(error)
+            )
 
     def burst_is_over(self, node: str, queues: Sequence[str]) -> bool:
         """Return whether the queues are empty and no worker of this node holds a job."""

@@ -11,6 +11,7 @@ from taskqd.ipc.messages import Message, RecoverWorker, WorkerRecovered
 from taskqd.logs import events
 from taskqd.logs.setup import Log
 from taskqd.storage.base import Recovered, Storage
+from taskqd.worker.connection.settled_lines import SettledLines
 from taskqd.worker.host import procfs
 from taskqd.worker.host.event_queue import EventQueue
 
@@ -38,6 +39,7 @@ class Recovery:
         self._storage = storage
         self._outbox = outbox
         self._log = log
+        self._lines = SettledLines(log)
         self._pending: deque[RecoverWorker] = deque()
         self.requests: EventQueue[RecoverWorker] = EventQueue()
         """Dead workers that the master names."""
@@ -79,7 +81,8 @@ class Recovery:
         beside = {*request.running} - {*request.late}
         held = [j for j in storage.holdings(request.worker_id, queues) if j.token in beside]
         if held:
-            storage.settle(request.worker_id, [self.duty.interrupted(job) for job in held])
+            ends = [self.duty.interrupted(job) for job in held]
+            self._lines.write(ends, storage.settle(request.worker_id, ends))
         return len(held)
 
     def _tell(self, recovered: Sequence[Recovered], verdict: str) -> None:

@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 from taskqd.clock import monotonic_ns
 from taskqd.execution.current_job import SlotLike
 from taskqd.ipc.board import Row
+from taskqd.jobs.end import follow_ups_of
 from taskqd.jobs.job import Lease, Outcome
 from taskqd.worker.host.event_queue import EventQueue
 from taskqd.worker.host.native_threads import NativeEvent
@@ -198,7 +199,7 @@ class Handover:
                 finish(outcome)
                 slot.lease = None
                 slot.leave()
-                if not finished.rung and left() <= self.low:
+                if not finished.rung and (left() <= self.low or follow_ups_of(outcome)):
                     finished.ring()
         finally:
             slot.close()
@@ -212,13 +213,15 @@ class Handover:
         self._finished.append(outcome)
         slot.lease = None
         slot.leave()
-        if not self._finished.rung and self._jobs.qsize() <= self.low:
+        # What follows a job is waited for by somebody else.
+        if not self._finished.rung and (self._jobs.qsize() <= self.low or follow_ups_of(outcome)):
             self._finished.ring()
 
     def _finish_and_wait(self, outcome: Outcome, slot: Slot) -> None:
         """Start no other job before the storage knows of this one, which counts as running."""
         acked = slot.acked = slot.acked or self._new_event()
         acked.clear()
+        slot.outlive(outcome)
         self._waiters[outcome.id] = acked
         self._finished.append(outcome)
         slot.lease = None

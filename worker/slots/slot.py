@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from taskqd.clock import monotonic_ns
 from taskqd.errors import JobInterrupted
 from taskqd.ipc.board import Row
-from taskqd.jobs.job import Lease
+from taskqd.jobs.job import Lease, Outcome
 from taskqd.worker.host.native_threads import NativeEvent
 
 from .interrupts import Interrupts
@@ -27,6 +27,7 @@ class Slot:
         self._row = row
         self._number = number
         self._stop_state = stop_state
+        self._started_ns = 0
         self._asked = ""
         """Id of the job that was asked to stop."""
         self._async_runner: asyncio.Runner | None = None
@@ -88,10 +89,19 @@ class Slot:
         self._row.end(self._number)
 
     def begin(self, token: int, job_id: str, task: str, timeout_s: float | None) -> None:
-        started_ns = monotonic_ns()
+        started_ns = self._started_ns = monotonic_ns()
         deadline_ns = 0 if timeout_s is None else started_ns + int(timeout_s * 1e9)
         self.task = task
         self._row.begin(self._number, token, started_ns, deadline_ns, job_id, task)
+
+    def outlive(self, outcome: Outcome) -> None:
+        """Post that the job has come to its end in time, and counts as running all the same.
+
+        It was killed at its timeout while its end waited for a storage that was away.
+        """
+        self._row.begin(
+            self._number, outcome.token, self._started_ns or monotonic_ns(), 0, outcome.id, ""
+        )
 
     def end(self) -> None:
         """Its outcome is not handed over yet, so the board goes on to show the job."""

@@ -45,7 +45,9 @@ def _import(settings: Settings) -> App:
 
 def _map_board(context: ChildContext) -> Board:
     rows, slots = context.board_rows, context.board_slots
-    memory = mmap.mmap(context.board_fd, board.size(rows, slots))
+    # That of an older master is shorter.
+    bytes_there = os.fstat(context.board_fd).st_size
+    memory = mmap.mmap(context.board_fd, min(bytes_there, board.size(rows, slots)))
     return Board(memoryview(memory), rows, slots)
 
 

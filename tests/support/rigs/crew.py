@@ -7,9 +7,12 @@ from typing import Any
 import msgspec
 
 from taskqd import App
+from taskqd.client.delivery import tell_enqueued
+from taskqd.execution import follow_ups
 from taskqd.execution.protocols import JobView
 from taskqd.execution.runner import Runner
 from taskqd.immediate import CallersSlot
+from taskqd.jobs.end import follow_ups_of
 from taskqd.jobs.job import Lease, Outcome
 from taskqd.logs.setup import Log, configure
 from taskqd.storage.base import Node
@@ -57,10 +60,17 @@ class Crew:
         """Run all that is queued, in batches; return the outcomes."""
         ended: list[Outcome] = []
         while leases := self.lease(limit):
-            outcomes = [self.runner.run(lease, self.place) for lease in leases]
+            outcomes = [self.run(lease) for lease in leases]
             assert all(self.app.storage.settle(self.worker, outcomes))
             ended += outcomes
         return ended
+
+    def run(self, lease: Lease) -> Outcome:
+        """Run one job; what follows it is written, and it is not settled."""
+        end = self.runner.run(lease, self.place)
+        for entry in follow_ups.write(self.app.storage, follow_ups_of(end)):
+            tell_enqueued(self.app.listeners, entry, "")
+        return end
 
     def look(self) -> None:
         """Do what the scheduler does for parked letters every few seconds."""

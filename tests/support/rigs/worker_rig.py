@@ -24,6 +24,7 @@ from taskqd.worker.host.setup import Title
 from taskqd.worker.leasing.context import WorkerContext, WorkerOrders
 from taskqd.worker.leasing.loop import WorkerLoop
 from taskqd.worker.leasing.queue_order import QueueOrder
+from taskqd.worker.leasing.settling import Settling
 from taskqd.worker.slots.asyncio_slots import AsyncioSlots
 from taskqd.worker.slots.base import JobRunner, Slots
 from taskqd.worker.slots.process_slots import ProcessSlots
@@ -107,7 +108,9 @@ class WorkerRig:
         serial: int = 1,
         register: bool = True,
         out: log.Log | None = None,
+        beside: Storage | None = None,
     ) -> None:
+        """`beside`: the connection of the thread that writes what follows the kept ends."""
         self.storage = storage
         self.jobs = jobs if jobs is not None else Jobs()
         self.worker_id = f"{NODE}.{serial}"
@@ -117,6 +120,8 @@ class WorkerRig:
         ours.settimeout(HANG_S)
         self.master = ours
         self.said: list[FromChild] = []
+        self.enqueued: list[Entry] = []
+        """The follow-ups that were new."""
         self._signals, self.term_fd = os.pipe2(os.O_NONBLOCK)
         capacity = threads or coroutines or 1
         self.board = Board(memoryview(bytearray(size(2, capacity))), 2, capacity)
@@ -137,7 +142,9 @@ class WorkerRig:
             out or log.configure(role="test", level="critical"),
         )
         orders = WorkerOrders(queues, QueueOrder(queues, {}, lambda: 0.5), 20.0, burst)
-        self.loop = WorkerLoop(post, orders, storage, self.slots, self.jobs)
+        # One storage serves both threads: those of the tests can be called by several.
+        self.settling = Settling(self.worker_id, lambda: beside or storage, self.enqueued.extend)
+        self.loop = WorkerLoop(post, orders, storage, self.slots, self.jobs, self.settling)
         self._threads = [
             threading.Thread(target=self._run_loop, daemon=True),
             threading.Thread(target=self.slots.run, daemon=True),

@@ -13,8 +13,10 @@ import pytest
 
 from taskqd import App, JobCancelled, ResultMissing, ResultTimeout, StorageUnavailable, TaskFailed
 from taskqd.client.async_wait import WAITERS_MAX
+from taskqd.execution import follow_ups
 from taskqd.execution.runner import Runner
 from taskqd.immediate import CallersSlot
+from taskqd.jobs.end import follow_ups_of
 from taskqd.logs.setup import configure
 from taskqd.settings import LimitSettings
 from taskqd.storage.base import Node, Storage
@@ -209,6 +211,8 @@ def test_a_loop_of_jobs_is_not_held_up_by_what_they_ask_of_the_storage(watched: 
     while (leased := storage.lease("n.1", ["default"], 10)).leases:
         runner.heed(leased.revocations)
         outcomes = watched.run(lambda leased=leased: main(leased.leases))
+        for outcome in outcomes:
+            follow_ups.write(storage, follow_ups_of(outcome))
         storage.settle("n.1", outcomes)
         kinds += [outcome.kind for outcome in outcomes]
     assert sorted(kinds) == ["ack"] * 7 + ["bury"] * 2

@@ -1,10 +1,11 @@
-"""What greenlets have in place of threads: a timer on their loop, and an asyncio loop among them."""
+"""What greenlets have in place of threads: a timer on their loop, calls aside, an asyncio loop among them."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Coroutine
+from collections import deque
+from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any
 
@@ -13,6 +14,7 @@ from gevent.event import AsyncResult
 from gevent.event import Event as HubEvent
 
 from taskqd.clock import monotonic_s
+from taskqd.listeners import ASIDE_MAX
 from taskqd.worker.host import syscalls
 from taskqd.worker.slots.timer import Timer
 
@@ -89,3 +91,39 @@ async def _contained(coroutine: Coroutine[Any, Any, Any]) -> tuple[Any, BaseExce
         return await coroutine, None
     except (SystemExit, KeyboardInterrupt) as error:
         return None, error
+
+
+class HubAside:
+    """Makes calls on gevent's loop, in order, for threads that may not run a greenlet themselves."""
+
+    def __init__(self, hub: Any) -> None:
+        self._hub = hub
+        self._calls: deque[Callable[[], None]] = deque()
+        self._runs = False
+        self._idle = HubEvent()
+        self._idle.set()
+
+    def put(self, call: Callable[[], None]) -> bool:
+        """False: too many wait already."""
+        if len(self._calls) >= ASIDE_MAX:
+            return False
+        self._calls.append(call)
+        self._hub.loop.run_callback_threadsafe(self._start)
+        return True
+
+    def _start(self) -> None:
+        if not self._runs:
+            self._runs = True
+            self._idle.clear()
+            gevent.spawn(self._run)
+
+    def _run(self) -> None:
+        while self._calls:
+            self._calls.popleft()()
+        self._runs = False
+        self._idle.set()
+
+    def flush(self, timeout_s: float) -> None:
+        """Wait until all are made, or the time is over; on the loop."""
+        gevent.sleep(0)
+        self._idle.wait(timeout_s)

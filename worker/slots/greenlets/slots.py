@@ -20,7 +20,7 @@ from taskqd.worker.slots.base import JobRunner, Slot
 from taskqd.worker.slots.multi_slots import LoopSlots
 from taskqd.worker.slots.stop_state import StopState
 
-from .hub import HubEventFlag, HubTimer, LoopGreenlet
+from .hub import HubAside, HubEventFlag, HubTimer, LoopGreenlet
 from .storages import PooledStorages
 
 TURN_NS = 5_000_000
@@ -31,6 +31,7 @@ def settle_in(app: App, slots: int) -> None:
     """Make a forked process one in which greenlets can run."""
     gevent.reinit()
     app.storages = PooledStorages(app.open_storage, slots)
+    app.listeners.aside = HubAside(gevent.get_hub())
 
 
 class GreenletSlot(Slot):

@@ -1,4 +1,4 @@
-"""A worker's calls to its storage: their order with what is logged."""
+"""A worker's calls to its storage: their order with what is logged, and with what follows a job."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 
-from taskqd.errors import StorageUnavailable
+from taskqd.errors import QueueFull, StorageError, StorageUnavailable
 from taskqd.ipc.board import Board, size
-from taskqd.jobs.job import Lease, Outcome
+from taskqd.jobs.end import End, EnqueueNext
+from taskqd.jobs.job import Entry, Lease, Outcome
+from taskqd.logs import events
 from taskqd.storage.base import Leased
 from taskqd.worker.leasing.queue_order import QueueOrder
+from taskqd.worker.leasing.settling import Settling
 from taskqd.worker.leasing.storage_client import StorageClient
 from tests.support.rigs.worker_rig import Jobs
 
@@ -22,19 +25,42 @@ class Recorder:
     def __init__(self) -> None:
         self.calls: list[str] = []
 
+    takes = True
+    """The leases are current."""
+    refuses: type[StorageError] | None = None
+    """Of what follows a job."""
+
     def enabled(self, _event: str) -> bool:
         return False
+
+    def emit(self, event: str, **_facts: Any) -> None:
+        self.calls.append(event)
+
+    def emit_soon(self, event: str, _facts: dict[str, Any]) -> None:
+        self.calls.append(event)
 
     def flush(self) -> None:
         self.calls.append("flush")
 
-    def turn(self, *_args: Any, **_kwargs: Any) -> Leased:
+    def enqueue(self, jobs: list[Entry]) -> list[bool]:
+        self.calls.append("enqueue")
+        if self.refuses is not None:
+            raise self.refuses("no")
+        return [True for _ in jobs]
+
+    def settle_late(self, _worker: str, outcomes: list[Outcome]) -> list[bool]:
+        return [False for _ in outcomes]
+
+    def note(self, *_args: Any) -> str:
+        return "kept"
+
+    def turn(self, _worker: str, outcomes: list[Outcome], *_args: Any, **_kwargs: Any) -> Leased:
         self.calls.append("turn")
-        return Leased([True], [], 0, 0)
+        return Leased([self.takes for _ in outcomes], [], 0, 0)
 
     def settle(self, _worker: str, outcomes: list[Outcome]) -> list[bool]:
         self.calls.append("settle")
-        return [True for _ in outcomes]
+        return [self.takes for _ in outcomes]
 
     def holdings(self, _worker: str, _queues: tuple[str, ...]) -> list[Lease]:
         self.calls.append("holdings")
@@ -45,36 +71,85 @@ class Recorder:
         return [True for _ in leases]
 
 
-def client_of(recorder: Any) -> StorageClient:
+def ended(number: int, *, follows: bool = False) -> End:
+    steps = (EnqueueNext(Entry(f"next{number}", "q", b"{}")),) if follows else ()
+    line = (events.JOB_DONE, {"job_id": f"j{number}"})
+    return End(f"j{number}", "q", number, "ack", follow_ups=steps, lines=(line,))
+
+
+def client_of(recorder: Any, *ends: End) -> StorageClient:
     row = Board(memoryview(bytearray(size(1, 1))), 1, 1).row(0)
     slots: Any = SimpleNamespace(
         capacity=1,
         low=0,
-        settled=lambda _outcomes: None,
+        settled=lambda _outcomes: recorder.calls.append("settled"),
         withdraw=list,
         collect=list,
         running=list,
     )
     order = QueueOrder(["q"], {}, lambda: 0.5)
-    client = StorageClient("n.1", recorder, order, slots, Jobs(), row, recorder)
-    client.ledger.handed(1, 0.0)
-    client.ledger.finished([Outcome("j", "q", 1, "ack")], 0.0)
+    settling = Settling("n.1", lambda: recorder, lambda _new: None)
+    client = StorageClient("n.1", recorder, order, slots, Jobs(), row, recorder, settling)
+    made = list(ends) or [ended(1)]
+    client.ledger.handed(len(made), 0.0)
+    client.ledger.finished([*made], 0.0)
     return client
 
 
-def test_the_log_is_written_before_the_storage_learns_of_an_outcome() -> None:
+def test_an_end_is_logged_in_the_breath_in_which_the_storage_has_taken_it() -> None:
+    """And before its slot goes on, or another job is handed over."""
     turned, settled = Recorder(), Recorder()
     client_of(turned).turn(1)
-    assert turned.calls == ["flush", "turn"]
+    assert turned.calls == ["flush", "turn", "job.done", "flush", "settled"]
     client_of(settled).settle()
-    assert settled.calls == ["flush", "settle"]
+    assert settled.calls == ["flush", "settle", "job.done", "flush", "settled"]
+
+
+def test_a_fenced_end_was_logged_as_done_first() -> None:
+    recorder = Recorder()
+    recorder.takes = False
+    client = client_of(recorder)
+    client.settle()
+    assert recorder.calls == ["flush", "settle", "job.fenced", "flush", "settled"]
+    assert client.finished == 0
+
+
+def test_what_follows_a_job_is_written_before_its_outcome() -> None:
+    recorder = Recorder()
+    client_of(recorder, ended(1, follows=True), ended(2), ended(3, follows=True)).turn(0)
+    assert recorder.calls[:3] == ["enqueue", "flush", "turn"]
+    assert recorder.calls.count("job.done") == 3
+
+
+def test_an_end_whose_next_stage_finds_no_room_is_kept_and_holds_up_no_other() -> None:
+    recorder = Recorder()
+    recorder.refuses = QueueFull
+    client = client_of(recorder, ended(1, follows=True), ended(2))
+    client.settle()
+    assert recorder.calls.count("settle") == recorder.calls.count("job.done") == 1
+    assert client.pending == 1
+    assert client.settling.holds() == {("j1", 1)}
+
+
+def test_an_end_that_is_kept_is_not_taken_for_a_job_that_never_arrived() -> None:
+    """Its lease is still this worker's: after an outage it was handed to a slot, and ran again."""
+    recorder = Recorder()
+    recorder.refuses = StorageUnavailable
+    client = client_of(recorder, ended(2, follows=True))
+    with pytest.raises(StorageUnavailable):
+        client.settle()
+    recorder.holdings = lambda _worker, _queues: [Lease("j2", "q", 2, b"")]  # type: ignore[method-assign]
+    client.reconcile(accepting=False)
+    assert not [call for call in recorder.calls if call.startswith("release")]
+    assert client.ledger.in_slots == 0
 
 
 def test_after_an_outage_outcomes_are_settled_before_a_lease_is_released() -> None:
     """A storage that has them already, and lost its reply, would refuse them after the release."""
     recorder = Recorder()
     client_of(recorder).reconcile(accepting=False)
-    assert recorder.calls == ["flush", "settle", "holdings", "release unseen"]
+    told = [call for call in recorder.calls if not call.startswith("job")]
+    assert told == ["flush", "settle", "flush", "settled", "holdings", "release unseen"]
 
 
 class Fencing(Recorder):
@@ -97,7 +172,7 @@ class Fencing(Recorder):
             raise StorageUnavailable("away")
         return [self._taken for _ in outcomes]
 
-    def emit(self, event: str, **facts: str) -> None:
+    def emit(self, event: str, **facts: Any) -> None:
         self.fenced.append(f"{event} {facts['job_id']}")
 
 
@@ -111,7 +186,9 @@ def test_an_end_was_forgotten_when_the_storage_was_lost_between_its_two_offers(
         client.settle()
     assert client.ledger.unsettled
     client.settle()
-    assert storage.calls == ["flush", "settle", "settle_late"] * 2
+    called = [call for call in storage.calls if call.startswith("settle_") or call == "settle"]
+    assert called == ["settle", "settle_late"] * 2
+    assert storage.calls.count("job.done") == taken
     assert not client.ledger.unsettled
     assert client.finished == taken
-    assert storage.fenced == ([] if taken else ["job.fenced j"])
+    assert storage.fenced == ([] if taken else ["job.fenced j1"])
