@@ -105,6 +105,46 @@ def test_work_goes_on_at_the_new_master_after_a_failover(kind: str) -> None:
         after.close()
 
 
+REFUSALS = {
+    "NOREPLICAS": {"min_replicas_to_write": 1},
+    "READONLY": {},
+    "MASTERDOWN": {"replica_serve_stale_data": "no"},
+}
+"""What a server says that others have replaced, and how it is made to say it."""
+
+
+@pytest.mark.parametrize("why", REFUSALS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_master_that_refuses_was_kept_after_the_sentinels_had_named_another(
+    kind: str, why: str
+) -> None:
+    binary = available_servers()[kind]
+    old = RedisServer(binary, port=free_port(), **REFUSALS[why])
+    new = RedisServer(binary, port=free_port())
+    with old, new, SentinelServer(binary, "main", old.port) as sentinel:
+        storage = RedisStorage(f"redis+sentinel://127.0.0.1:{sentinel.port}/main/0", "shop")
+        wait_until(lambda: _names_master(storage), "the Sentinel")
+        storage._link.call("ECHO", "connected", write=False)
+        if why != "NOREPLICAS":
+            client: Any = old.client()
+            client.replicaof("127.0.0.1", free_port())
+        with pytest.raises(StorageUnavailable, match=why):
+            storage.enqueue([entry("a")])
+        sentinel.name_master("main", new.port)
+        assert storage.enqueue([entry("a")]) == [True]
+        with new.client() as after:
+            assert after.hlen("{shop:q}:jobs") == 1
+        storage.close()
+
+
+def _names_master(storage: RedisStorage) -> bool:
+    try:
+        storage._link.call("ECHO", "there", write=False)
+    except StorageUnavailable:
+        return False
+    return True
+
+
 def _serves(storage: RedisStorage) -> bool:
     try:
         storage.ping()

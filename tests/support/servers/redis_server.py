@@ -201,6 +201,12 @@ class SentinelServer:
             return int(client.sentinel_master(name)["num-slaves"])
         return 0
 
+    def name_master(self, name: str, port: int) -> None:
+        """Have it name another server, as after a failover that others have agreed on."""
+        with redis.Redis(port=self.port) as client:
+            client.sentinel_remove(name)
+            client.sentinel_monitor(name, "127.0.0.1", port, 1)
+
     def __enter__(self) -> SentinelServer:
         return self
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from redis.exceptions import AskError, NoScriptError, RedisError
@@ -22,7 +23,7 @@ from taskqd.errors import StorageError, StorageUnavailable
 from taskqd.storage.redis.keyspace.scripts import Script
 from taskqd.storage.redis.link.address import address, is_cluster
 from taskqd.storage.redis.link.connection import BLOCK_S, CALL_S, Args, Link
-from taskqd.storage.redis.link.faults import code_of
+from taskqd.storage.redis.link.faults import WAIT, code_of
 from taskqd.storage.redis.link.slots import Place, SlotMap, slot_of
 
 KEYLESS = {"CONFIG", "INFO", "PING", "TIME"}
@@ -42,17 +43,51 @@ class Todo(NamedTuple):
     """How often it was sent elsewhere."""
 
 
+class Member(Link):
+    """The connection to one server of a cluster.
+
+    law: whatever fails there, and whoever called it, the map of the slots is asked for again
+    (test_a_server_that_is_killed_and_not_restarted_is_left_for_its_replica).
+    """
+
+    def __init__(self, url: str, place: Place, suspect: Callable[[Place], None]) -> None:
+        super().__init__(url, seek=lambda: place)
+        self.where = f"{self.where} at {place[0]}:{place[1]}"
+        self._fails = partial(suspect, place)
+
+    def send(self, commands: Sequence[Args]) -> None:
+        try:
+            super().send(commands)
+        except StorageError:
+            self._fails()
+            raise
+
+    def read(self, *, write: bool = True) -> Any:
+        try:
+            return super().read(write=write)
+        except StorageError:
+            self._fails()
+            raise
+
+    def failure(self, error: RedisError) -> StorageError:
+        if code_of(error) in WAIT:
+            self._fails()
+        return super().failure(error)
+
+
 class Cluster:
     """As `Link`, for the servers of a cluster."""
 
     def __init__(self, url: str) -> None:
         self.where, _, _, _, self._seeds = address(url, CALL_S)
         self._url = url
-        self._links: dict[Place, Link] = {}
+        self._links: dict[Place, Member] = {}
         self._slots = SlotMap()
         self._link_of: dict[str, Link] = {}
         """What the hot path needs: key -> its server's connection."""
         self._stale = True
+        self._told_by: Place | None = None
+        """Who told the map."""
 
     # -- who has what ----------------------------------------------------------------------
 
@@ -96,15 +131,27 @@ class Cluster:
 
     def _at(self, place: Place) -> Link:
         if place not in self._links:
-            self._links[place] = Link(self._url, seek=lambda: place)
-            self._links[place].where = f"{self.where} at {place[0]}:{place[1]}"
+            self._links[place] = Member(self._url, place, self._suspect)
         return self._links[place]
 
-    def _learn(self) -> None:
-        """Ask any server who has which slots, those first that answered last."""
-        failures = []
+    def _suspect(self, place: Place) -> None:
+        """A server failed: the map is old."""
+        self._stale = True
+
+    def _asked_in_turn(self) -> list[Place]:
+        """Return whom to ask for the map: those that are connected first, who told it last time last.
+
+        A server that is cut off from the others goes on telling the old map.
+        """
         connected = [place for place, link in self._links.items() if link.is_connected]
-        for place in dict.fromkeys([*connected, *self._seeds, *self._links]):
+        places = dict.fromkeys([*connected, *self._seeds, *self._links])
+        last = [place for place in places if place == self._told_by]
+        return [place for place in places if place != self._told_by] + last
+
+    def _learn(self) -> None:
+        """Ask any server who has which slots."""
+        failures = []
+        for place in self._asked_in_turn():
             try:
                 rows = self._at(place).call("CLUSTER", "SLOTS", write=False)
             except StorageError as error:
@@ -113,7 +160,7 @@ class Cluster:
             if rows:
                 if self._slots.learn(place, rows):
                     self._link_of.clear()
-                self._stale = False
+                self._stale, self._told_by = False, place
                 return
             failures.append(f"{place[0]}:{place[1]}: knows no slots")
         raise StorageUnavailable(
@@ -137,11 +184,7 @@ class Cluster:
         """Run one script.  The hot path of everything."""
         link = self._link_of.get(key)
         if link is not None and link.is_ready_for(script):
-            try:
-                [reply] = link.exchange([_evalsha(script, key, args)], write)
-            except StorageError:
-                self._stale = True
-                raise
+            [reply] = link.exchange([_evalsha(script, key, args)], write)
             if not isinstance(reply, RedisError):
                 return reply  # else it had no effect, and is repeated where it belongs
         return self.run_all([(script, key, args)], write=write)[0]
@@ -177,7 +220,6 @@ class Cluster:
                 except StorageError as error:
                     # law: the others are asked all the same: a heartbeat must reach who lives
                     # (test_the_death_of_a_server_is_waited_out_and_the_others_hear_heartbeats).
-                    self._stale = True
                     errors.append(error)
                     continue
                 after += confirmed
@@ -187,7 +229,7 @@ class Cluster:
                     elif (other := self._elsewhere(link, item, reply)) is not None:
                         again.append(other)
                     else:
-                        errors.append(self._failure(link, reply))
+                        errors.append(link.failure(reply))
             if errors:
                 raise errors[0]
             todo = again
@@ -227,10 +269,6 @@ class Cluster:
             time.sleep(random.uniform(*_PAUSE_S))
             return item._replace(asked=None)
         return None
-
-    def _failure(self, link: Link, reply: RedisError) -> StorageError:
-        self._stale = self._stale or code_of(reply) == "CLUSTERDOWN"
-        return link.failure(reply)
 
     # -- connections -----------------------------------------------------------------------
 

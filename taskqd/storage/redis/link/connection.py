@@ -35,7 +35,11 @@ STALE_S = 0.05
 Args = Sequence[Any]
 """One command: str, bytes, int or float."""
 
-_RECONNECT = ("READONLY", "MASTERDOWN", "CLUSTERDOWN", "NOAUTH")
+_RECONNECT = (
+    "READONLY", "MASTERDOWN", "CLUSTERDOWN", "NOAUTH", "NOREPLICAS", "MISCONF", "LOADING",
+)  # fmt: skip
+"""Another server may have taken its place, or has to be logged in to anew: who is asked next is sought
+again (a Sentinel, a name, the cluster's map)."""
 
 
 @cache

@@ -41,10 +41,14 @@ class SlotMap:
         self._moved[slot] = place
 
     def learn(self, told_by: Place, rows: Sequence[Any]) -> bool:
-        """Take the reply to CLUSTER SLOTS; returns whether anything is new in it."""
+        """Take the reply to CLUSTER SLOTS; returns whether anything is new in it.
+
+        What single redirections have said is older than it, also where the ranges are the same as the
+        last time: a slot may have gone to another server and come back.
+        """
         found = sorted((first, last, _place(told_by, *master)) for first, last, master, *_ in rows)
         ranges = [(last, place) for _, last, place in found]
-        if ranges == self._ranges:
+        if ranges == self._ranges and not self._moved:
             return False
         self._starts, self._ranges = [first for first, *_ in found], ranges
         self._moved.clear()

@@ -42,3 +42,14 @@ def test_a_redirection_counts_until_the_cluster_tells_of_other_ranges() -> None:
     assert slots.place(key) == B
     assert slots.learn(ASKED, [[0, 16383, [None, 7003, b"id", []]]])
     assert slots.place(key) == ("seed", 7003)
+
+
+def test_a_slot_that_came_back_to_where_it_was_is_asked_for_there() -> None:
+    """A planned failover, told by a redirection, and then the old server takes over again."""
+    slots = SlotMap()
+    slots.learn(ASKED, ROWS)
+    key = _key(0, 5000)
+    slots.moved(slot_of(key), B)
+    assert slots.learn(("10.0.0.3", 7003), ROWS)
+    assert slots.place(key) == A
+    assert not slots.learn(ASKED, ROWS)
