@@ -15,8 +15,8 @@ S = 1_000_000_000
 TELL_S = 0.75
 BACK_OFF_S = 3.0
 """After an outage a worker tries again within so long."""
-LEASE_SHARE = 0.5
-"""An outage of this part of the lease may let it expire: the last renewal lies before it."""
+RENEWED_EVERY = 0.2
+"""A node renews its lease each time that this part of it has passed."""
 OVERDUE_WITHIN_S = 10
 """A process that runs a job past its timeout has ended within so long."""
 BREATH_S = 1.5
@@ -99,16 +99,19 @@ class Excuses:
         return "stop" if self.stops(begin.pid, begin.m, reach) else self.forgotten(ended)
 
     def expired(self, since: int, until: int) -> bool:
-        """Return whether leases may have run out between these times."""
+        """Return whether a node that others outlived may have been taken for dead then.
+
+        An outage of the storage is no such time: nobody could renew, and nobody is taken for dead.
+        """
         late = int(RECOVER_S * S)
         return any(begin <= until and end + late >= since for begin, end in self._silences)
 
     def _long_silences(self) -> Iterator[tuple[int, int]]:
-        """Yield when nobody could renew a lease for long; a short breath between does not help."""
-        least = LEASE_SHARE * self._rules.lease_s * S
+        """Yield when a daemon could not renew its lease for long; a short breath does not help."""
+        least = (1 - RENEWED_EVERY) * self._rules.lease_s * S
         begin = end = 0
         for fault in self._faults:
-            if not (fault.storage or fault.scheduler):
+            if not fault.scheduler:
                 continue
             if fault.begin > end + BREATH_S * S:
                 if end - begin >= least:
