@@ -164,10 +164,11 @@ class Bell(Protocol):
         """
         ...
 
-    def answer(self) -> list[Lease]:
+    def answer(self) -> list[Lease] | None:
         """Consume the ring; call when `fileno` is readable.
 
-        Returns jobs handed over with it (they are leased), or [] for "ask now".
+        Returns jobs handed over with it (they are leased), or [] for "ask now".  None: nobody rang,
+        and the bell is armed still; look at `fileno` again.
         """
         ...
 

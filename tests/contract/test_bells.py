@@ -13,6 +13,7 @@ from taskqd.clock import now_ms
 from taskqd.jobs.job import Lease
 from taskqd.storage.base import Bell, Storage
 from tests.support.rigs.rig import Rig, ack, entry, ids, outcome
+from tests.support.rigs.ring import rung
 from tests.support.servers.storages import Backend
 from tests.support.waiting import HANG_S, wait_until
 
@@ -52,7 +53,9 @@ class Sleeper:
         deadline = time.monotonic() + HANG_S
         while not self._stop.is_set() and time.monotonic() < deadline:
             if select.select([bell.fileno()], [], [], 0.1)[0]:
-                return bell.answer()
+                leases = bell.answer()
+                if leases is not None:
+                    return leases
         return []
 
     def _ask(self, storage: Storage, *, idle: bool = False) -> list[Lease]:
@@ -209,8 +212,7 @@ def test_an_idle_worker_whose_node_was_taken_for_dead_is_woken_by_the_next_job(r
     rig2.storage.recover_node("n", rig2.queues)
     rig2.register("n")
     rig2.put("a", queue="r")
-    assert select.select([bell.fileno()], [], [], 3)[0]
-    assert ids(bell.answer() or rig2.lease()) == ["a"]
+    assert ids(rung(bell) or rig2.lease()) == ["a"]
     bell.close()
     assert list(rig2.storage.leftovers()) == []
 
@@ -232,8 +234,7 @@ def test_an_earlier_delayed_job_wakes_a_scheduler(rig2: Rig) -> None:
     assert first.next_in_s is not None
     assert first.next_in_s > 80
     rig2.put("early", run_at_ms=now_ms() + 50_000)
-    assert select.select([bell.fileno()], [], [], HANG_S)[0]
-    assert bell.answer() == []
+    assert rung(bell) == []
     bell.arm()
     second = rig2.storage.promote(rig2.queues)
     assert second.next_in_s is not None
@@ -254,8 +255,7 @@ def test_a_changed_schedule_wakes_a_scheduler(backend: Backend, rig2: Rig, how: 
         rig2.storage.schedule_put("new", b"2")
     else:
         rig2.storage.schedule_drop("old")
-    assert select.select([bell.fileno()], [], [], HANG_S)[0]
-    bell.answer()
+    rung(bell)
     bell.close()
     other.close()
 
@@ -272,8 +272,7 @@ def test_whatever_delays_a_job_wakes_a_scheduler(backend: Backend, rig2: Rig, ho
         rig2.settle(outcome(lease, "retry", delay_ms=50_000))
     else:
         rig2.storage.reschedule("a", "q", now_ms() + 50_000)
-    assert select.select([bell.fileno()], [], [], HANG_S)[0]
-    bell.answer()
+    rung(bell)
     assert other.promote(rig2.queues).next_in_s is not None
     bell.close()
     other.close()

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import select
-
 import pytest
 
 from taskqd.jobs.job import Marks, join_record
 from taskqd.storage.features import Features
 from tests.support.rigs.rig import Rig, ack, done, ids, outcome, payload
-from tests.support.waiting import HANG_S
+from tests.support.rigs.ring import rung
 
 MARKS = Marks(attempts=2, failures=1, error="no task named 'later'")
 
@@ -72,7 +70,7 @@ def test_an_unparked_job_keeps_its_priority_and_wakes_a_worker(
     bell.arm()
     assert rig.storage.turn("n.2", (), ["q"], 1, idle=True).leases == []
     assert features.unpark("q", "later", 10) == ["high"]
-    handed = bell.answer() or rig.lease(worker="n.2")
+    handed = rung(bell) or rig.lease(worker="n.2")
     assert [lease.id for lease in handed] == ["high"]
     bell.close()
 
@@ -87,8 +85,7 @@ def test_the_worker_that_parked_a_job_last_was_given_it_again_and_again(
         assert rig.storage.turn(worker, (), ["q"], 1, idle=True).leases == []
     assert features.unpark("q", "later", 10) == ["a"]
     longest = bells[0]
-    assert select.select([longest.fileno()], [], [], HANG_S)[0], "idle for longer than the other"
-    assert ids(longest.answer() or rig.lease(worker="n.1")) == ["a"]
+    assert ids(rung(longest) or rig.lease(worker="n.1")) == ["a"]
     for bell in bells:
         bell.close()
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import random
-import select
 
 from taskqd.jobs.job import Lease, Marks, State
 from taskqd.storage.features import Features, Revocation
 from tests.support.rigs.rig import Rig, ack, done, ids, outcome
-from tests.support.waiting import HANG_S, wait_until
+from tests.support.rigs.ring import rung
+from tests.support.waiting import wait_until
 
 
 def test_a_running_job_is_asked_to_stop_through_its_worker(rig: Rig, features: Features) -> None:
@@ -107,8 +107,7 @@ def test_an_idle_worker_hears_of_an_order_before_it_gets_a_job(
     assert rig.storage.turn("n.1", (), ["q"], 1, idle=True).leases == []
     features.revoke("task:x", Revocation(), 300)
     rig.put("a")
-    assert select.select([bell.fileno()], [], [], HANG_S)[0]
-    assert bell.answer() == [], "what comes with the ring comes without the orders"
+    assert rung(bell) == [], "what comes with the ring comes without the orders"
     turn = rig.storage.turn("n.1", (), ["q"], 1)
     assert (ids(turn), turn.revocations > 0) == (["a"], True)
     bell.close()
@@ -137,8 +136,7 @@ def test_an_idle_worker_hears_of_another_order_before_it_gets_a_job(
     first = rig.storage.turn("n.1", (), ["q"], 1, idle=True).revocations
     features.revoke("task:b", Revocation(), 300)
     rig.put("a")
-    assert select.select([bell.fileno()], [], [], HANG_S)[0]
-    assert bell.answer() == []
+    assert rung(bell) == []
     assert rig.storage.turn("n.1", (), ["q"], 1).revocations > first
     bell.close()
 

@@ -24,6 +24,7 @@ from tests.chaos.faults.failpoints import AppUnderFire
 from tests.support.rigs.daemon import ROOT
 from tests.support.rigs.plain_place import PlainPlace
 from tests.support.rigs.rig import Rig, ids
+from tests.support.rigs.ring import rung
 from tests.support.servers.storages import Backend, open_backend
 from tests.support.waiting import wait_until
 
@@ -109,7 +110,7 @@ def test_a_job_was_dropped_that_rang_a_worker_which_did_not_know_that_it_was_lis
     rig.put("job")
     wait_until(lambda: select.select([bell.fileno()], [], [], 0)[0], "the bell rings")
     leases = worker.turn("n.1", (), ["q"], 1, idle=True).leases
-    assert ids([*leases, *bell.answer()]) == ["job"]
+    assert ids([*leases, *rung(bell)]) == ["job"]
     bell.close()
     worker.close()
 

@@ -12,10 +12,11 @@ from taskqd.errors import ConfigError, NodeExpired, StorageUnavailable
 from taskqd.storage.redis import RedisStorage
 from taskqd.storage.redis.link.address import address
 from tests.support.rigs.rig import Rig, ack, entry, ids
+from tests.support.rigs.ring import rung
 from tests.support.servers.ports import free_port
 from tests.support.servers.redis_server import RedisServer, SentinelServer, available_servers
 from tests.support.servers.tls import tls_server
-from tests.support.waiting import HANG_S, wait_until
+from tests.support.waiting import wait_until
 
 KINDS = sorted(available_servers())
 
@@ -167,8 +168,7 @@ def test_tls_is_spoken_and_certificates_are_checked(tmp_path: Path) -> None:
         assert rig.storage.turn("n.1", (), ["q"], 1, idle=True).leases == []
         assert select.select([bell.fileno()], [], [], 0)[0] == []
         rig.put("b")
-        assert select.select([bell.fileno()], [], [], HANG_S)[0]
-        assert ids(bell.answer()) == ["b"]
+        assert ids(rung(bell)) == ["b"]
         rig.storage.close()
         with pytest.raises(StorageUnavailable, match="(?i)certificate"):
             RedisStorage(url, "shop").ping()

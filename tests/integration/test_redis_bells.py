@@ -13,6 +13,7 @@ from taskqd.jobs.job import Lease, Outcome, State
 from taskqd.storage.redis import RedisStorage
 from taskqd.storage.redis.keyspace.bell import RedisBell
 from tests.support.rigs.rig import Rig, ack, done, entry, ids, outcome
+from tests.support.rigs.ring import rung
 from tests.support.servers.redis_server import RedisServer, servers
 from tests.support.waiting import HANG_S, wait_until
 
@@ -46,8 +47,7 @@ class Worker:
         return bool(select.select([self.bell.fileno()], [], [], 0)[0])
 
     def answer(self) -> list[str]:
-        assert select.select([self.bell.fileno()], [], [], HANG_S)[0]
-        return ids(self.bell.answer())
+        return ids(rung(self.bell))
 
 
 @pytest.fixture
@@ -163,15 +163,23 @@ def _lease_of(worker: Worker, job_id: str) -> Lease:
     return Lease(job_id, "q", int(row), b"")
 
 
-def test_a_blocking_read_that_ends_empty_asks_for_a_turn(
+def test_a_blocking_read_that_ends_empty_goes_on_and_now_and_then_asks_for_a_turn(
     rig: Rig, server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("taskqd.storage.redis.keyspace.bell.BLOCK_S", 0.05)
+    monkeypatch.setattr("taskqd.storage.redis.link.blocking_reads.BLOCK_S", 0.05)
+    worker = Worker(server, "n.4")
+    worker.idle()
+    assert select.select([worker.bell.fileno()], [], [], HANG_S)[0]
+    assert worker.bell.answer() is None
+    rig.put("handed")
+    assert worker.answer() == ["handed"]
+    worker.storage.close()
+    monkeypatch.setattr("taskqd.storage.redis.keyspace.bell.ASK_S", 0.0)
     worker = Worker(server, "n.3")
     worker.idle()
     assert worker.answer() == []
     rig.put("a")
-    assert rig.states() == {"a": "queued"}
+    assert rig.states()["a"] == "queued"
     assert ids(worker.idle()) == ["a"]
     worker.storage.close()
 
@@ -277,7 +285,7 @@ def test_thousands_of_jobs_among_idle_workers_are_run_once_each(
             if leases:
                 leases = leases + worker.bell.disarm()
             elif select.select([worker.bell.fileno()], [], [], 0.2)[0]:
-                leases = worker.bell.answer()
+                leases = worker.bell.answer() or worker.bell.disarm()
             else:
                 leases = worker.bell.disarm()
             with lock:

@@ -20,6 +20,7 @@ from taskqd.storage.redis import RedisStorage
 from taskqd.storage.redis.keyspace import durable
 from taskqd.storage.redis.link import cluster
 from tests.support.rigs.rig import Rig, ack, entry, ids
+from tests.support.rigs.ring import rung
 from tests.support.servers.redis_cluster import RedisCluster
 from tests.support.servers.redis_server import RedisServer, available_servers
 from tests.support.waiting import HANG_S, wait_until
@@ -165,8 +166,7 @@ def test_an_idle_worker_hears_of_every_queue_on_whichever_server(
         bell.arm()
         assert rig.lease(idle=True) == []
         other.enqueue([entry(f"j{number}", queue)])
-        assert select.select([bell.fileno()], [], [], HANG_S)[0]
-        [lease] = bell.answer()
+        [lease] = rung(bell)
         assert rig.settle(ack(lease)) == [True]
     bell.close()
     other.close()
@@ -183,8 +183,7 @@ def test_jobs_of_several_queues_at_once_reach_an_idle_worker(
     storage.enqueue([entry(f"j{number}", queue) for number, queue in enumerate(rig.queues)])
     got = []
     while len(got) < 3:
-        assert select.select([bell.fileno()], [], [], HANG_S)[0]
-        got += bell.answer()
+        got += rung(bell)
     assert sorted(ids(got)) == ["j0", "j1", "j2"]
     assert rig.settle(*map(ack, got)) == [True] * 3
     bell.close()
@@ -205,8 +204,7 @@ def test_an_idle_worker_whose_slot_moved_is_told_and_wakes_again(
     bell.arm()
     assert rig.lease(idle=True) == []
     rig.put("a")
-    assert select.select([bell.fileno()], [], [], HANG_S)[0]
-    assert ids(bell.answer()) == ["a"]
+    assert ids(rung(bell)) == ["a"]
     bell.close()
 
 

@@ -15,6 +15,7 @@ from taskqd.jobs.job import Outcome
 from taskqd.storage.base import Node
 from taskqd.storage.redis import RedisStorage
 from tests.support.rigs.rig import Rig, ack, entry, ids
+from tests.support.rigs.ring import rung
 from tests.support.servers.ports import free_port
 from tests.support.servers.redis_server import RedisServer, available_servers
 from tests.support.waiting import wait_until
@@ -139,7 +140,7 @@ def test_a_sleeping_worker_notices_that_the_server_went_and_is_woken_after(
     bell.arm()
     assert storage.turn("n.1", (), ["q"], 1, idle=True).leases == []
     rig.put("a")
-    assert ids(bell.answer()) == ["a"]
+    assert ids(rung(bell)) == ["a"]
     storage.close()
 
 

@@ -18,7 +18,7 @@ from taskqd.errors import (
     StorageUnavailable,
 )
 from taskqd.jobs.job import State
-from taskqd.storage.base import Fired
+from taskqd.storage.base import Bell, Fired
 from taskqd.storage.redis import RedisStorage
 from tests.support.rigs.rig import Rig, ack, entry, ids, outcome
 from tests.support.servers.ports import free_port
@@ -27,6 +27,8 @@ from tests.support.servers.redis_server import RedisServer, available_servers, s
 from tests.support.waiting import wait_until
 
 SECRET = "geheim123"
+NOTICED_S = 2.0
+"""Who waits for a silent server notices it within so long; see docs/redis.md."""
 
 
 server = servers(enable_protected_configs="yes")
@@ -347,6 +349,37 @@ def test_a_connection_that_the_server_closed_is_opened_anew(
     server.client().client_kill_filter(_type="normal", skipme=True)
     assert rig.put("b") == [True]
     assert ids(rig.lease(2)) == ["a", "b"]
+
+
+def test_a_silent_server_was_noticed_after_seventeen_seconds_by_who_waits(
+    server: RedisServer,
+) -> None:
+    """Nothing ends: neither the connections nor what was asked over them."""
+    idle, waiting = RedisStorage(server.url, "shop"), RedisStorage(server.url, "shop")
+    rig = Rig(idle)
+    rig.put("a")
+    bell = idle.bell("n.2", ["q"])
+    bell.arm()
+    [lease] = idle.turn("n.2", (), ["q"], 1, idle=True).leases
+    assert idle.turn("n.2", (), ["q"], 1, idle=True).leases == []
+    bell.arm()
+    # The bound is a blocking read's; were it the command connection's, this would take longer.
+    assert bell.poll_s <= NOTICED_S
+    with server.frozen(), pytest.raises(StorageUnavailable):
+        waiting.wait([(lease.id, "q")], 30)
+    with server.frozen():
+        wait_until(lambda: _is_noticed(bell), "the silence to be noticed")
+    for storage in (idle, waiting):
+        storage.close()
+
+
+def _is_noticed(bell: Bell) -> bool:
+    """Ask as a worker does that nobody has rung for."""
+    try:
+        bell.arm()
+    except StorageUnavailable:
+        return True
+    return False
 
 
 def test_a_storage_carried_over_a_fork_opens_its_own_connection(

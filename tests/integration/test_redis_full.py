@@ -13,6 +13,7 @@ from taskqd.storage.base import Node
 from taskqd.storage.features import LeaseKey, Revocation
 from taskqd.storage.redis import RedisStorage
 from tests.support.rigs.rig import Rig, ack, done, entry, ids, outcome
+from tests.support.rigs.ring import rung
 from tests.support.servers.redis_server import RedisServer, servers
 
 server = servers()
@@ -134,7 +135,7 @@ def test_idle_workers_are_woken_by_what_comes_back(rig: Rig, server: RedisServer
     bell.arm()
     assert storage.turn("n.2", (), ["q"], 1, idle=True).leases == []
     rig.storage.release("n.1", [(leases[0].id, "q", leases[0].token)])
-    assert ids(bell.answer()) == [leases[0].id]
+    assert ids(rung(bell)) == [leases[0].id]
     storage.close()
 
 

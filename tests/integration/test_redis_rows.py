@@ -20,6 +20,7 @@ from taskqd.storage.base import Storage
 from taskqd.storage.features import LeaseKey, Revocation
 from taskqd.storage.redis import RedisStorage
 from tests.support.rigs.rig import Rig, ack, done, entry, ids, outcome
+from tests.support.rigs.ring import rung
 from tests.support.servers.redis_server import RedisServer, available_servers, servers
 from tests.support.waiting import wait_until
 
@@ -478,7 +479,7 @@ def _use_everything(storage: RedisStorage) -> None:
     bell.arm()
     assert storage.turn("n.2", (), ["q"], 1, idle=True).leases == []
     assert storage.reschedule("e", "q", 0)
-    assert ids(bell.answer()) == ["e"]
+    assert ids(rung(bell)) == ["e"]
     timer = storage.timer_bell(["q"])
     timer.arm()
     timer.close()

@@ -18,6 +18,7 @@ from taskqd.storage import open_storage
 from taskqd.storage.sqlite import SqliteStorage
 from taskqd.storage.sqlite.file.wake import STALE_S
 from tests.support.rigs.rig import Rig, ack, ids
+from tests.support.rigs.ring import rung
 from tests.support.waiting import HANG_S, wait_until
 
 SLEEPER = """
@@ -132,8 +133,7 @@ def test_a_ring_that_comes_too_late_is_passed_on(tmp_path: Path, rig: Rig) -> No
     idle.arm()
     assert select.select([idle.fileno()], [], [], 0)[0] == []
     busy.disarm()
-    assert select.select([idle.fileno()], [], [], HANG_S)[0]
-    idle.answer()
+    rung(idle)
     assert ids(other.turn("n.2", (), ["q"], 1)) == ["b"]
     busy.close()
     idle.close()
@@ -196,8 +196,7 @@ def test_schedulers_of_several_daemons_are_all_woken(tmp_path: Path, rig: Rig) -
         bell.arm()
     rig.put("a", run_at_ms=now_ms() + 50_000)
     for bell in bells:
-        assert select.select([bell.fileno()], [], [], HANG_S)[0]
-        assert bell.answer() == []
+        assert rung(bell) == []
         assert select.select([bell.fileno()], [], [], 0)[0] == []
         bell.close()
 

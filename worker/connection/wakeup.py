@@ -57,11 +57,19 @@ class Wakeup:
     def rings(self, fd: int) -> bool:
         return self.armed and fd == self._fd
 
-    def answer(self) -> list[Lease]:
-        """Return the jobs that came with the ring; the bell is not armed any more."""
-        self._rest()
+    def answer(self) -> list[Lease] | None:
+        """Return the jobs that came with the ring; the bell is not armed any more.
+
+        None: nobody rang, and it is armed still.
+        """
         assert self._bell is not None
-        return self._bell.answer()
+        leases = self._bell.answer()
+        if leases is None:
+            self._watch(self._bell.fileno())
+            self.polled()
+        else:
+            self._rest()
+        return leases
 
     def disarm(self) -> list[Lease]:
         """Return the jobs that were handed over before this worker said that it is not idle."""

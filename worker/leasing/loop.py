@@ -225,6 +225,8 @@ class WorkerLoop:
         except StorageError as error:
             self._lost(error)
             return
+        if leases is None:
+            return
         self._client.accept(leases, monotonic_s())
         # A job was handed over because the queues had been empty, so with no slot left there is
         # nothing to read ahead; one slot that is free may serve a job that came with it.

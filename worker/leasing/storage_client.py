@@ -236,7 +236,10 @@ class StorageClient:
         self.ledger.withdrawn(len(waiting))
         still_ours = [lease for lease in waiting if (lease.id, lease.token) in current]
         known = {(lease.id, lease.token) for lease in (*still_ours, *self.running())}
-        known |= {(outcome.id, outcome.token) for outcome in self.ledger.unsettled}
+        # law: what ended since the storage was asked is not unseen
+        # (test_a_job_that_ended_while_holdings_were_asked_for_was_started_again).
+        ended = (*self.ledger.unsettled, *self.ledger.ends)
+        known |= {(outcome.id, outcome.token) for outcome in ended}
         known |= self.settling.holds()
         unseen = [lease for lease in leased if (lease.id, lease.token) not in known]
         if accepting:

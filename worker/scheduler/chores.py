@@ -129,9 +129,9 @@ class Chores:
                 self._answer_bell()
 
     def _answer_bell(self) -> None:
-        self._promote.due_s = 0.0
         try:
-            self._wakeup.answer()
+            if self._wakeup.answer() is not None:
+                self._promote.due_s = 0.0
         except StorageError as error:
             self._failed(error)
 

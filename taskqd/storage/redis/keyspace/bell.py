@@ -11,25 +11,29 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any
 
+from taskqd.clock import monotonic_s
 from taskqd.errors import StorageError
 from taskqd.ids import new_id
 from taskqd.jobs.job import Lease
 from taskqd.storage.redis.keyspace.base import Base
 from taskqd.storage.redis.link.blocking_reads import BlockingReads
-from taskqd.storage.redis.link.connection import BLOCK_S, CALL_S
+from taskqd.storage.redis.link.connection import BLOCK_S, SILENT_S
 
 TIMER_MS = 30_000
+ASK_S = 5.0
+"""A worker asks for jobs at least so often, the net under a registration that was lost."""
 
 
 class RedisBell:
     """The bell of one worker.  Shares the storage's command connection with its owner."""
 
-    poll_s = BLOCK_S + CALL_S
+    poll_s = BLOCK_S + SILENT_S
 
     def __init__(self, core: Base, worker: str, queues: Sequence[str]) -> None:
         self._core = core
         self._worker = worker
         self.is_closed = False
+        self._asked_s = 0.0
         self._queue_of = {core.at(queue).inbox(worker): queue for queue in queues}
         self._reads = BlockingReads(core._link, list(self._queue_of))
         self._listed: dict[str, bool] = {}
@@ -43,6 +47,7 @@ class RedisBell:
         self.listen()
 
     def listen(self) -> None:
+        self._asked_s = monotonic_s()
         self._reads.listen(drop=not self._listed)
 
     def note(self, queue: str, registered: int) -> None:
@@ -55,11 +60,15 @@ class RedisBell:
         elif registered == -1 and not self._listed.get(queue, True):
             del self._listed[queue]
 
-    def answer(self) -> list[Lease]:
+    def answer(self) -> list[Lease] | None:
         if not self._reads.waiting:
             return []
-        leases = []
-        for inbox, element in self._reads.take():
+        leases: list[Lease] = []
+        taken = self._reads.take()
+        if not taken and self._listed and monotonic_s() - self._asked_s < ASK_S:
+            self._reads.listen()
+            return None
+        for inbox, element in taken:
             queue = self._queue_of[inbox]
             if not self._listed.get(queue, True):
                 del self._listed[queue]
@@ -109,9 +118,9 @@ class RedisBell:
 
 
 class TimerBell:
-    """The bell of a sleeping scheduler; it rings at the latest when its blocking read ends."""
+    """The bell of a sleeping scheduler."""
 
-    poll_s = BLOCK_S + CALL_S
+    poll_s = 2 * ASK_S
 
     def __init__(self, core: Base, queues: Sequence[str]) -> None:
         self._core = core
@@ -126,10 +135,11 @@ class TimerBell:
         self._reads.listen(drop=True)
         self._core.run_each("set_timer", self._queues, [self._timer, TIMER_MS])
 
-    def answer(self) -> list[Lease]:
-        if self._reads.waiting:
-            self._reads.take()
-        return []
+    def answer(self) -> list[Lease] | None:
+        if not self._reads.waiting or self._reads.take():
+            return []
+        self._reads.listen()
+        return None
 
     def disarm(self) -> list[Lease]:
         """A ring that is under way comes all the same, at the next `arm`."""

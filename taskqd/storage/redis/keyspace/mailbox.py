@@ -15,7 +15,7 @@ from taskqd.ids import new_id
 from taskqd.storage.redis.keyspace.base import Base
 from taskqd.storage.redis.keyspace.scripts import script
 from taskqd.storage.redis.link.blocking_reads import BlockingReads
-from taskqd.storage.redis.link.connection import BLOCK_S, CALL_S, Args, Link
+from taskqd.storage.redis.link.connection import BLOCK_S, SILENT_S, Args, Link
 from taskqd.storage.redis.link.faults import translate
 
 PAGE = 1000
@@ -31,7 +31,7 @@ class Mailbox:
 
     def __init__(self, core: Base) -> None:
         self._core = core
-        self._link = Link(core._url, timeout_s=BLOCK_S + CALL_S)
+        self._link = Link(core._url, timeout_s=BLOCK_S + SILENT_S)
         self._name = new_id()
         self._watched: set[Place] = set()
         self._unknown: set[Place] = set()

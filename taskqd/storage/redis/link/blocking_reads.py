@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from taskqd.clock import monotonic_s
 from taskqd.errors import StorageUnavailable
 from taskqd.storage.redis.link.cluster import Cluster
-from taskqd.storage.redis.link.connection import BLOCK_S, CALL_S, Link
+from taskqd.storage.redis.link.connection import BLOCK_S, SILENT_S, Link
 from taskqd.storage.redis.link.faults import translate
 
 Element = tuple[str, bytes]
@@ -38,7 +38,7 @@ class BlockingRead:
             with contextlib.suppress(StorageUnavailable):  # it is closed then, and opened below
                 self.take()
         if self.waiting:
-            if monotonic_s() - self._sent_s > BLOCK_S + CALL_S and not self._link.is_readable():
+            if monotonic_s() - self._sent_s > BLOCK_S + SILENT_S and not self._link.is_readable():
                 self.close()
                 # law: what that wait was given is in the holdings, and only there
                 # (test_holdings_after_a_broken_bell_have_the_handed_job_once).

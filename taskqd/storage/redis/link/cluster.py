@@ -22,7 +22,7 @@ from taskqd.clock import monotonic_s
 from taskqd.errors import StorageError, StorageUnavailable
 from taskqd.storage.redis.keyspace.scripts import Script
 from taskqd.storage.redis.link.address import address, is_cluster
-from taskqd.storage.redis.link.connection import BLOCK_S, CALL_S, Args, Link
+from taskqd.storage.redis.link.connection import BLOCK_S, CALL_S, SILENT_S, Args, Link
 from taskqd.storage.redis.link.faults import WAIT, code_of
 from taskqd.storage.redis.link.slots import Place, SlotMap, slot_of
 
@@ -111,7 +111,7 @@ class Cluster:
         for key in keys:
             by_slot.setdefault(slot_of(key), []).append(key)
         return [
-            (Link(self._url, timeout_s=BLOCK_S + CALL_S, seek=self._finder(some[0])), some)
+            (Link(self._url, timeout_s=BLOCK_S + SILENT_S, seek=self._finder(some[0])), some)
             for some in by_slot.values()
         ]
 

@@ -25,8 +25,10 @@ from taskqd.storage.redis.link.address import address
 from taskqd.storage.redis.link.faults import code_of, is_reply, translate
 
 CALL_S = 5.0
-BLOCK_S = 5
-"""One blocking read; its connection allows it CALL_S more."""
+BLOCK_S = 1
+"""One blocking read.  It is short, because only a server that answers is known not to be silent."""
+SILENT_S = 1.0
+"""A blocking read that has not ended so long after its time never will: the server is silent."""
 PIECE_BYTES = 65_536
 """Commands are sent together up to this size."""
 STALE_S = 0.05
@@ -86,7 +88,7 @@ class Link:
 
     def lanes(self, keys: Sequence[str]) -> list[tuple[Link, list[str]]]:
         """Return new connections for blocking reads of these keys; see `Cluster.lanes`."""
-        return [(Link(self._url, timeout_s=BLOCK_S + CALL_S), list(keys))]
+        return [(Link(self._url, timeout_s=BLOCK_S + SILENT_S), list(keys))]
 
     def server_of(self, key: str) -> Link:
         return self

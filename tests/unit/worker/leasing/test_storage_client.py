@@ -16,6 +16,7 @@ from taskqd.storage.base import Leased
 from taskqd.worker.leasing.queue_order import QueueOrder
 from taskqd.worker.leasing.settling import Settling
 from taskqd.worker.leasing.storage_client import StorageClient
+from taskqd.worker.slots.base import Usage
 from tests.support.rigs.worker_rig import Jobs
 
 
@@ -192,3 +193,24 @@ def test_an_end_was_forgotten_when_the_storage_was_lost_between_its_two_offers(
     assert not client.ledger.unsettled
     assert client.finished == taken
     assert storage.fenced == ([] if taken else ["job.fenced j1"])
+
+
+@pytest.mark.parametrize("follows", [True, False])
+def test_a_job_that_ended_while_holdings_were_asked_for_was_started_again(follows: bool) -> None:
+    end = ended(7, follows=follows)
+
+    class Holding(Recorder):
+        def holdings(self, _worker: str, _queues: tuple[str, ...]) -> list[Lease]:
+            self.calls.append("holdings")
+            return [Lease(end.id, "q", end.token, b"")]
+
+    client = client_of(storage := Holding())
+    client.ledger.handed(1, 0.0)
+    offered: list[Lease] = []
+    slots: Any = client._slots
+    slots.collect = lambda: [end] if "holdings" in storage.calls and client.ledger.in_slots else []
+    slots.usage = lambda: Usage(1, 1)
+    slots.offer = offered.extend
+    client.reconcile(accepting=True)
+    assert client.pending == 1
+    assert offered == []
