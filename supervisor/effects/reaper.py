@@ -53,6 +53,11 @@ class Reaper:
     def account_for_all(self, gone: Iterable[Gone]) -> None:
         """Account for the children of which the inbox has heard that they are dead."""
         for child, death in gone:
+            # law: its last words first: a newborn that was told to go has said that it has
+            # drained, before anybody knew its pid
+            # (test_a_newborn_that_was_told_to_go_was_said_to_have_crashed).
+            if child.alive:
+                self._hear_out(child.worker_id)
             if child.alive:
                 self.account_for(child, death)
 
@@ -107,7 +112,7 @@ class Reaper:
 
     def _recover(self, child: Child, judged: Verdict, left: Remains, stack: str) -> None:
         """Have given back what it held, with the verdict and the stack as the reason."""
-        interrupted = child.drain.interrupted
+        interrupted = child.drain.interrupted or judged.cause == "unsettled"
         crashed = judged.crashed and not (interrupted or child.late)
         held = left.blamed if crashed else left.running
         terms = verdict.recovery_of(judged, held, child.late, interrupted=interrupted)
@@ -135,6 +140,7 @@ class Reaper:
             boot_error=child.boot.error,
             killed_for=child.kill.reason,
             stopping=child.drain.timeline is not None,
+            storage_lost=bool(child.storage_error),
             oom_kills=oom_kills,
             over_bytes=over_bytes,
         )

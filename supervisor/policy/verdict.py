@@ -20,7 +20,8 @@ UNSETTLED = 75
 
 class Verdict(NamedTuple):
     cause: str
-    """"drained", "exit", "signal", "oom", "killed" (by the master), "boot" or "unborn"."""
+    """"drained", "unsettled" (it ended as asked, without its storage), "exit", "signal", "oom",
+    "killed" (by the master), "boot" or "unborn"."""
     text: str
     """One line for people, kept with each job that the child held."""
     exit_code: int | None
@@ -40,16 +41,20 @@ def judge(
     boot_error: str = "",
     killed_for: str = "",
     stopping: bool = False,
+    storage_lost: bool = False,
     oom_kills: int = 0,
     over_bytes: int = 0,
 ) -> Verdict:
     """Return the verdict on one dead child.
 
     `returncode`: exit code, or minus the signal's number; None: it was never seen alive.
+    `storage_lost`: it had said that it does not reach its storage.
     `killed_for`: the reason why the master killed it, "" if it did not.
     `oom_kills`: kills by the kernel for want of memory in our cgroup since the last look.
     `over_bytes`: the limit of its own cgroup, if it was killed there for that.
     """
+    if returncode is None and drained:
+        return Verdict("drained", "drained", None, None, False)
     if returncode is None:
         return Verdict("unborn", "gone before it could say its pid", None, None, True)
     code, signal = (returncode, None) if returncode >= 0 else (None, signal_name(-returncode))
@@ -67,8 +72,9 @@ def judge(
         return Verdict("oom", "killed by SIGKILL: out of memory", code, signal, True)
     if signal:
         return Verdict("signal", how, code, signal, True)
-    if stopping and code == UNSETTLED:
-        return Verdict("exit", f"{how}: the storage was lost when it had to end", code, None, True)
+    if code == UNSETTLED and (stopping or storage_lost):
+        told = f"{how}: the storage was lost when it had to end"
+        return Verdict("unsettled", told, code, None, False)
     return Verdict("exit", f"{how} without having been told to", code, None, True)
 
 

@@ -6,6 +6,8 @@ import math
 
 from taskqd.clock import monotonic_s
 from taskqd.ipc import board, messages
+from taskqd.worker.connection.last_words import LastWords
+from taskqd.worker.connection.settlement import tell_unsettled
 from taskqd.worker.host import syscalls
 from taskqd.worker.slots.base import JobRunner, Slots
 
@@ -98,7 +100,16 @@ class Ending:
         self._end()
 
     def leave_unsettled(self) -> None:
-        """End without a last word: the master has this worker's jobs recovered."""
+        """End without the storage: the master has this worker's jobs recovered, by its last words."""
+        context = self._context
+        ended = self._client.give_up()
+        running = self._client.running()
+        back = interruption.outcomes(running, context.row, self._runner)
+        try:
+            LastWords().say(context.worker_id, [*ended, *back])
+        except OSError as error:
+            for end in ended:
+                tell_unsettled(context.log, end, str(error))
         self.over = True
         self.exit_code = syscalls.EXIT_UNSETTLED
 

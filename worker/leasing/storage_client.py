@@ -16,7 +16,7 @@ from taskqd.logs import events
 from taskqd.logs.setup import Log
 from taskqd.storage.base import Storage
 from taskqd.storage.features import LeaseKey
-from taskqd.worker.connection.settled_lines import SettledLines
+from taskqd.worker.connection.settlement import Settlement, tell_unsettled
 from taskqd.worker.host import native_threads
 from taskqd.worker.slots.base import JobRunner, Slots, Usage
 
@@ -26,7 +26,6 @@ from .queue_order import QueueOrder
 from .settling import Settling
 
 _SNAPSHOT_WAIT_S = 1.0
-_ENDS = ("ack", "bury", "cancel")
 _COUNTED_AS = {"ack": board.DONE, "retry": board.RETRIED, "bury": board.FAILED}
 
 
@@ -51,7 +50,7 @@ class StorageClient:
         self._runner = runner
         self._row = row
         self._log = log
-        self._lines = SettledLines(log)
+        self._settlement = Settlement(log)
         self.settling = settling
         self._tells_leased = log.enabled(events.JOB_LEASED)
         self._usage = Usage(0, 0)
@@ -166,28 +165,16 @@ class StorageClient:
     def _settled(self, outcomes: Sequence[Outcome], took_effect: Sequence[bool]) -> None:
         # law: an end that did not count is offered again before it is forgotten; should the storage be
         # lost here, all is repeated (test_an_end_was_forgotten_when_the_storage_was_lost_between_its_two_offers).
-        counted = self._with_late(outcomes, took_effect)
+        counted = self._conclude(outcomes, took_effect)
         self.ledger.answered()
         if outcomes:
-            effective = self._lines.write(outcomes, counted)
             self._slots.settled(outcomes)
-            self._count(effective)
+            self._count(counted)
 
-    def _with_late(
-        self, outcomes: Sequence[Outcome], took_effect: Sequence[bool]
-    ) -> Sequence[bool]:
-        """Offer once more the ends that were refused; return for each outcome whether it counts."""
-        if all(took_effect):
-            return took_effect
-        late = [
-            number
-            for number, took in enumerate(took_effect)
-            if not took and outcomes[number].kind in _ENDS
-        ]
-        offered = [outcomes[number] for number in late]
-        counts = self._storage.settle_late(self._worker, offered) if late else []
-        saved = {number for number, took in zip(late, counts, strict=True) if took}
-        return [took or number in saved for number, took in enumerate(took_effect)]
+    def _conclude(self, outcomes: Sequence[Outcome], took_effect: Sequence[bool]) -> list[Outcome]:
+        if not outcomes:
+            return []
+        return self._settlement.conclude(self._storage, self._worker, outcomes, took_effect)
 
     def _count(self, outcomes: Sequence[Outcome]) -> None:
         """Post what has ended on the board."""
@@ -276,9 +263,13 @@ class StorageClient:
         if outcomes := [*outcomes, *back]:
             self._log.flush()
             settled = self._storage.settle(self._worker, outcomes)
-            counted = self._with_late(outcomes, settled)
-            self._count(self._lines.write(outcomes, counted))
+            self._count(self._conclude(outcomes, settled))
         self._slots.settled(kept)
+
+    def give_up(self) -> list[Outcome]:
+        """Return all that has ended here and cannot be settled; nothing is begun any more."""
+        self.ledger.withdrawn(len(self._slots.withdraw()))
+        return [*self.ledger.unsettled, *self.ledger.ends, *self.settling.give_up()]
 
     def _note(self, end: End) -> None:
         """Keep the end of a job with it, for who leases it next."""
@@ -286,10 +277,7 @@ class StorageClient:
         try:
             self._storage.note(hold, END_NOTE, encode_end(end))
         except StorageError as error:
-            # Nobody will know that it has ended: it runs again, or is given up as lost.
-            self._log.emit(
-                events.JOB_UNSETTLED, job_id=end.id, queue=end.queue, end=end.kind, error=str(error)
-            )
+            tell_unsettled(self._log, end, str(error))
 
     def burst_is_over(self, node: str, queues: Sequence[str]) -> bool:
         """Return whether the queues are empty and no worker of this node holds a job."""

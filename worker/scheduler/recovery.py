@@ -11,12 +11,13 @@ from taskqd.ipc.messages import Message, RecoverWorker, WorkerRecovered
 from taskqd.logs import events
 from taskqd.logs.setup import Log
 from taskqd.storage.base import Recovered, Storage
-from taskqd.worker.connection.settled_lines import SettledLines
+from taskqd.worker.connection.settlement import Settlement
 from taskqd.worker.host import procfs
 from taskqd.worker.host.event_queue import EventQueue
 
 from . import predecessors
 from .duty import NEVER_S, Duty
+from .inherited_ends import InheritedEnds
 
 PREDECESSOR_S = 1.0
 OVER_LOOK_S = 0.25
@@ -39,7 +40,8 @@ class Recovery:
         self._storage = storage
         self._outbox = outbox
         self._log = log
-        self._lines = SettledLines(log)
+        self._settlement = Settlement(log)
+        self._inherited = InheritedEnds(duty.interrupted, log)
         self._pending: deque[RecoverWorker] = deque()
         self.requests: EventQueue[RecoverWorker] = EventQueue()
         """Dead workers that the master names."""
@@ -55,15 +57,27 @@ class Recovery:
         """Recover daemons of this name that are known to be dead, without waiting for their lease."""
         rows = self._storage().nodes()
         for node in predecessors.dead(self.duty.node, rows, procfs.runs):
+            for worker in self._inherited.workers_of(node):
+                self._inherit(worker)
             self._tell(self._storage().recover_node(node, self.duty.queues), "its daemon died")
         return PREDECESSOR_S if predecessors.lingering(self.duty.node, rows) else NEVER_S
+
+    def _inherit(self, worker: str) -> None:
+        """Write the last words of a worker that had to go; what it had not started is released."""
+        storage, queues = self._storage(), self.duty.queues
+        self._inherited.settle(storage, worker, queues)
+        self._tell(storage.recover_worker(worker, queues, running=(), how="interrupted"), "")
+        self._inherited.forget(worker)
 
     def requested(self) -> None:
         """Recover the workers that the master has named, and tell it of each."""
         self._pending += self.requests.take()
         while self._pending:
             request = self._pending[0]
-            interrupted = self._interrupt_siblings(request) if request.late else 0
+            interrupted = self._inherited.settle(
+                self._storage(), request.worker_id, self.duty.queues
+            )
+            interrupted += self._interrupt_siblings(request) if request.late else 0
             recovered = self._storage().recover_worker(
                 request.worker_id,
                 self.duty.queues,
@@ -72,6 +86,7 @@ class Recovery:
                 verdict=request.verdict,
             )
             self._pending.popleft()
+            self._inherited.forget(request.worker_id)
             self._tell(recovered, request.verdict)
             self._outbox.put(_answer(request.worker_id, recovered, interrupted))
 
@@ -82,7 +97,8 @@ class Recovery:
         held = [j for j in storage.holdings(request.worker_id, queues) if j.token in beside]
         if held:
             ends = [self.duty.interrupted(job) for job in held]
-            self._lines.write(ends, storage.settle(request.worker_id, ends))
+            settled = storage.settle(request.worker_id, ends)
+            self._settlement.conclude(storage, request.worker_id, ends, settled)
         return len(held)
 
     def _tell(self, recovered: Sequence[Recovered], verdict: str) -> None:

@@ -45,6 +45,7 @@ from . import predecessors
 from .chores import Chores
 from .duty import Duty
 from .heartbeat import NodeHeartbeat
+from .inherited_ends import InheritedEnds
 from .parked_jobs import ParkedJobs
 from .ticker import Ticker
 
@@ -126,6 +127,7 @@ class Scheduler:
         self._duty = duty
         self._heartbeat = heartbeat
         self._chores = chores
+        self._inherited = InheritedEnds(duty.interrupted, log)
         self._outbox = outbox
         self._channel = channel
         self._signals = signals
@@ -268,6 +270,7 @@ class Scheduler:
         for node in storage.nodes():
             if node.node.id == self._duty.node.id:
                 for worker in [worker for worker, held in node.workers.items() if held]:
+                    self._inherited.settle(storage, worker, self._duty.queues)
                     storage.recover_worker(
                         worker,
                         self._duty.queues,
@@ -275,3 +278,4 @@ class Scheduler:
                         how="orphaned",
                         verdict="it and its master died",
                     )
+                    self._inherited.forget(worker)

@@ -114,3 +114,32 @@ def freeze() -> dict[str, Any]:
 def chain(n: int) -> int:
     quick(n)
     return n
+
+
+def _until_told(name: str, n: int) -> int:
+    """Run until the gate is open: a file beside the ledger."""
+    note(f"begin {name}{n} pid {os.getpid()}")
+    while not os.path.exists(os.environ["SHOP_LEDGER"] + ".gate"):
+        time.sleep(0.01)
+    return n
+
+
+@app.task()
+def gated(n: int) -> int:
+    return _until_told("gated", n)
+
+
+@app.task(at_most_once=True)
+def gated_once(n: int) -> int:
+    return _until_told("once", n)
+
+
+@app.task()
+def seen(n: int) -> int:
+    note(f"seen {n}")
+    return n
+
+
+@app.task()
+def total(values: list[int]) -> int:
+    return sum(values)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from taskqd.ipc import board, messages
-from taskqd.supervisor.effects.inbox import Inbox
+from taskqd.supervisor.effects.inbox import Gone, Inbox
 from taskqd.supervisor.effects.outages import Outages
 from taskqd.supervisor.effects.reaper import Reaper
 from taskqd.supervisor.effects.recoveries import Recoveries
 from taskqd.supervisor.effects.reloader import Reloader
 from taskqd.supervisor.effects.spawner import Spawner
 from taskqd.supervisor.host.syscalls import Death
+from taskqd.supervisor.policy.verdict import UNSETTLED
+from taskqd.supervisor.state import timeline
 from tests.support.rigs.fleets import NOW, worker
 from tests.support.rigs.masters import Said, context_of
 
@@ -28,6 +32,33 @@ def test_last_words_are_heard_though_another_process_holds_the_channel_open() ->
         Said(context, child.worker_id).by_child(messages.Drained())
         reaper_of(context)._hear_out(child.worker_id)
         assert child.drain.done
+
+
+@pytest.mark.parametrize("death", [Death(7, 0, 0, 0.0), None])
+def test_a_newborn_that_was_told_to_go_was_said_to_have_crashed(death: Death | None) -> None:
+    """It had drained and ended before its zygote told of its pid, which alone was heard then."""
+    with context_of() as context:
+        child = worker(context.fleet)
+        Said(context, child.worker_id).by_child(messages.Drained())
+        reaper_of(context).account_for_all([Gone(child, death)])
+        assert context.totals.deaths == {"drained": 1}
+        assert context.fleet.workers[0].failures == 0
+
+
+@pytest.mark.parametrize("told", ["by its master", "by somebody else"])
+def test_a_worker_that_left_without_its_storage_made_suspects_of_its_jobs(told: str) -> None:
+    with context_of() as context:
+        child = worker(context.fleet)
+        if told == "by its master":
+            child.drain.timeline = timeline.begin(NOW, 10.0)
+        else:
+            child.storage_error = "connection refused"
+        context.board.row(0).begin(0, 7, 1, 0, "job-7", "shop.slow")
+        reaper_of(context).account_for(child, Death(child.pid, UNSETTLED, 0, 0.0))
+        order = context.fleet.pending_recoveries[child.worker_id].order
+        assert (order.running, order.how) == ((7,), "interrupted")
+        assert context.totals.deaths == {"unsettled": 1}
+        assert context.fleet.workers[0].failures == 0
 
 
 def test_a_worker_that_died_with_a_job_leaves_a_recovery_and_an_empty_post() -> None:

@@ -58,7 +58,11 @@ def test_an_exit_that_nobody_asked_for_is_a_crash_even_with_0() -> None:
 def test_a_worker_that_had_to_end_without_its_storage_was_said_to_have_ended_unasked() -> None:
     found = verdict.judge(verdict.UNSETTLED, stopping=True)
     assert found.text == "exited with 75: the storage was lost when it had to end"
-    assert "without having been told" in verdict.judge(verdict.UNSETTLED).text
+    assert (found.cause, found.crashed) == ("unsettled", False)
+    assert not verdict.judge(verdict.UNSETTLED, storage_lost=True).crashed
+    unasked = verdict.judge(verdict.UNSETTLED)
+    assert unasked.crashed
+    assert "without having been told" in unasked.text
 
 
 def test_a_drained_child_is_no_crash() -> None:

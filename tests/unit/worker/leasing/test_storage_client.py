@@ -87,6 +87,7 @@ def client_of(recorder: Any, *ends: End) -> StorageClient:
         withdraw=list,
         collect=list,
         running=list,
+        usage=lambda: Usage(0, 0),
     )
     order = QueueOrder(["q"], {}, lambda: 0.5)
     settling = Settling("n.1", lambda: recorder, lambda _new: None)
@@ -143,6 +144,19 @@ def test_an_end_that_is_kept_is_not_taken_for_a_job_that_never_arrived() -> None
     client.reconcile(accepting=False)
     assert not [call for call in recorder.calls if call.startswith("release")]
     assert client.ledger.in_slots == 0
+
+
+def test_a_job_that_ended_while_its_worker_looked_what_it_holds_ran_again() -> None:
+    """What follows it was still to be written, so it was neither running nor settled."""
+    recorder = Recorder()
+    client = client_of(recorder)
+    client.ledger.handed(1, 0.0)
+    ends: list[list[End]] = [[ended(2, follows=True)]]
+    client._slots.collect = lambda: ends.pop() if ends else []  # type: ignore[method-assign]
+    recorder.holdings = lambda _worker, _queues: [Lease("j2", "q", 2, b"")]  # type: ignore[method-assign]
+    client.reconcile(accepting=False)
+    assert not [call for call in recorder.calls if call.startswith("release")]
+    assert client.ledger.ends
 
 
 def test_after_an_outage_outcomes_are_settled_before_a_lease_is_released() -> None:

@@ -1,0 +1,70 @@
+"""Writes what workers have left as last words: their jobs have ended, or go back as interrupted.
+
+law: a stop while the storage is away counts no crash, makes no job a suspect and repeats no job that
+had ended (test_a_stop_while_the_storage_was_away_counted_crashes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from taskqd.errors import QueueFull
+from taskqd.execution import follow_ups
+from taskqd.jobs.end import END_NOTE, End, encode_end
+from taskqd.jobs.job import Lease, Outcome
+from taskqd.logs.setup import Log
+from taskqd.storage.base import Storage
+from taskqd.storage.features import LeaseKey
+from taskqd.worker.connection.last_words import LastWords
+from taskqd.worker.connection.settlement import Settlement
+
+
+class InheritedEnds:
+    """Used by one thread of the scheduler.  `settle` may raise StorageError: then call it again."""
+
+    def __init__(
+        self,
+        interrupted: Callable[[Lease], Outcome],
+        log: Log,
+        words: LastWords | None = None,
+    ) -> None:
+        """`interrupted`: makes the outcome of a job that is stopped with its worker."""
+        self._interrupted = interrupted
+        self._settlement = Settlement(log)
+        self._words = words or LastWords()
+        self._swept = False
+
+    def workers_of(self, node: str) -> list[str]:
+        """Return the workers of a dead node that have left something."""
+        if not self._swept:
+            self._swept = True
+            self._words.sweep()
+        return self._words.workers_of(node)
+
+    def settle(self, storage: Storage, worker: str, queues: Sequence[str]) -> int:
+        """Settle what a dead worker has left, as far as it still holds it; return how many go back."""
+        left = self._words.heard(worker)
+        if not left:
+            return 0
+        asked = tuple(dict.fromkeys((*queues, *(end.queue for end in left))))
+        held = {(job.id, job.token): job for job in storage.holdings(worker, asked)}
+        mine = [(end, held[end.id, end.token]) for end in left if (end.id, end.token) in held]
+        outcomes = [self._followed(storage, worker, end, lease) for end, lease in mine]
+        if outcomes:
+            settled = storage.settle(worker, outcomes)
+            counted = self._settlement.conclude(storage, worker, outcomes, settled)
+            return sum(outcome.kind == "requeue" for outcome in counted)
+        return 0
+
+    def forget(self, worker: str) -> None:
+        self._words.forget(worker)
+
+    def _followed(self, storage: Storage, worker: str, end: End, lease: Lease) -> Outcome:
+        """Write what follows an end; where there is no room, the job goes back with its end."""
+        try:
+            follow_ups.write(storage, end.follow_ups)
+        except QueueFull:
+            hold = LeaseKey(worker, end.id, end.queue, end.token)
+            storage.note(hold, END_NOTE, encode_end(end))
+            return self._interrupted(lease)
+        return end
