@@ -79,14 +79,24 @@ class EndpointListener:
         except OSError:
             # The caller went away, or no descriptor is free now; the loop goes on.
             return
-        conversation = self._begin(sock) if len(self._callers) < CALLERS_MAX else None
+        conversation = self._begin(sock)
         if conversation is None:
             sock.close()
             return
+        if len(self._callers) >= CALLERS_MAX:
+            self._make_room()
         sock.setblocking(False)
         caller = _Caller(sock, conversation, self._clock() + CALL_S, bytearray())
         self._callers.append(caller)
         self._selector.register(sock, selectors.EVENT_READ, lambda: self._turn(caller))
+
+    def _make_room(self) -> None:
+        """Let the oldest caller go, best one that has nothing to get: who comes may be a probe, and is quick.
+
+        Otherwise a few that are slow would close the address to all others.
+        """
+        idle = (caller for caller in self._callers if not caller.out)
+        self._hang_up(next(idle, self._callers[0]))
 
     def _turn(self, caller: _Caller) -> None:
         try:

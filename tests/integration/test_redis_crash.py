@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from taskqd.errors import NodeExpired, OutcomeUnknown, StorageRefused, StorageUnavailable
-from taskqd.jobs.job import Outcome
+from taskqd.jobs.job import Lease, Outcome
 from taskqd.storage.base import Node
+from taskqd.storage.features import Revocation
 from taskqd.storage.redis import RedisStorage
-from tests.support.rigs.rig import Rig, ack, entry, ids
+from taskqd.storage.redis.keyspace import durable
+from tests.support.rigs.rig import Rig, ack, entry, ids, outcome
 from tests.support.rigs.ring import rung
 from tests.support.servers.ports import free_port
 from tests.support.servers.redis_server import RedisServer, available_servers
@@ -244,3 +246,53 @@ def _confirmed(storage: RedisStorage, job: object) -> list[bool] | None:
         return storage.enqueue([job])  # type: ignore[list-item]
     except OutcomeUnknown:
         return None
+
+
+Written = Callable[[RedisStorage, Lease], object]
+ACKNOWLEDGED: dict[str, Written] = {
+    "group_open": lambda s, _: s.group_open("g", "q", 2, entry("callback"), 60),
+    "group_put": lambda s, _: s.group_put("open", "q", 0, b"1"),
+    "conclude": lambda s, _: s.conclude("later", "q", b"{}", 60),
+    "cancel": lambda s, _: s.cancel("waiting", "q", b"{}", 60),
+    "reschedule": lambda s, _: s.reschedule("waiting", "q", 0),
+    "revive": lambda s, _: s.revive(["dead"]),
+    "stop": lambda s, lease: s.stop(lease.id, "q", b"{}", 60),
+    "revoke": lambda s, _: s.revoke("task:x", Revocation(), 60),
+    "restore": lambda s, _: s.restore("task:kept"),
+    "unpark": lambda s, _: s.unpark("q", "label", 5),
+    "leave_dead": lambda s, _: s.leave_dead("q", ["parked"]),
+    "pause": lambda s, _: s.pause("q"),
+    "resume": lambda s, _: s.resume("q"),
+    "schedule_put": lambda s, _: s.schedule_put("made", b"{}"),
+    "schedule_drop": lambda s, _: s.schedule_drop("made before"),
+}
+"""What is acknowledged to a caller, or counted once; see the table in docs/redis.md."""
+
+
+@pytest.mark.parametrize("name", ACKNOWLEDGED)
+def test_what_was_acknowledged_was_lost_with_the_server_although_a_replica_was_asked_for(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    plain = RedisStorage(server.url, "shop")
+    rig = Rig(plain)
+    rig.put("dead", "parked", "held", "waiting")
+    dead, parked, held = rig.lease(3)
+    rig.settle(
+        outcome(dead, "bury", reason="failed"),
+        outcome(parked, "bury", reason="unknown", parked="label"),
+    )
+    plain.group_open("open", "q", 2, None, 60)
+    plain.revoke("task:kept", Revocation(), 60)
+    plain.schedule_put("made before", b"{}")
+    monkeypatch.setattr(durable, "WAIT_MS", 50)
+    storage = RedisStorage(server.url, "shop", durability="replica")
+    for _ in range(2):  # a repeat that has nothing to write is no more certain
+        with pytest.raises(OutcomeUnknown, match="not confirmed"):
+            ACKNOWLEDGED[name](storage, held)
+    for one in (plain, storage):
+        one.close()
+
+
+def test_every_call_that_is_acknowledged_is_in_the_table_of_the_documentation() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "redis.md").read_text()
+    assert [name for name in ACKNOWLEDGED if f"`{name}`" not in text] == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from taskqd.ids import bucket
-from taskqd.storage.redis.keyspace.base import Base
+from taskqd.storage.redis.keyspace.durable import DurableBase
 from taskqd.storage.redis.keyspace.mailbox import ClusterMailbox, Mailbox
 from taskqd.storage.redis.link.cluster import Cluster
 from taskqd.storage.redis.link.connection import Args
@@ -13,7 +13,7 @@ from taskqd.storage.redis.link.connection import Args
 PAGE = 1000
 
 
-class AnswerCalls(Base):
+class AnswerCalls(DurableBase):
     """The contract's calls of those who wait for a job."""
 
     _mailbox: Mailbox | ClusterMailbox | None = None
@@ -64,4 +64,5 @@ class AnswerCalls(Base):
 
     def conclude(self, job_id: str, queue: str, answer: bytes, ttl_s: int) -> bool:
         self.announce([queue])
-        return bool(self.run("conclude", queue, [job_id, answer, ttl_s]))
+        [is_first] = self.run_written([("conclude", queue, [job_id, answer, ttl_s])])
+        return bool(is_first)

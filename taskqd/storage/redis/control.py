@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from taskqd.storage.redis.keyspace.base import Base
+from taskqd.storage.redis.keyspace.durable import DurableBase
 
 PAGE = 1000
 
 
-class ControlCalls(Base):
+class ControlCalls(DurableBase):
     """The contract's calls of operators, and of callers about one job."""
 
     def cancel(self, job_id: str, queue: str | None, answer: bytes, ttl_s: int) -> bool:
@@ -21,7 +21,7 @@ class ControlCalls(Base):
 
     def _in_any(self, name: str, queue: str | None, args: Sequence[Any]) -> bool:
         """Run a script that acts only where the job waits."""
-        return any(self.run_each(name, self.some_queues(queue), args))
+        return any(self.run_each_written(name, self.some_queues(queue), args))
 
     def revive(self, job_ids: Sequence[str]) -> int:
         return self._count("revive", job_ids)
@@ -34,7 +34,7 @@ class ControlCalls(Base):
     def _count(self, name: str, job_ids: Sequence[str]) -> int:
         queues = self.known_queues()
         pages = (list(job_ids[at : at + PAGE]) for at in range(0, len(job_ids), PAGE))
-        return sum(sum(self.run_each(name, queues, page)) for page in pages)
+        return sum(sum(self.run_each_written(name, queues, page)) for page in pages)
 
     def purge_queue(self, queue: str) -> int:
         total = 0
@@ -45,6 +45,7 @@ class ControlCalls(Base):
     def pause(self, queue: str) -> None:
         self.announce([queue])
         self._link.call("SET", self.at(queue)["paused"], 1)
+        self._confirm(queue)
 
     def resume(self, queue: str) -> None:
-        self.run("resume", queue)
+        self.run_written([("resume", queue, ())])

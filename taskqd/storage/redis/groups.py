@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from taskqd.jobs.job import Entry
-from taskqd.storage.redis.keyspace.base import Base
-from taskqd.storage.redis.keyspace.durable import fields
+from taskqd.storage.redis.keyspace.durable import DurableBase, fields
 
 
-class GroupCalls(Base):
+class GroupCalls(DurableBase):
     """The contract's calls for the answers of a group's members, until its callback has them."""
 
     def group_open(
@@ -18,10 +17,12 @@ class GroupCalls(Base):
         self.announce([queue])
         args: list[Any] = [group, total, ttl_s * 1000]
         args += fields([callback._replace(fresh=False)] if callback is not None else [])
-        return bool(self.run("group_open", queue, args))
+        [is_new] = self.run_written([("group_open", queue, args)])
+        return bool(is_new)
 
     def group_put(self, group: str, queue: str, index: int, answer: bytes) -> int:
-        return int(self.run("group_put", queue, [group, index, answer]))
+        [left] = self.run_written([("group_put", queue, [group, index, answer])])
+        return int(left)
 
     def group_answers(self, group: str, queue: str) -> list[bytes | None]:
         flat = self._link.call("HGETALL", self.at(queue).group(group), write=False)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from taskqd.storage.features import Letter, Parked
-from taskqd.storage.redis.keyspace.base import Base
+from taskqd.storage.redis.keyspace.durable import DurableBase
 
 
-class ParkedCalls(Base):
+class ParkedCalls(DurableBase):
     """The contract's calls for letters that wait under a label."""
 
     def parked(self, queues: Sequence[str]) -> list[Parked]:
@@ -27,7 +27,9 @@ class ParkedCalls(Base):
         ]
 
     def unpark(self, queue: str, label: str, limit: int) -> list[str]:
-        return [job_id.decode() for job_id in self.run("unpark", queue, [label, limit])]
+        [ids] = self.run_written([("unpark", queue, [label, limit])])
+        return [job_id.decode() for job_id in ids]
 
     def leave_dead(self, queue: str, job_ids: Sequence[str]) -> int:
-        return int(self.run("leave_dead", queue, list(job_ids)))
+        [count] = self.run_written([("leave_dead", queue, list(job_ids))])
+        return int(count)

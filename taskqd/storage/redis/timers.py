@@ -71,11 +71,12 @@ class TimerCalls(DurableBase):
         return max((int(ms) for ms in found if ms is not None), default=None)
 
     def schedule_put(self, name: str, data: bytes) -> None:
-        self.run("put_schedule", "", [name, data])
+        self.run_written([("put_schedule", "", [name, data])])
         self.run_each("ring_timers", self.known_queues())
 
     def schedule_drop(self, name: str) -> bool:
         found = bool(self._link.call("HDEL", self.at("")["schedules"], name))
+        self._confirm("")
         self.run_each("ring_timers", self.known_queues())
         return found
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from taskqd.errors import OutcomeUnknown
 from taskqd.jobs.job import Entry
 from taskqd.storage.redis.keyspace.base import Base, Call
+from taskqd.storage.redis.link.connection import Args
 
 CHUNK_JOBS = 1000
 CHUNK_BYTES = 1_000_000
@@ -45,12 +46,26 @@ class DurableBase(Base):
             return [("WAIT", 1, WAIT_MS)]
         return [("WAITAOF", 1, 0, WAIT_MS)] if self._checks.local_durability() == "WAITAOF" else []
 
+    def run_written(self, calls: Sequence[Call]) -> list[Any]:
+        """Run scripts and wait for what they have written, as `durability` asks; return their replies.
+
+        Repeatable: what an earlier call has written is waited for as well.
+        """
+        commands = self._wait_commands()
+        if not commands:
+            return self.run_all(calls)
+        marks = [("confirm", queue, ()) for queue in dict.fromkeys(call[1] for call in calls)]
+        replies = self.run_all([*calls, *marks], then=commands)
+        self._check_written(replies[len(calls) + len(marks) :])
+        return replies[: len(calls)]
+
+    def run_each_written(self, name: str, queues: Iterable[str], args: Args = ()) -> list[Any]:
+        """As `run_written`, one script for each queue."""
+        return self.run_written([(name, queue, args) for queue in queues])
+
     def _confirm(self, queue: str) -> None:
         """Wait for what others have written, too: whoever fired a tick may not know how that ended."""
-        commands = self._wait_commands()
-        if commands:
-            _, *written = self.run_all([("enqueue", queue, ["1"])], then=commands)
-            self._check_written(written)
+        self.run_written([("confirm", queue, ())] if self._needs_wait() else [])
 
     def _check_written(self, replies: Sequence[Any]) -> None:
         for reply in replies:
