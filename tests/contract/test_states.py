@@ -67,13 +67,12 @@ def cancelled(rig: Rig, held: list[Lease]) -> object:
 CALLS[JobEvent.CANCELLED] = cancelled
 
 
-def bring(rig: Rig, state: State | None, event: JobEvent) -> list[Lease]:
+def bring(rig: Rig, state: State | None) -> list[Lease]:
     """Bring the job into `state`; return the lease of worker n.1, if it has one."""
     if state is None:
         return []
     if state is State.SCHEDULED:
-        wait_ms = SOON_MS if event is JobEvent.DUE else FAR_MS
-        assert rig.storage.enqueue([entry(JOB, run_at_ms=now_ms() + wait_ms)]) == [True]
+        assert rig.storage.enqueue([entry(JOB, run_at_ms=now_ms() + FAR_MS)]) == [True]
         return []
     rig.put(JOB)
     if state is State.QUEUED:
@@ -96,10 +95,12 @@ def state_of(rig: Rig) -> State | None:
 def test_a_job_changes_its_state_as_the_table_says(
     rig: Rig, state: State | None, event: JobEvent
 ) -> None:
-    held = bring(rig, state, event)
+    held = bring(rig, state)
     assert state_of(rig) == state
     follows = TRANSITIONS.get((state, event), state)
     CALLS[event](rig, held)
     if event is JobEvent.DUE and state is State.SCHEDULED:
+        # Only now: on a loaded machine what is due soon may be due before it is looked at.
+        assert rig.storage.reschedule(JOB, "q", now_ms() + SOON_MS)
         wait_until(lambda: (promoted(rig, held), state_of(rig) is follows)[1], what="a promotion")
     assert state_of(rig) == follows

@@ -158,7 +158,8 @@ def test_a_drain_longer_than_the_timeout_is_extended(machine: Machine, shop: Sho
 def test_a_stop_by_taskqctl_is_a_stop_for_systemd_too(machine: Machine, shop: Shop) -> None:
     machine.configure(TASKQD_SHUTDOWN__GRACE_S=20)
     start(machine)
-    machine.ledger.wait_begun(shop.order("a", seconds=3))
+    # Long enough for a loaded machine to look once while it stops.
+    machine.ledger.wait_begun(shop.order("a", seconds=10))
     machine.run(CTL, "drain", NAME)
     wait_until(lambda: machine.state("taskqd") == "deactivating", "STOPPING=1 is heard")
     wait_until(lambda: machine.state("taskqd") == "inactive", "the drain is over")
