@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import uuid
@@ -22,6 +23,7 @@ from taskqd.errors import (
 )
 from taskqd.storage.sqlite.file import disk
 from taskqd.storage.sqlite.file.additions import ADDITIONS, Addition
+from taskqd.storage.sqlite.file.identity import Change, FileIdentity
 
 T = TypeVar("T")
 APPLICATION_ID = 0x74617371
@@ -43,17 +45,46 @@ class DiskFull(StorageError):
 class Database:
     """One connection of one process.  After a fork the child opens its own."""
 
-    def __init__(self, path: str, *, synchronous: str, busy_s: float = BUSY_S) -> None:
+    def __init__(
+        self, path: str, *, synchronous: str, busy_s: float = BUSY_S, create: bool = True
+    ) -> None:
+        """`create`: make the file where it is missing; else that raises StorageUnavailable."""
         self.path = os.path.abspath(path)
         self._busy_s = busy_s
         self._busy_since = 0.0
         self._pid = os.getpid()
-        disk.prepare(self.path)
+        disk.prepare(self.path, create=create)
         self._db = self._translated(lambda: self._open(synchronous))
+        self._identity = FileIdentity(self.path)
+        self._looked_s = monotonic_s()
 
     @property
     def is_mine(self) -> bool:
         return self._pid == os.getpid()
+
+    def change(self, *, every_s: float = 0.0) -> Change | None:
+        """Return what happened to the files at the path; looks no more often than `every_s`."""
+        now_s = monotonic_s()
+        if now_s - self._looked_s < every_s:
+            return None
+        self._looked_s = now_s
+        return self._identity.change()
+
+    def leave(self, change: Change) -> None:
+        """Close a connection whose files are not at the path any more.
+
+        What stands in its log only is moved into its file first, unless somebody else may have begun
+        another log for that file.
+        """
+        if change is not Change.LOG_REPLACED:
+            with contextlib.suppress(StorageError):
+                self.checkpoint()
+        with contextlib.suppress(apsw.Error):
+            self._db.close()
+
+    def forget_log(self) -> None:
+        """See `FileIdentity.forget_log`; call it before what stands at the path is opened."""
+        self._identity.forget_log()
 
     # -- running -----------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ import contextlib
 import os
 from os import close
 
-from taskqd.errors import StorageRefused
+from taskqd.errors import StorageRefused, StorageUnavailable
 
 NETWORK = frozenset(
     "nfs nfs4 cifs smb3 smbfs ncpfs ceph afs lustre gpfs beegfs glusterfs ocfs2 gfs2 "
@@ -19,8 +19,13 @@ FILE_MODE = 0o660
 """Less the umask: 0640 by the usual one, group-writable where the umask says so."""
 
 
-def prepare(path: str) -> None:
-    """Create the file if it is missing; raise StorageRefused where it cannot be used."""
+def prepare(path: str, *, create: bool = True) -> None:
+    """Create the file if it is missing; raise StorageRefused where it cannot be used.
+
+    Without `create` a missing file raises StorageUnavailable: it was there a moment ago.
+    """
+    if not create and not os.path.exists(path):
+        raise StorageUnavailable(gone(path))
     if os.path.isdir(path):
         raise StorageRefused(f"sqlite storage {path}: is a folder; expected a file")
     kind = file_system(path)
@@ -46,6 +51,14 @@ def prepare(path: str) -> None:
             f"sqlite storage {path}: its folder cannot be written, but SQLite keeps files beside "
             "the database; give this user the right to write the folder"
         )
+
+
+def gone(path: str) -> str:
+    """Return what to say of a file that was removed or moved away while processes use it."""
+    return (
+        f"sqlite storage {path}: its file was removed or moved away while it is in use; put it (or a "
+        "copy) back, or stop what uses it: nothing is made anew there meanwhile"
+    )
 
 
 def file_system(path: str) -> str:

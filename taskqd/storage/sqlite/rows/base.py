@@ -6,13 +6,17 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from taskqd.errors import StorageUnavailable
+from taskqd.errors import OutcomeUnknown, StorageUnavailable
 from taskqd.storage.sqlite.file import disk
 from taskqd.storage.sqlite.file.connection import Database, DiskFull, queue_full
+from taskqd.storage.sqlite.file.guard import Guard
+from taskqd.storage.sqlite.file.identity import Change
 from taskqd.storage.sqlite.file.wake import Wake
 from taskqd.storage.sqlite.rows.transaction import Transaction
 
 T = TypeVar("T")
+LOOK_S = 0.5
+"""Between two looks at whether the file is still at its path, for calls that only read."""
 _USED = "SELECT (SELECT page_count FROM pragma_page_count) - (SELECT freelist_count FROM pragma_freelist_count), (SELECT page_size FROM pragma_page_size)"
 
 
@@ -30,13 +34,21 @@ class Base:
         self._reserve = disk.Reserve(self.path)
         self._short = False
         """The disk was full lately: keep the write-ahead log small."""
+        self._guard = Guard(self._wake)
+        self._is_lost = False
+        """Its file was not at the path any more when it was last looked at."""
         self._effects: dict[str, set[tuple[str, str, int]]] = {}
         """Worker -> its latest outcomes that took effect; no other process can repeat them."""
         self._connection = self._connect()
 
     def _connect(self) -> Database:
-        db = Database(self.path, synchronous=self._synchronous)
+        # Others still have the old file open: they are told to get it back, and not given a new one.
+        is_there = os.path.exists(self.path)
+        create = not self._is_lost and (is_there or not self._guard.is_held_by_others())
+        db = Database(self.path, synchronous=self._synchronous, create=create)
         self._space = self._space_id(db)
+        self._is_lost = False
+        self._guard.let_go()
         return db
 
     def _space_id(self, db: Database) -> int:
@@ -51,9 +63,33 @@ class Base:
 
     @property
     def _db(self) -> Database:
-        if not self._connection.is_mine:
+        """The connection.  Raises StorageUnavailable where its file is not at the path any more."""
+        if self._is_lost:
+            self._connection.forget_log()
             self._connection = self._connect()
+        elif not self._connection.is_mine:
+            self._connection = self._connect()
+        else:
+            self._check_place(every_s=LOOK_S)
         return self._connection
+
+    def _check_place(self, *, every_s: float = 0.0) -> None:
+        """Raise StorageUnavailable where the file is not at its path any more."""
+        if change := self._connection.change(every_s=every_s):
+            self._leave(change)
+            raise StorageUnavailable(self._said(change))
+
+    def _leave(self, change: Change) -> None:
+        """Let go of files that are not at the path any more; the next call opens what is there."""
+        self._guard.hold()
+        self._is_lost = True
+        self._effects.clear()
+        self._connection.leave(change)
+
+    def _said(self, change: Change) -> str:
+        if change is Change.GONE:
+            return disk.gone(self.path)
+        return f"sqlite storage {self.path}: {change}; it is opened again"
 
     def _write(self, body: Callable[[Transaction], T], *, grows: bool = False, node: str = "") -> T:
         """Run `body` in one transaction, then wake whom it concerns.
@@ -83,6 +119,11 @@ class Base:
             return result
 
         result = db.transaction(run)
+        # law: nothing is acknowledged that went into a file which nobody will read again
+        # (test_what_was_acknowledged_was_in_a_file_that_nobody_reads_again).
+        if change := db.change():
+            self._leave(change)
+            raise OutcomeUnknown(f"{self._said(change)}; what was just written may be lost with it")
         unit.wake(self._wake)
         if self._short:
             self._shrink()
@@ -108,6 +149,7 @@ class Base:
             if self._short:
                 self._give_back()
             if not self._reserve.keep():
+                self._check_place()
                 raise queue_full(self.path)
             self._short = False
         if self._max_bytes is not None:
@@ -143,4 +185,6 @@ class Base:
         return row
 
     def close(self) -> None:
-        self._connection.close()
+        self._guard.let_go()
+        if not self._is_lost:
+            self._connection.close()

@@ -1,0 +1,220 @@
+"""A file that is removed, moved away or replaced while it is in use: noticed, told, never served silently."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from taskqd.errors import OutcomeUnknown, StorageUnavailable
+from taskqd.jobs.job import State
+from taskqd.storage.sqlite import SqliteStorage
+from taskqd.storage.sqlite.file.identity import Change
+from taskqd.storage.sqlite.rows import base
+from tests.support.rigs.rig import Rig, ack, entry, ids
+from tests.support.waiting import wait_until
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "jobs.db"
+
+
+@pytest.fixture
+def rig(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
+    monkeypatch.setattr(base, "LOOK_S", 0.0)
+    opened = Rig(SqliteStorage(str(path), "shop"))
+    yield opened
+    opened.storage.close()
+
+
+def _remove(path: Path) -> None:
+    for file in path.parent.glob(f"{path.name}*"):
+        if file.is_file():
+            file.unlink()
+
+
+def _remove_database_only(path: Path) -> None:
+    path.unlink()
+
+
+def _move(path: Path) -> None:
+    path.rename(path.with_name("moved.db"))
+
+
+def _move_folder(path: Path) -> None:
+    path.parent.rename(path.parent.with_name("elsewhere"))
+
+
+GONE = [_remove, _remove_database_only, _move, _move_folder]
+
+
+@pytest.mark.parametrize("how", GONE)
+def test_what_was_acknowledged_was_in_a_file_that_nobody_reads_again(
+    rig: Rig, path: Path, how: Callable[[Path], None]
+) -> None:
+    rig.put("before")
+    how(path)
+    for _ in range(3):
+        with pytest.raises(StorageUnavailable, match="removed or moved away"):
+            rig.put("after")
+    with pytest.raises(StorageUnavailable, match="removed or moved away"):
+        rig.storage.queues()
+    assert not path.exists(), "nothing is made anew while it is waited for"
+
+
+def test_a_write_under_way_when_the_file_goes_is_not_acknowledged(
+    rig: Rig, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base, "LOOK_S", 60.0)
+    path.unlink()
+    with pytest.raises(OutcomeUnknown, match="may be lost"):
+        rig.put("a")
+
+
+def test_a_new_process_does_not_make_a_file_that_others_wait_for(rig: Rig, path: Path) -> None:
+    path.rename(path.with_name("moved.db"))
+    with pytest.raises(StorageUnavailable):
+        rig.storage.queues()
+    with pytest.raises(StorageUnavailable, match="while it is in use"):
+        SqliteStorage(str(path), "shop")
+    rig.storage.close()
+    SqliteStorage(str(path), "shop").close()
+
+
+def test_a_file_that_comes_back_is_gone_on_with(rig: Rig, path: Path) -> None:
+    rig.put("a", "b")
+    [lease] = rig.lease()
+    path.rename(path.with_name("moved.db"))
+    with pytest.raises(StorageUnavailable):
+        rig.storage.queues()
+    path.with_name("moved.db").rename(path)
+    assert rig.settle(ack(lease)) == [True]
+    assert ids(rig.lease()) == ["b"]
+    assert list(rig.storage.leftovers()) == []
+
+
+def test_what_stood_in_the_log_only_is_in_the_file_that_was_moved(rig: Rig, path: Path) -> None:
+    rig.put("a")
+    elsewhere = path.with_name("moved.db")
+    path.rename(elsewhere)
+    with pytest.raises(StorageUnavailable):
+        rig.storage.queues()
+    rig.storage.close()
+    with sqlite3.connect(f"file:{elsewhere}?immutable=1", uri=True) as plain:
+        assert plain.execute("SELECT id FROM job").fetchall() == [("a",)]
+
+
+def test_a_file_that_replaced_the_one_in_use_is_another_storage(rig: Rig, path: Path) -> None:
+    rig.put("old")
+    epoch = rig.storage.epoch()
+    other = SqliteStorage(str(path.with_name("other.db")), "shop")
+    other.enqueue([entry("new")])
+    other.close()
+    os.replace(path.with_name("other.db"), path)
+    with pytest.raises(StorageUnavailable, match="replaced by another file"):
+        rig.storage.queues()
+    assert rig.storage.epoch() != epoch
+    assert rig.storage.heartbeat("n", ["q"], 60) is False
+    rig.register("n")
+    assert ids(rig.lease(9)) == ["new"]
+
+
+def test_a_copy_that_replaced_the_one_in_use_has_what_it_had(rig: Rig, path: Path) -> None:
+    """A backup is restored under a live daemon."""
+    rig.put("a")
+    with sqlite3.connect(path) as live, sqlite3.connect(path.with_name("copy.db")) as copy:
+        live.backup(copy)
+    rig.put("b")
+    os.replace(path.with_name("copy.db"), path)
+    with pytest.raises(StorageUnavailable, match=r"replaced|log"):
+        rig.storage.queues()
+    assert ids(rig.lease(9)) == ["a"]
+
+
+@pytest.mark.parametrize("which", ["-wal", "-wal and -shm"])
+def test_a_log_that_is_removed_loses_nothing_and_is_told(rig: Rig, path: Path, which: str) -> None:
+    rig.put("a")
+    for suffix in which.split(" and "):
+        path.with_name(path.name + suffix).unlink()
+    with pytest.raises(StorageUnavailable, match="write-ahead log"):
+        rig.storage.queues()
+    rig.put("b")
+    assert ids(rig.lease(9)) == ["a", "b"]
+    with sqlite3.connect(path) as plain:
+        assert plain.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def _vacuum(path: Path) -> None:
+    with sqlite3.connect(path) as plain:
+        plain.execute("VACUUM")
+
+
+def _backup_into(path: Path) -> None:
+    with sqlite3.connect(path) as live, sqlite3.connect(path.with_name("copy.db")) as copy:
+        live.backup(copy)
+        copy.backup(live)
+
+
+def _link(path: Path) -> None:
+    os.link(path, path.with_name("linked.db"))
+
+
+def _open_elsewhere(path: Path) -> None:
+    other = SqliteStorage(str(path), "shop")
+    other.enqueue([entry("other")])
+    other.close()
+
+
+def _checkpoint(path: Path) -> None:
+    with sqlite3.connect(path) as plain:
+        plain.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+HARMLESS = [_vacuum, _backup_into, _link, _open_elsewhere, _checkpoint]
+
+
+@pytest.mark.parametrize("what", HARMLESS)
+def test_what_leaves_the_file_in_its_place_raises_no_alarm(
+    rig: Rig, path: Path, what: Callable[[Path], None]
+) -> None:
+    rig.put("a")
+    what(path)
+    rig.put("b")
+    assert {"a", "b"} <= {row.id for row in rig.storage.jobs(State.QUEUED)}
+
+
+def test_a_symbolic_link_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "LOOK_S", 0.0)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "link.db").symlink_to(tmp_path / "data" / "real.db")
+    one = Rig(SqliteStorage(str(tmp_path / "link.db"), "shop"))
+    two = SqliteStorage(str(tmp_path / "data" / "real.db"), "shop")
+    one.put("a")
+    two.enqueue([entry("b")])
+    assert ids(one.lease(9)) == ["a", "b"]
+    shutil.move(tmp_path / "data" / "real.db", tmp_path / "moved.db")
+    for storage in (one.storage, two):
+        with pytest.raises(StorageUnavailable, match="moved away"):
+            storage.queues()
+        storage.close()
+
+
+def test_idle_storages_notice_it_by_looking(path: Path) -> None:
+    """Within the interval of a look, not at every call."""
+    rig = Rig(SqliteStorage(str(path), "shop"))
+    path.unlink()
+    wait_until(lambda: _is_noticed(rig), "the loss to be noticed")
+    rig.storage.close()
+
+
+def _is_noticed(rig: Rig) -> bool:
+    try:
+        rig.storage.queues()
+    except StorageUnavailable as error:
+        return Change.GONE in str(error) or "removed or moved away" in str(error)
+    return False
