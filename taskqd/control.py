@@ -10,6 +10,7 @@ from taskqd.client.result import Result, ResultApp
 from taskqd.client.rows import open_record, task_of
 from taskqd.client.task import Task
 from taskqd.clock import moment_ms, now_ms
+from taskqd.execution import follow_ups
 from taskqd.execution.continuations import after_failure, follows
 from taskqd.execution.protocols import AppLike, JobView
 from taskqd.execution.task_lock import TaskLock
@@ -174,7 +175,7 @@ def _tell_revoked(app: ControlApp, row: JobRow, answer: Answer) -> None:
     view = JobView(row.id, name, row.queue, known.marks, Reason.REVOKED, headers)
     app.listeners.tell("revoked", view)
     if envelope is not None and follows(envelope):
-        after_failure(app, envelope, answer)
+        follow_ups.deliver(app.storage, app.listeners, after_failure(app, envelope, answer))
 
 
 def _order(app: ControlApp, subject: str, once: bool, until: datetime | float | None) -> None:

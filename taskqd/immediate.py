@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
 import msgspec
 
-from taskqd.client.delivery import tell_enqueued
+from taskqd.errors import StorageError
 from taskqd.execution import follow_ups
 from taskqd.execution.protocols import AppLike
 from taskqd.execution.runner import Runner
 from taskqd.ids import new_id
-from taskqd.jobs.end import follow_ups_of
+from taskqd.jobs.end import END_NOTE, End, encode_end, follow_ups_of
+from taskqd.jobs.job import Outcome
 from taskqd.logs.setup import configure
 from taskqd.settings import LimitSettings
 from taskqd.storage.base import Node, Storage
+from taskqd.storage.features import LeaseKey
 
 _LEASE_S = 10 * 365 * 86400.0
 
@@ -83,9 +86,15 @@ class CallersWorker:
         limits = msgspec.structs.replace(app.limits, unknown_patience_s=0.0)
         self._runner = Runner(app, limits, configure(role="immediate", level="critical"))
         self._slot = CallersSlot(self._worker)
+        self._ended: list[Outcome] = []
+        """At most one, whose end could not be written."""
 
     def run_one(self) -> bool:
-        """Run the next queued job.  False: there is none."""
+        """Run the next queued job.  False: there is none.
+
+        Raises StorageError, also where what follows a job cannot be written: call it again.
+        """
+        self._settle()
         storage = self._app.storage
         if not self._queues and not self._find_queues():
             return False
@@ -94,11 +103,29 @@ class CallersWorker:
             leased = storage.lease(self._worker, self._queues, 1, alone=True)
         self._runner.heed(leased.revocations)
         for lease in leased.leases:
-            end = self._runner.run(lease, self._slot)
-            for entry in follow_ups.write(storage, follow_ups_of(end)):
-                tell_enqueued(self._app.listeners, entry, "")
-            storage.settle(self._worker, [end])
+            self._ended.append(self._runner.run(lease, self._slot))
+            self._settle()
         return bool(leased.leases)
+
+    def _settle(self) -> None:
+        """Write how the jobs have ended, and first what follows them.
+
+        Raises StorageError; they are kept then, and written at the next call.
+        """
+        storage = self._app.storage
+        while self._ended:
+            [end] = self._ended
+            follow_ups.deliver(storage, self._app.listeners, follow_ups_of(end))
+            storage.settle(self._worker, [end])
+            self._ended.clear()
+
+    def _give_back(self) -> None:
+        """Give a job back whose end cannot be written, with its end: it does not run again."""
+        for end in self._ended:
+            if isinstance(end, End) and end.lease is not None:
+                hold = LeaseKey(self._worker, end.id, end.queue, end.token)
+                self._app.features.note(hold, END_NOTE, encode_end(end))
+                self._app.storage.settle(self._worker, [self._runner.interrupted(end.lease)])
 
     def _find_queues(self) -> bool:
         """Look for queues that are not served yet: a job may have been the first of its queue."""
@@ -110,6 +137,8 @@ class CallersWorker:
 
     def close(self) -> None:
         self._slot.close()
+        with contextlib.suppress(StorageError):
+            self._give_back()
         if self._queues:
             self._app.storage.retire(self._node.id, self._queues)
 

@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -18,7 +18,8 @@ from taskqd.storage.base import Storage
 
 _BATCH = 2000
 _TRY_FOR_S = 10.0
-_PAUSE_S_MAX = 1.0
+_PAUSE_S, _PAUSE_S_MAX = 0.02, 1.0
+T = TypeVar("T")
 _decode_envelope = msgspec.json.Decoder(Envelope).decode
 
 
@@ -75,23 +76,34 @@ def deliver(storage: Storage, entries: Sequence[Entry]) -> list[bool]:
     return known
 
 
-def _persist(storage: Storage, batch: Sequence[Entry]) -> list[bool]:
+def insist(call: Callable[[], T]) -> T:
+    """Make a call that can be repeated, again and again while the storage is away, for up to 10 s.
+
+    Raises StorageError.
+    """
     deadline = monotonic_s() + _TRY_FOR_S
-    pause_s = 0.02
-    repeat = batch
+    pause_s = _PAUSE_S
     while True:
         try:
-            new = storage.enqueue(repeat)
+            return call()
         except StorageUnavailable:
             if monotonic_s() + pause_s > deadline:
                 raise
-            repeat = [entry._replace(fresh=False) for entry in batch]
             time.sleep(pause_s * random.uniform(0.5, 1.0))
             pause_s = min(pause_s * 2, _PAUSE_S_MAX)
-        else:
-            if repeat is batch:
-                return new
-            # A fresh id that a repeat finds in the storage was put there by our own first write.
-            # Of a unique job that cannot be told; who asks for its key's holder learns it.
-            pairs = zip(new, batch, strict=True)
-            return [is_new or (entry.fresh and not entry.unique) for is_new, entry in pairs]
+
+
+def _persist(storage: Storage, batch: Sequence[Entry]) -> list[bool]:
+    asked: list[Sequence[Entry]] = []
+
+    def write() -> list[bool]:
+        asked.append([entry._replace(fresh=False) for entry in batch] if asked else batch)
+        return storage.enqueue(asked[-1])
+
+    new = insist(write)
+    if len(asked) == 1:
+        return new
+    # A fresh id that a repeat finds in the storage was put there by our own first write.
+    # Of a unique job that cannot be told; who asks for its key's holder learns it.
+    pairs = zip(new, batch, strict=True)
+    return [is_new or (entry.fresh and not entry.unique) for is_new, entry in pairs]

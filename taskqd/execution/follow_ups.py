@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from taskqd.client.delivery import insist, tell_enqueued
 from taskqd.jobs.end import ConcludeStage, CountMember, EnqueueNext, FollowUp, ShortenGroup
 from taskqd.jobs.job import Entry
+from taskqd.listeners import Listeners
 from taskqd.storage.base import Storage
 
 
@@ -27,3 +29,12 @@ def write(storage: Storage, steps: Sequence[FollowUp]) -> list[Entry]:
             case EnqueueNext():
                 pass
     return [entry for entry, is_new in zip(entries, new, strict=True) if is_new]
+
+
+def deliver(storage: Storage, listeners: Listeners, steps: Sequence[FollowUp]) -> None:
+    """Write these steps where no worker's loop does, and tell the handlers here.
+
+    Raises StorageError, StorageUnavailable after 10 s: then write them all again.
+    """
+    for entry in insist(lambda: write(storage, steps)):
+        tell_enqueued(listeners, entry, "")

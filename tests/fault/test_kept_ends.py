@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from taskqd import App, State, TaskFailed
-from taskqd.errors import StorageError
+from taskqd.errors import QueueFull, StorageError
 from taskqd.execution.runner import Runner
+from taskqd.immediate import run_queued
 from taskqd.ipc import board
 from taskqd.ipc.messages import Drain, Drained, Interrupt
 from taskqd.logs.setup import configure
@@ -242,3 +243,17 @@ def test_an_end_that_waits_for_room_is_not_killed_at_the_timeout_of_its_job(work
         assert view.deadline_ns == 0
         works.room.make()
         assert results[1].get(timeout=HANG_S) == 5
+
+
+@pytest.mark.parametrize("name", ["first", "once"])
+def test_a_caller_that_runs_its_queued_jobs_itself_runs_none_twice(works: Works, name: str) -> None:
+    results = works.app.enqueue(getattr(works, name).s(5).then(works.second))
+    works.room.fill("enqueue")
+    for _ in range(TRIES):
+        with pytest.raises(QueueFull):
+            run_queued(works.app)
+    works.room.make()
+    run_queued(works.app)
+    assert [result.get(timeout=HANG_S) for result in results] == [5, 5]
+    assert works.ran == [name, "second"]
+    assert list(works.calm.leftovers()) == []

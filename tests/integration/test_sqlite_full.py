@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from taskqd import App
 from taskqd.errors import QueueFull
+from taskqd.execution.runner import Runner
+from taskqd.logs.setup import configure
+from taskqd.settings import LimitSettings
 from taskqd.storage import open_storage
 from taskqd.storage.sqlite import SqliteStorage
 from tests.support.rigs.rig import Rig, ack, done, entry, outcome
+from tests.support.rigs.worker_rig import WorkerRig
+from tests.support.waiting import HANG_S, wait_until
 
 
 @pytest.fixture
@@ -83,6 +90,42 @@ def test_jobs_end_on_a_full_disk_and_new_ones_come_when_there_is_room(small_disk
     assert list(rig.storage.leftovers()) == []
     assert isinstance(rig.storage, SqliteStorage)
     assert rig.storage._db.rows("PRAGMA integrity_check") == [("ok",)]
+
+
+@pytest.mark.parametrize("once", [False, True])
+def test_a_stage_that_ended_on_a_full_disk_ran_again_until_the_next_one_had_room(
+    small_disk: Path, once: bool
+) -> None:
+    app = App("app", f"sqlite:///{small_disk}/a.db")
+    ran: list[str] = []
+    gate = threading.Event()
+
+    @app.task(name="first", at_most_once=once)
+    def first(n: int) -> int:
+        ran.append("first")
+        assert gate.wait(HANG_S)
+        return n
+
+    @app.task(name="second")
+    def second(n: int) -> int:
+        ran.append("second")
+        return n
+
+    results = app.enqueue(first.s(5).then(second))
+    runner = Runner(app, LimitSettings(), configure(role="test", level="critical"))
+    with WorkerRig(
+        app.open_storage(), jobs=runner, queues=("default",), beside=app.open_storage()
+    ) as rig:
+        wait_until(lambda: ran)
+        ballast = _take_the_rest(small_disk)
+        gate.set()
+        wait_until(lambda: rig.row.settling() == 1)
+        assert "disk space" in rig.settling.error
+        ballast.unlink()
+        assert results[1].get(timeout=HANG_S) == 5
+        assert results[0].get(timeout=HANG_S) == 5
+    assert ran == ["first", "second"]
+    app.close()
 
 
 def test_a_disk_full_of_our_own_jobs_takes_new_ones_after_a_drain(small_disk: Path) -> None:

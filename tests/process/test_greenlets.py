@@ -176,3 +176,13 @@ def test_a_connection_with_tls_stays_in_the_thread_that_has_opened_it(tmp_path: 
             assert [green.tasks.asks_another(n).get(timeout=HANG_S) for n in range(3)] == [0, 1, 2]
             assert daemon.stop() == 0
             assert "Traceback" not in daemon.log_text()
+
+
+def test_handlers_were_never_told_of_what_the_worker_s_loop_had_enqueued(green: Green) -> None:
+    """They were called in a greenlet of its thread, which lets none run."""
+    with green.open() as daemon:
+        results = green.tasks.app.enqueue(green.tasks.one.s(1).then(green.tasks.one))
+        assert results.get(timeout=HANG_S) == [1, 1]
+        name = green.tasks.one.name
+        wait_until(lambda: green.notes().count(f"told {name}") == 2)
+        assert daemon.stop() == 0

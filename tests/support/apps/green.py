@@ -133,3 +133,10 @@ def computes_too_long() -> None:
 @app.task(ack="each")
 def each(n: int) -> int:
     return n
+
+
+@app.signal("enqueued")
+def told(_signal: str, job: object, _exc: BaseException | None = None) -> None:
+    """Wait as handlers may; the worker's loop, which has enqueued the next stage, does not."""
+    gevent.sleep(0)
+    note(f"told {getattr(job, 'task', '')}")

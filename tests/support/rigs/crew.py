@@ -7,7 +7,6 @@ from typing import Any
 import msgspec
 
 from taskqd import App
-from taskqd.client.delivery import tell_enqueued
 from taskqd.execution import follow_ups
 from taskqd.execution.protocols import JobView
 from taskqd.execution.runner import Runner
@@ -68,8 +67,7 @@ class Crew:
     def run(self, lease: Lease) -> Outcome:
         """Run one job; what follows it is written, and it is not settled."""
         end = self.runner.run(lease, self.place)
-        for entry in follow_ups.write(self.app.storage, follow_ups_of(end)):
-            tell_enqueued(self.app.listeners, entry, "")
+        follow_ups.deliver(self.app.storage, self.app.listeners, follow_ups_of(end))
         return end
 
     def look(self) -> None:
