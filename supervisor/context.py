@@ -33,6 +33,8 @@ class Totals:
     interrupted: int = 0
     handed_back: int = 0
     orphaned: int = 0
+    fenced: int = 0
+    """Of workers that are gone."""
 
 
 @dataclass(slots=True)

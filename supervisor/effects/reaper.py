@@ -188,6 +188,7 @@ class Reaper:
         totals.deaths[judged.cause] += 1
         if child.role == "worker":
             totals.jobs.update(dict(zip(COUNTERS, left.counters, strict=True)))
+            totals.fenced += left.fenced
 
     def _reschedule(self, post: Post, child: Child, judged: Verdict, left: Remains) -> None:
         """Decide when the place is filled again."""

@@ -36,6 +36,12 @@ def _lines(context: MasterContext) -> Iterator[str]:
     )
     yield from _counter("taskqd_jobs_total", "Jobs by outcome.", "outcome", status.jobs(context))
     yield from _counter(
+        "taskqd_jobs_fenced_total",
+        "Ends of jobs that came too late and were refused.",
+        "",
+        {"": status.fenced(context)},
+    )
+    yield from _counter(
         "taskqd_children_died_total",
         "Deaths of children by cause.",
         "cause",

@@ -112,7 +112,12 @@ def ready(context: MasterContext) -> dict[str, Any]:
     if fleet.app_error:
         reasons.append(f"app: {fleet.app_error}")
     usable = not reasons or (bool(fleet.ready()) and reasons == [f"app: {fleet.app_error}"])
-    return {"ok": usable, "state": state(fleet), "reasons": reasons}
+    return {
+        "ok": usable,
+        "state": state(fleet),
+        "reasons": reasons,
+        "settling": settling(fleet),
+    }
 
 
 def startup(context: MasterContext) -> dict[str, Any]:
@@ -146,6 +151,7 @@ def everything(context: MasterContext, pid: int) -> dict[str, Any]:
         "ready": fleet.ready(),
         "busy": busy(fleet),
         "settling": settling(fleet),
+        "fenced": fenced(context),
         "jobs": jobs(context),
         "deaths": dict(totals.deaths),
         "spawned": totals.spawned,
@@ -178,6 +184,12 @@ def busy(fleet: Fleet) -> int:
 def settling(fleet: Fleet) -> int:
     """Return how many jobs have ended whose ends cannot be written yet."""
     return sum(seen.settling for seen in fleet.observations.values())
+
+
+def fenced(context: MasterContext) -> int:
+    """Return how many ends came too late since the start: somebody else had the job by then."""
+    seen = context.fleet.observations.values()
+    return context.totals.fenced + sum(worker.fenced for worker in seen)
 
 
 def _is_worker(fleet: Fleet, key: str) -> bool:

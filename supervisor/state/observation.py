@@ -56,6 +56,8 @@ class Observation:
     """For how long it has been answered so, up to the last answer."""
     settling: int = 0
     """How many jobs have ended there whose ends cannot be written yet."""
+    fenced: int = 0
+    """How many ends came too late."""
 
 
 def look(
@@ -87,7 +89,8 @@ def _see(child: Child, rows: Board, now_ns: int, before: Observation | None) -> 
         heard_from_ns=from_ns,
         steady_s=(heard_ns - from_ns) / _S,
         busy=busy,
-        settling=row.settling(),
+        settling=row.behind(board.SETTLING),
+        fenced=row.behind(board.FENCED),
         counters=counters(rows, child.number),
         late=late,
         overdue=late if before is not None and late is not None and late == before.late else None,
@@ -134,6 +137,7 @@ class Remains(NamedTuple):
     blamed: list[SlotView]
     """The jobs that a crash counts against."""
     counters: tuple[int, ...]
+    fenced: int
     served: bool
     """It was ready, or ran a job, whatever it could still say."""
 
@@ -148,7 +152,8 @@ def remains(rows: Board, number: int) -> Remains:
     row = rows.row(number)
     busy = row.busy()
     served = bool(busy) or bool(row.get(board.READY))
-    return Remains(busy, busy or row.ended(), counters(rows, number), served)
+    fenced = row.behind(board.FENCED)
+    return Remains(busy, busy or row.ended(), counters(rows, number), fenced, served)
 
 
 def weigh(

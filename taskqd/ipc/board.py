@@ -6,8 +6,8 @@ memoryview of words; `struct.pack_into` clears the bytes first, and a reader wou
 (test_no_reader_ever_sees_a_word_or_a_slot_half_written).  A slot posts its token last before it runs a job and clears it first after, so the master can tell,
 after any kind of death, which leases had started.
 
-Behind the rows stands one word for each: how many ends its worker keeps that cannot be settled.
-Who has mapped the board of an older master finds no such words, and posts nothing.
+Behind the rows stand two words for each: how many ends its worker keeps that cannot be settled, and
+how many came too late.  Who has mapped the board of an older master finds no such words, and posts nothing.
 
 This module makes no system call; whoever owns the mmap passes it in.
 """
@@ -35,6 +35,11 @@ BEAT, PID, DONE, FAILED, RETRIED, INTERRUPTED, READY, REVOKED, TURNED, HEARD = r
 HEARD: when the storage last answered."""
 
 
+SETTLING, FENCED = range(2)
+"""The words behind the rows, two for each."""
+_BEHIND = 2
+
+
 class SlotView(NamedTuple):
     """What one slot is doing.  Times are CLOCK_MONOTONIC nanoseconds, the same for all processes."""
 
@@ -48,7 +53,7 @@ class SlotView(NamedTuple):
 
 def size(rows: int, slots: int) -> int:
     """Return the bytes that a board needs."""
-    return size_of_rows(rows, slots) + rows * WORD_BYTES
+    return size_of_rows(rows, slots) + rows * _BEHIND * WORD_BYTES
 
 
 def size_of_rows(rows: int, slots: int) -> int:
@@ -65,15 +70,15 @@ class Board:
         self.rows = rows
         self.slots = slots
         self._stride = ROW.size + slots * SLOT.size
-        self._settling = size_of_rows(rows, slots) // WORD_BYTES
-        self._has_settling = len(memory) >= size(rows, slots)
+        self._behind = size_of_rows(rows, slots) // WORD_BYTES
+        self._has_behind = len(memory) >= size(rows, slots)
 
     def row(self, number: int) -> Row:
         if not 0 <= number < self.rows:
             raise IndexError(f"board has rows 0..{self.rows - 1}, not {number}")
         offset = HEADER.size + number * self._stride
-        settling = self._settling + number if self._has_settling else None
-        return Row(self._memory, self._words, offset, self.slots, settling)
+        behind = self._behind + number * _BEHIND if self._has_behind else None
+        return Row(self._memory, self._words, offset, self.slots, behind)
 
     def close(self) -> None:
         """Let go of the memory, so that its owner can unmap it."""
@@ -89,10 +94,10 @@ class Row:
         words: memoryview,
         offset: int,
         slots: int,
-        settling: int | None = None,
+        behind: int | None = None,
     ) -> None:
-        """`settling`: the word behind the rows that is this one's; None: the board has none."""
-        self._settling = settling
+        """`behind`: the first word behind the rows that is this one's; None: there are none."""
+        self._behind = behind
         self._memory = memory
         self._words = words
         self._offset = offset
@@ -104,19 +109,20 @@ class Row:
     def clear(self) -> None:
         end = self._slots + self.slots * SLOT.size
         self._memory[self._offset : end] = bytes(end - self._offset)
-        self.set_settling(0)
+        for word in range(_BEHIND):
+            self.set_behind(word, 0)
 
-    def set_settling(self, count: int) -> None:
-        """Post how many ends cannot be settled."""
-        if self._settling is not None:
-            self._words[self._settling] = count
+    def set_behind(self, word: int, value: int) -> None:
+        """Write a word behind the rows, where the board has them."""
+        if self._behind is not None:
+            self._words[self._behind + word] = value
 
-    def settling(self) -> int:
-        """Return how many ends cannot be settled."""
-        if self._settling is None:
+    def behind(self, word: int) -> int:
+        """Return a word behind the rows; 0 where the board has none."""
+        if self._behind is None:
             return 0
-        count: int = self._words[self._settling]
-        return count
+        value: int = self._words[self._behind + word]
+        return value
 
     def set(self, field: int, value: int) -> None:
         self._words[self._first + field] = value

@@ -115,10 +115,10 @@ def test_a_finished_stage_ran_again_each_second_while_what_follows_could_not_be_
         works.refused()
         assert works.ran == [name]
         assert results[0].state is State.RUNNING
-        wait_until(lambda: rig.row.settling() == 1)
+        wait_until(lambda: rig.row.behind(board.SETTLING) == 1)
         works.room.make()
         assert results[1].get(timeout=HANG_S) == 5
-        wait_until(lambda: rig.row.settling() == 0)
+        wait_until(lambda: rig.row.behind(board.SETTLING) == 0)
         wait_until(lambda: rig.row.get(board.DONE) == 2)
     assert works.ran == [name, "second"]
     assert (results[0].info()["attempts"], results[1].get(timeout=HANG_S)) == (1, 5)
@@ -138,7 +138,7 @@ def test_members_of_a_chord_ran_twice_because_of_an_outage_as_they_ended(
         works.refused()
         works.room.make()
         assert result.get(timeout=HANG_S) == 6
-        wait_until(lambda: rig.row.settling() == 0)
+        wait_until(lambda: rig.row.behind(board.SETTLING) == 0)
     assert sorted(works.ran) == ["first", "first", "once", "total"]
 
 
@@ -165,7 +165,7 @@ def test_jobs_with_nothing_behind_them_go_on_beside_an_end_that_is_kept(
     works.room.fill("enqueue")
     with works.rig(**kind) as rig:
         assert [result.get(timeout=HANG_S) for result in alone] == [*range(20)]
-        assert rig.row.settling() == 1
+        assert rig.row.behind(board.SETTLING) == 1
         works.room.make()
         wait_until(lambda: "second" in works.ran)
 
@@ -178,14 +178,14 @@ def test_a_worker_with_many_unwritten_ends_leases_no_more(
         works.app.enqueue(works.first.s(number).then(works.second))
     works.room.fill("enqueue")
     with works.rig() as rig:
-        wait_until(lambda: rig.row.settling() >= 3)
+        wait_until(lambda: rig.row.behind(board.SETTLING) >= 3)
         works.refused()
         most = len(works.ran)
         assert most < 10
         assert rig.counts(QUEUE)[0] == 10 - most
         works.room.make()
         wait_until(lambda: works.ran.count("second") == 10)
-        wait_until(lambda: rig.row.settling() == 0)
+        wait_until(lambda: rig.row.behind(board.SETTLING) == 0)
     assert works.ran.count("first") == 10
 
 

@@ -13,6 +13,7 @@ import pytest
 from taskqd import App
 from taskqd.errors import QueueFull
 from taskqd.execution.runner import Runner
+from taskqd.ipc import board
 from taskqd.logs.setup import configure
 from taskqd.settings import LimitSettings
 from taskqd.storage import open_storage
@@ -119,7 +120,7 @@ def test_a_stage_that_ended_on_a_full_disk_ran_again_until_the_next_one_had_room
         wait_until(lambda: ran)
         ballast = _take_the_rest(small_disk)
         gate.set()
-        wait_until(lambda: rig.row.settling() == 1)
+        wait_until(lambda: rig.row.behind(board.SETTLING) == 1)
         assert "disk space" in rig.settling.error
         ballast.unlink()
         assert results[1].get(timeout=HANG_S) == 5

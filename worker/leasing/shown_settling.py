@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from taskqd.clock import monotonic_s
+from taskqd.ipc import board
 from taskqd.ipc.board import Row
 from taskqd.logs import events
 from taskqd.logs.setup import Log
@@ -23,7 +24,7 @@ class ShownSettling:
         if count == self._count:
             return
         before, self._count = self._count, count
-        self._row.set_settling(count)
+        self._row.set_behind(board.SETTLING, count)
         self._most = max(self._most, count)
         if not before:
             self._since_s, self._most = monotonic_s(), count

@@ -174,7 +174,10 @@ class StorageClient:
     def _conclude(self, outcomes: Sequence[Outcome], took_effect: Sequence[bool]) -> list[Outcome]:
         if not outcomes:
             return []
-        return self._settlement.conclude(self._storage, self._worker, outcomes, took_effect)
+        counted = self._settlement.conclude(self._storage, self._worker, outcomes, took_effect)
+        if fenced := len(outcomes) - len(counted):
+            self._row.set_behind(board.FENCED, self._row.behind(board.FENCED) + fenced)
+        return counted
 
     def _count(self, outcomes: Sequence[Outcome]) -> None:
         """Post what has ended on the board."""

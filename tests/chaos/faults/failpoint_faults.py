@@ -23,7 +23,7 @@ TRAFFIC = (
     *both("desk", "lease exchange settle requeue hear arm answer disarm"),
     *both("worker", "lock unlock"),
     *both("keeper", "heartbeat"),
-    *both("chores", "recover promote answer fire"),
+    *both("chores", "recover next_expiry_s promote answer fire"),
 )
 """Steps to which a daemon comes again and again while it runs the workload."""
 PROVOKED: tuple[tuple[str, tuple[str, ...]], ...] = (

@@ -42,7 +42,6 @@ class FileIdentity:
             return Change.LOG_REPLACED if log else Change.LOG_GONE
         return None
 
-
     def forget_log(self) -> None:
         """Remove the log that was opened from beside another file, which has nothing to do with it.
 

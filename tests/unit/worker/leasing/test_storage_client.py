@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from taskqd.errors import QueueFull, StorageError, StorageUnavailable
+from taskqd.ipc import board
 from taskqd.ipc.board import Board, size
 from taskqd.jobs.end import End, EnqueueNext
 from taskqd.jobs.job import Entry, Lease, Outcome
@@ -114,6 +115,7 @@ def test_a_fenced_end_was_logged_as_done_first() -> None:
     client.settle()
     assert recorder.calls == ["flush", "settle", "job.fenced", "flush", "settled"]
     assert client.finished == 0
+    assert client._row.behind(board.FENCED) == 1
 
 
 def test_what_follows_a_job_is_written_before_its_outcome() -> None:
