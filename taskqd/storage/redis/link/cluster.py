@@ -13,7 +13,6 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 from redis.exceptions import AskError, NoScriptError, RedisError
@@ -22,8 +21,9 @@ from taskqd.clock import monotonic_s
 from taskqd.errors import StorageError, StorageUnavailable
 from taskqd.storage.redis.keyspace.scripts import Script
 from taskqd.storage.redis.link.address import address, is_cluster
+from taskqd.storage.redis.link.cluster_server import ServerLink
 from taskqd.storage.redis.link.connection import BLOCK_S, CALL_S, SILENT_S, Args, Link
-from taskqd.storage.redis.link.faults import WAIT, code_of
+from taskqd.storage.redis.link.faults import code_of
 from taskqd.storage.redis.link.slots import Place, SlotMap, slot_of
 
 KEYLESS = {"CONFIG", "INFO", "PING", "TIME"}
@@ -43,45 +43,13 @@ class Todo(NamedTuple):
     """How often it was sent elsewhere."""
 
 
-class Member(Link):
-    """The connection to one server of a cluster.
-
-    law: whatever fails there, and whoever called it, the map of the slots is asked for again
-    (test_a_server_that_is_killed_and_not_restarted_is_left_for_its_replica).
-    """
-
-    def __init__(self, url: str, place: Place, suspect: Callable[[Place], None]) -> None:
-        super().__init__(url, seek=lambda: place)
-        self.where = f"{self.where} at {place[0]}:{place[1]}"
-        self._fails = partial(suspect, place)
-
-    def send(self, commands: Sequence[Args]) -> None:
-        try:
-            super().send(commands)
-        except StorageError:
-            self._fails()
-            raise
-
-    def read(self, *, write: bool = True) -> Any:
-        try:
-            return super().read(write=write)
-        except StorageError:
-            self._fails()
-            raise
-
-    def failure(self, error: RedisError) -> StorageError:
-        if code_of(error) in WAIT:
-            self._fails()
-        return super().failure(error)
-
-
 class Cluster:
     """As `Link`, for the servers of a cluster."""
 
     def __init__(self, url: str) -> None:
         self.where, _, _, _, self._seeds = address(url, CALL_S)
         self._url = url
-        self._links: dict[Place, Member] = {}
+        self._links: dict[Place, ServerLink] = {}
         self._slots = SlotMap()
         self._link_of: dict[str, Link] = {}
         """What the hot path needs: key -> its server's connection."""
@@ -131,7 +99,7 @@ class Cluster:
 
     def _at(self, place: Place) -> Link:
         if place not in self._links:
-            self._links[place] = Member(self._url, place, self._suspect)
+            self._links[place] = ServerLink(self._url, place, self._suspect)
         return self._links[place]
 
     def _suspect(self, place: Place) -> None:
