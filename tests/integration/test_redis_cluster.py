@@ -292,8 +292,7 @@ def test_a_failover_loses_no_job_that_was_written_to_the_replica(
         load = Load(storage, cluster_.url, queue, durability="replica")
         wait_until(lambda: len(load.done) > 50)
         cluster_.servers[2].kill()
-        with replica.client() as client:
-            wait_until(lambda: client.info("replication")["role"] == "master")
+        _take_over(replica)
         cluster_.servers[2].start()  # as a replica of the other
         count = len(load.put)
         wait_until(lambda: len(load.put) > count + 50)

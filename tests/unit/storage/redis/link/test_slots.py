@@ -50,4 +50,4 @@ def test_a_slot_that_came_back_to_where_it_was_is_asked_for_there() -> None:
     slots.moved(slot_of(key), B)
     assert slots.learn(("10.0.0.3", 7003), ROWS)
     assert slots.place(key) == A
-    assert not slots.learn(ASKED, ROWS)
+    assert not slots.learn(("10.0.0.3", 7003), ROWS), "nothing is new"
