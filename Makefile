@@ -109,8 +109,12 @@ cron-chaos: $(DEV)  ## Four daemons killed at random, each tick fires once; SECO
 failpoints: $(DEV)  ## Kill a process at each step between two calls to the storage; STORAGE=sqlite ACTION=kill|error|stop.
 	$(BIN)/python -m tests.chaos.failpoint_walk --storage $(STORAGE) --action $(ACTION)
 
-outages: $(DEV)  ## The storage away for 5 to 120 s in many ways, under jobs of every kind; SECONDS=5,13 STORAGE=redis,sqlite KIND=...
-	$(BIN)/python -m tests.chaos.outages --storage $(STORAGE) --kind $(KIND) --seconds $(SECONDS)
+outages: STORAGE = redis,sentinel,cluster,sqlite
+outages: KIND = process,thread,greenlet,asyncio
+outages: SECONDS = 5,13,30,120
+outages: REPORT =
+outages: $(DEV)  ## The storage away for 5 to 120 s in many ways, under jobs of every kind; SECONDS=5,13 STORAGE=redis KIND=thread REPORT=docs/chaos.md.
+	$(BIN)/python -m tests.chaos.outages --storage $(STORAGE) --kind $(KIND) --seconds $(SECONDS) --report "$(REPORT)"
 
 contention: $(DEV)  ## 20,000 locks, a rate, and what 10,000 jobs leave behind, under kills; STORAGE=sqlite SEED=1.
 	for what in locks rate leaks; do \

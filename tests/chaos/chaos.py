@@ -25,6 +25,7 @@ from tests.chaos.checks.checker import Broken, Checker
 from tests.chaos.checks.recovery import recovery
 from tests.chaos.faults.nemesis import OPERATIONS, Operation
 from tests.chaos.ledger import FAULTS, FINAL, Fault, Ledger, Rules, read_evidence
+from tests.chaos.outage_report import parts
 from tests.chaos.plan import LONG_S, Step, make_long_plan, make_plan
 from tests.chaos.report import Report, document, markdown, versions
 from tests.chaos.world import GRACE_S, LEASE_S, Broke, World, wait_for
@@ -245,7 +246,7 @@ def main() -> int:
     if given.judge:
         report = judge_again(Path(given.judge))
         if given.report:
-            Path(given.report).write_text(document(report))
+            _write(Path(given.report), report)
         print(markdown(report))
         return 1 if report.broken else 0
     end_by_signal()
@@ -265,7 +266,7 @@ def main() -> int:
         long=given.long,
     )
     if given.report:
-        Path(given.report).write_text(document(report))
+        _write(Path(given.report), report)
     out = Path(given.out) if given.out else folder
     out.mkdir(parents=True, exist_ok=True)
     name = f"chaos-{given.storage}-{given.kind}-{given.seed}"
@@ -277,6 +278,12 @@ def main() -> int:
     elif not given.out:
         shutil.rmtree(folder, ignore_errors=True)
     return 1 if report.broken else 0
+
+
+def _write(page: Path, report: Report) -> None:
+    """Write the page anew but for what it says of outages."""
+    _, outages = parts(page.read_text()) if page.exists() else ("", "")
+    page.write_text(document(report) + (f"\n{outages}" if outages else ""))
 
 
 def _arguments() -> argparse.Namespace:

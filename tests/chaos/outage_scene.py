@@ -15,18 +15,15 @@ from tests.chaos.apps import outage_workload as workload
 from tests.chaos.apps.outage_workload import PLACES, app
 from tests.chaos.apps.workload import LEDGER_ENV
 from tests.chaos.checks.outage_checks import Round, broken
-from tests.chaos.faults import absences
-from tests.chaos.faults.absences import CUT_OFF, OF_REDIS, End
+from tests.chaos.faults.absences import CUT_OFF, FAILED_OVER, WAYS
+from tests.chaos.faults.removable import Removable, opened
 from tests.chaos.ledger import JOBS, Line, read_lines
-from tests.chaos.world import Broke, wait_for
+from tests.chaos.world import wait_for
 from tests.support.rigs.daemon import Daemon, Fact
-from tests.support.servers.redis_server import RedisServer, available_servers
-from tests.support.servers.unruly_proxy import UnrulyProxy
 
-AGAIN_S = 2.0
-"""Work has to begin again within so long after the storage's return."""
 LONGER_S = 4.0
 """Jobs that run through the outage outlast it by so much."""
+DAEMONS = 2
 READY_S = 120.0
 DRAIN_S = 240.0
 SLOTS = {"process": (12, 1), "thread": (2, 8), "greenlet": (2, 8), "asyncio": (2, 8)}
@@ -39,29 +36,24 @@ class Scene:
     def __init__(self, folder: Path, storage: str, kind: str, lease_s: float) -> None:
         self.folder = folder.resolve()
         self.folder.mkdir(parents=True)
-        self._server = self._made_server(storage) if storage != "sqlite" else None
-        self._file = str(self.folder / "away.db")
-        self._kind, self._lease_s = kind, lease_s
-        self._proxies: list[UnrulyProxy] = []
+        self._storage_kind, self._kind, self._lease_s = storage, kind, lease_s
+        self._open = contextlib.ExitStack()
+        self._storage: Removable
         self._daemons: list[Daemon] = []
         self._owed: dict[str, str] = {}
 
-    def _made_server(self, storage: str) -> RedisServer:
-        binary = available_servers().get(storage)
-        if binary is None:
-            raise Broke(f"no {storage} server on this machine")
-        return RedisServer(binary, self.folder / "server", appendfsync="always")
-
     def __enter__(self) -> Scene:
-        if self._server:
-            self._server.start()
-            self._proxies = [UnrulyProxy(self._server.socket).__enter__() for _ in range(2)]
-        app.close()
-        app._url = self._server.url if self._server else f"sqlite:///{self._file}"
-        for number in range(2):
-            self._daemons.append(self._daemon(number).start())
-        for daemon in self._daemons:
-            daemon.wait("worker.ready", count=SLOTS[self._kind][0], timeout_s=READY_S)
+        with contextlib.ExitStack() as stack:
+            made = opened(self._storage_kind, self.folder, DAEMONS)
+            self._storage = stack.enter_context(made)
+            stack.callback(self._end_all)
+            app.close()
+            app._url = self._storage.url
+            for number in range(DAEMONS):
+                self._daemons.append(self._daemon(number).start())
+            for daemon in self._daemons:
+                daemon.wait("worker.ready", count=SLOTS[self._kind][0], timeout_s=READY_S)
+            self._open = stack.pop_all()
         return self
 
     def _daemon(self, number: int) -> Daemon:
@@ -72,7 +64,7 @@ class Scene:
         argv += ["--concurrency", str(places)] if self._kind != "process" else []
         folder = self.folder / f"daemon{number}"
         env = {
-            "TASKQD_STORAGE": self._proxies[number].url if self._proxies else str(app._url),
+            "TASKQD_STORAGE": self._storage.url_of(number),
             "TASKQD_STORAGE__NODE_LEASE_S": str(self._lease_s),
             "TASKQD_ADMIN__SOCKET": str(folder / "admin.sock"),
             LEDGER_ENV: str(self.folder / JOBS),
@@ -80,6 +72,9 @@ class Scene:
         return Daemon(folder, argv, env=env)
 
     def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def _end_all(self) -> None:
         for daemon in self._daemons:
             for process in daemon.alive():
                 with contextlib.suppress(psutil.NoSuchProcess):
@@ -87,10 +82,6 @@ class Scene:
             if daemon.process:
                 daemon.process.wait()
         app.close()
-        for proxy in self._proxies:
-            proxy.__exit__()
-        if self._server:
-            self._server.stop()
 
     def stop(self) -> list[str]:
         """Stop the daemons; return what was wrong with their end."""
@@ -107,11 +98,13 @@ class Scene:
         self._enqueue(seconds, alone=way == CUT_OFF)
         self._wait_begun()
         cut_off = self._pids(self._daemons[0]) if way == CUT_OFF else frozenset()
-        end = self._take_away(way, seconds)
-        time.sleep(seconds)
+        end = WAYS[self._storage_kind][way](self._storage, seconds)
+        if way != FAILED_OVER:
+            time.sleep(seconds)
         end()
         returned_ns = time.monotonic_ns()
         again_s = self._first_start_s(returned_ns)
+        self._storage.wait_settled()
         self._drain()
         seen = Round(
             self._owed, self._states(), self._lines(),
@@ -160,13 +153,6 @@ class Scene:
     def _pids(self, daemon: Daemon) -> frozenset[int]:
         return frozenset(process.pid for process in daemon.alive())
 
-    def _take_away(self, way: str, seconds: float) -> End:
-        if self._server is None:
-            return absences.locked(self._file)
-        if way == CUT_OFF:
-            return absences.partitioned(self._server, self._proxies[:1], seconds)
-        return OF_REDIS[way](self._server, self._proxies, seconds)
-
     def _first_start_s(self, returned_ns: int) -> float:
         """Enqueue a short job; return after how long from then it began."""
         job = _patiently(lambda: workload.short(1).id)
@@ -201,4 +187,4 @@ def _left() -> int:
     return sum(row.queued + row.scheduled + row.running for row in rows)
 
 
-__all__ = ["AGAIN_S", "Fact", "Scene"]
+__all__ = ["Fact", "Scene"]

@@ -341,15 +341,46 @@ def test_a_job_handed_to_the_dead_before_the_server_knew_may_count_a_crash() -> 
         assert story.laws() == laws
 
 
-def test_an_outage_longer_than_the_lease_excuses_repeats_and_a_short_one_does_not() -> None:
-    for lasts_s, laws in ((6.0, set()), (1.0, {"repeat"})):
+def test_a_silence_longer_than_the_lease_excuses_a_repeat_and_an_outage_of_any_length_does_not() -> (
+    None
+):
+    told = [
+        ({"scheduler": True}, 6.0, set()),
+        ({"scheduler": True}, 1.0, {"repeat"}),
+        ({"storage": True}, 1.0, {"repeat"}),
+        ({"storage": True}, 6.0, {"repeat"}),
+    ]
+    for facts, lasts_s, laws in told:
         story = Story()
         story.enqueue("job", 1)
         story.run("job", 10)
-        story.fault("freeze storage", 10.05, lasts_s, storage=True)
+        story.fault("freeze", 10.05, lasts_s, **facts)
         story.run("job", 17)
         story.ended("job")
-        assert story.laws() == laws
+        assert story.laws() == laws, (facts, lasts_s)
+
+
+@pytest.mark.parametrize(
+    ("faults", "laws"),
+    [
+        ([("kill tree", 0.01, {"killed": [98], "scheduler": True, "drains": True})], set()),
+        ([("kill scheduler", 0.01, {"killed": [98], "scheduler": True})], {"dead"}),
+        ([("freeze node", 6.0, {"scheduler": True})], set()),
+        ([("freeze storage", 6.0, {"storage": True})], {"dead"}),
+    ],
+)
+def test_a_daemon_that_was_lost_or_silent_counts_one_crash_and_a_lost_scheduler_none(
+    faults: list[tuple[str, float, dict[str, object]]], laws: set[str]
+) -> None:
+    story = Story()
+    story.enqueue("job", 1, "killer")
+    for n in range(2):
+        facts = {"kind": "killer", "attempt": n + 1, "crashes": n, "pid": 20 + n}
+        story.run("job", 10 + 7 * n, "crash", **facts)
+    for kind, lasts_s, facts in faults:
+        story.fault(kind, 10.5, lasts_s, **facts)
+    story.ended("job", "dead", reason="poisoned")
+    assert story.laws() == laws
 
 
 def test_what_a_storage_may_forget_is_counted_and_not_held_against_it() -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.checks.outage_checks import Round, broken
-from tests.chaos.faults.absences import CUT_OFF
+from tests.chaos.faults.absences import CUT_OFF, FAILED_OVER
 from tests.chaos.ledger import Line
+from tests.chaos.outage_report import Row, with_rounds
 from tests.chaos.outages import run
 from tests.support.servers.redis_server import available_servers
 
@@ -17,8 +18,12 @@ LEASE_S = 2.0
 SHORT = [
     ("redis", "thread", ["stopped", "loading", CUT_OFF], 3.0),
     ("redis", "process", ["killed", "full"], 3.0),
+    ("redis", "greenlet", ["refused", "one-way"], 3.0),
+    ("sentinel", "asyncio", ["killed", FAILED_OVER], 3.0),
+    ("cluster", "thread", ["stopped", FAILED_OVER], 3.0),
     ("sqlite", "asyncio", ["locked"], 3.0),
 ]
+SERVER_OF = {"sentinel": "redis", "cluster": "redis"}
 
 
 @pytest.mark.slow
@@ -27,7 +32,8 @@ SHORT = [
 def test_an_outage_that_outlasts_the_lease_is_nobodys_death(
     tmp_path: Path, storage: str, kind: str, ways: list[str], seconds: float
 ) -> None:
-    if storage != "sqlite" and storage not in available_servers():
+    server = SERVER_OF.get(storage, storage)
+    if server != "sqlite" and server not in available_servers():
         pytest.skip(f"no {storage} server")
     rows = run(tmp_path / "outages", storage, kind, ways, [seconds], LEASE_S)
     assert [row for row in rows if row.broken] == []
@@ -128,3 +134,23 @@ def test_a_lie_is_caught(lie: str) -> None:
     says, change = LIES[lie]
     story = _story()
     assert any(says in found for found in broken(story._replace(**change(story))))
+
+
+# -- the page --------------------------------------------------------------------------------------
+
+
+def test_rounds_are_added_to_a_page_and_replace_those_of_the_same_kind() -> None:
+    held = Row("redis", "thread", "killed", 13.0, 28, 0.25, ())
+    late = Row("redis", "asyncio", "killed", 13.0, 28, 2.5, ())
+    other = Row("cluster", "thread", "stopped", 120.0, 28, 0.5, ())
+    page = with_rounds("# A long run\n\ntext\n", [held, late])
+    assert page.startswith("# A long run\n\ntext\n\n# Outages of the storage\n")
+    assert "| redis | killed | 13 |  | 0.25 |  | **2.50: late** |" in page
+    lost = other._replace(kind="process", broken=("long a is dead",))
+    page = with_rounds(page, [late._replace(again_s=1.0), other, lost])
+    table = [line for line in page.splitlines() if line.startswith("|")][2:]
+    assert table == [
+        "| cluster | stopped | 120 | **0.50: long a is dead** | 0.50 |  |  |",
+        "| redis | killed | 13 |  | 0.25 |  | 1.00 |",
+    ]
+    assert with_rounds(page, []) == page

@@ -27,7 +27,7 @@ def miscounted(excuses: Excuses, was: Line, before: Attempt | None, now: Line) -
     stopped = now.interruptions - was.interruptions
     finish = before.finish if before else None
     raised = finish is not None and finish.e == "raise"
-    expired = excuses.expired(was.m, now.m)
+    silences = excuses.silences(was.m, now.m)
     if excuses.forgotten(finish.m if finish else was.m):
         return ""
     if failed > raised:
@@ -35,12 +35,13 @@ def miscounted(excuses: Excuses, was: Line, before: Attempt | None, now: Line) -
     if raised and not failed and finish and before:
         return "" if excuses.untold(was, finish.m) else "a failure was not counted"
     stops = excuses.stops(was.pid, was.m, now.m) and excuses.stops(0, was.m, now.m)
-    if stopped > stops:
+    # A crash that was counted for a node's silence is an interruption once it speaks again.
+    if stopped > stops + silences:
         return f"{stopped} interruptions more, {stops} stops"
     since = was.m - (0 if before else int(NEWS_S * S))
-    if crashed > 0 and not expired and excuses.deaths(since, now.m) < crashed:
+    if crashed > 0 and excuses.deaths(since, now.m) + silences < crashed:
         return f"{crashed} crashes more, and fewer processes died"
-    dead = before is not None and finish is None and not stopped and not expired
+    dead = before is not None and finish is None and not stopped and not silences
     if dead and not crashed and excuses.killed(was.pid):
         return "a crash was not counted"
-    return "a counter went back" if min(failed, stopped, crashed) < 0 else ""
+    return "a counter went back" if min(failed, stopped, crashed + silences) < 0 else ""

@@ -233,9 +233,8 @@ class Checker:
             return f"given up after {raised} failures of {DOOMED_FAILURES}"
         died = sum(self.excuses.killed(a.begin.pid) for a in attempts)
         spent = (attempts[0].begin.m, attempts[-1].begin.m) if attempts else (0, 0)
-        died += self.excuses.nodes_lost(*spent)
-        expired = attempts and self.excuses.expired(*spent)
-        if kind in ("killer", "fragile") and died < MAX_CRASHES and not expired:
+        died += self.excuses.nodes_lost(*spent) + self.excuses.silences(*spent)
+        if kind in ("killer", "fragile") and died < MAX_CRASHES:
             return f"poisoned after {died} crashes of {MAX_CRASHES}"
         return ""
 

@@ -74,8 +74,8 @@ class Excuses:
         What such a daemon held may have begun for all that anybody knows: it counts as a crash.
         """
         until += LEASED_S * S
-        lost = (fault for fault in self._faults if fault.scheduler and fault.killed)
-        return sum(fault.begin <= until and fault.end >= since for fault in lost)
+        whole = (f for f in self._faults if f.killed and f.scheduler and f.drains)
+        return sum(fault.begin <= until and fault.end >= since for fault in whole)
 
     def killed(self, pid: int) -> bool:
         return pid in self._deaths
@@ -103,8 +103,12 @@ class Excuses:
 
         An outage of the storage is no such time: nobody could renew, and nobody is taken for dead.
         """
+        return self.silences(since, until) > 0
+
+    def silences(self, since: int, until: int) -> int:
+        """Return how often that was: each counts one crash, until the node speaks again."""
         late = int(RECOVER_S * S)
-        return any(begin <= until and end + late >= since for begin, end in self._silences)
+        return sum(begin <= until and end + late >= since for begin, end in self._silences)
 
     def _long_silences(self) -> Iterator[tuple[int, int]]:
         """Yield when a daemon could not renew its lease for long; a short breath does not help."""

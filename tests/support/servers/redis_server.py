@@ -201,6 +201,12 @@ class SentinelServer:
             return int(client.sentinel_master(name)["num-slaves"])
         return 0
 
+    def master_port(self, name: str) -> int:
+        """Return the port of the server that it names, 0 where it names none."""
+        with redis.Redis(port=self.port) as client, contextlib.suppress(redis.RedisError):
+            return int(client.sentinel_get_master_addr_by_name(name)[1])
+        return 0
+
     def name_master(self, name: str, port: int) -> None:
         """Have it name another server, as after a failover that others have agreed on."""
         with redis.Redis(port=self.port) as client:
