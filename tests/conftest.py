@@ -21,7 +21,8 @@ settings.load_profile("ci" if os.environ.get("CI") else "taskqd")
 def _clean_environment() -> Iterator[None]:
     for name in [name for name in os.environ if name.startswith("TASKQD_")]:
         del os.environ[name]
-    os.environ.pop("RUNTIME_DIRECTORY", None)
+    for name in ("RUNTIME_DIRECTORY", "STATE_DIRECTORY"):
+        os.environ.pop(name, None)
     # Short, for sockets, and ours alone: daemons of other runs are not found.
     with tempfile.TemporaryDirectory(prefix="tq-run-") as folder:
         os.environ["XDG_RUNTIME_DIR"] = folder

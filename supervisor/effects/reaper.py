@@ -134,12 +134,15 @@ class Reaper:
             and worker_groups.kills(child.number)
         ):
             over_bytes = worker_groups.limit_bytes
+        # A scheduler that was told to go, and waits for a silent storage, is killed by our end.
+        stop = self._fleet.stop
+        outwaited = killed and child.role == "scheduler" and stop is not None and stop.retired
         return verdict.judge(
             death.returncode if death else None,
             drained=child.drain.done or (child.being_replaced and not child.kill.reason),
             boot_error=child.boot.error,
-            killed_for=child.kill.reason,
-            stopping=child.drain.timeline is not None,
+            killed_for=child.kill.reason or ("stop: its grace is over" if outwaited else ""),
+            stopping=child.drain.timeline is not None or outwaited,
             storage_lost=bool(child.storage_error),
             oom_kills=oom_kills,
             over_bytes=over_bytes,

@@ -1,7 +1,7 @@
 """What a worker that must go could not tell its storage: kept on this host, for whoever recovers it.
 
 A file for each worker, of which nobody else can read or write: the ends of its jobs, and the requeues
-of those that it left running.  Without it, all that such a worker held would seem to have died with
+of those that it left running.  A second one says what its master wanted to be done with the rest.  Without it, all that such a worker held would seem to have died with
 it.  A folder that outlives the daemon is best: $STATE_DIRECTORY, else the places of the admin socket.
 """
 
@@ -15,13 +15,14 @@ from contextlib import suppress
 
 import msgspec
 
+from taskqd.ipc.messages import RecoverWorker, encode
 from taskqd.jobs.end import End
 from taskqd.jobs.job import Outcome
 
-_SUFFIX = ".ends"
+_ENDS, _ORDER = ".ends", ".order"
 _KEPT_S = 7 * 86400
 _encode = msgspec.json.Encoder(enc_hook=repr).encode
-_decode = msgspec.json.Decoder(list[End]).decode
+_decode_order = msgspec.json.Decoder(RecoverWorker).decode
 
 
 def folders() -> list[str]:
@@ -32,45 +33,68 @@ def folders() -> list[str]:
     return [folder for folder in found if folder] + [f"/tmp/taskqd-{os.getuid()}"]  # noqa: S108
 
 
+class Words(msgspec.Struct, frozen=True):
+    """What one worker has written down."""
+
+    ends: list[End] = []
+    left: bool = False
+    """It has left as it was asked to: all that it ran is among the ends.  Else it may have been
+    killed later, over what it ran then."""
+
+
+_decode = msgspec.json.Decoder(Words).decode
+
+
 class LastWords:
     """The files of this user's workers.  Nothing here raises but what `say` tells of."""
 
     def __init__(self, places: Sequence[str] | None = None) -> None:
         self._places = places
 
-    def say(self, worker: str, outcomes: Sequence[Outcome]) -> None:
-        """Keep these for who recovers `worker`.  Raises OSError."""
+    def say(self, worker: str, outcomes: Sequence[Outcome], *, left: bool = False) -> None:
+        """Keep these for who recovers `worker`; see `Words`.  Raises OSError."""
         ends = [
             msgspec.structs.replace(one, lease=None) if isinstance(one, End) else one
             for one in outcomes
         ]
-        folder = self._own_folder()
-        path = f"{folder}/{worker}{_SUFFIX}"
+        self._write(f"{worker}{_ENDS}", _encode({"ends": ends, "left": left}))
+
+    def order(self, order: RecoverWorker) -> None:
+        """Keep what is to be done for a dead worker, until it is done.  Raises OSError."""
+        self._write(f"{order.worker_id}{_ORDER}", encode(order))
+
+    def _write(self, name: str, data: bytes) -> None:
+        path = f"{self._own_folder()}/{name}"
         fd = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(fd, "wb") as file:
-            file.write(_encode(ends))
+            file.write(data)
         os.replace(f"{path}.new", path)
 
-    def heard(self, worker: str) -> list[End]:
-        """Return what `worker` has left; [] for nothing that can be read."""
+    def heard(self, worker: str) -> Words:
+        """Return what `worker` has written down; nothing, where it cannot be read."""
         for folder in self._folders():
             with suppress(OSError, msgspec.MsgspecError, ValueError, RecursionError):
-                return _read(f"{folder}/{worker}{_SUFFIX}")
-        return []
+                return _decode(_read(f"{folder}/{worker}{_ENDS}"))
+        return Words()
+
+    def ordered(self, worker: str) -> RecoverWorker | None:
+        """Return what was to be done for `worker`; None: nothing that can be read."""
+        for folder in self._folders():
+            with suppress(OSError, msgspec.MsgspecError, ValueError, RecursionError):
+                return _decode_order(_read(f"{folder}/{worker}{_ORDER}"))
+        return None
 
     def forget(self, worker: str) -> None:
         for folder in self._folders():
-            with suppress(OSError):
-                os.unlink(f"{folder}/{worker}{_SUFFIX}")
+            for suffix in (_ENDS, _ORDER):
+                with suppress(OSError):
+                    os.unlink(f"{folder}/{worker}{suffix}")
 
     def workers_of(self, node: str) -> list[str]:
         """Return the workers of a node that have left something."""
         names = {name for folder in self._folders() for name in _names(folder)}
-        return sorted(
-            name.removesuffix(_SUFFIX)
-            for name in names
-            if name.startswith(f"{node}.") and name.endswith(_SUFFIX)
-        )
+        left = {name.removesuffix(_ENDS).removesuffix(_ORDER) for name in names if _is_word(name)}
+        return sorted(worker for worker in left if worker.rpartition(".")[0] == node)
 
     def sweep(self) -> None:
         """Drop what nobody has asked for in a week: its node was recovered elsewhere."""
@@ -78,7 +102,10 @@ class LastWords:
             for name in _names(folder):
                 path = f"{folder}/{name}"
                 with suppress(OSError):
-                    if _SUFFIX in name and os.lstat(path).st_mtime < time.time() - _KEPT_S:
+                    if (
+                        _is_word(name.removesuffix(".new"))
+                        and os.lstat(path).st_mtime < time.time() - _KEPT_S
+                    ):
                         os.unlink(path)
 
     def _folders(self) -> Sequence[str]:
@@ -102,9 +129,16 @@ def _is_own(info: os.stat_result) -> bool:
     return info.st_uid == os.getuid() and not stat.S_IMODE(info.st_mode) & 0o022
 
 
-def _read(path: str) -> list[End]:
+def _read(path: str) -> bytes:
+    """Return what a file of ours holds.  Raises OSError."""
     with open(path, "rb") as file:
-        return _decode(file.read()) if _is_own(os.fstat(file.fileno())) else []
+        if not _is_own(os.fstat(file.fileno())):
+            raise PermissionError(f"{path}: others can write to it")
+        return file.read()
+
+
+def _is_word(name: str) -> bool:
+    return name.endswith((_ENDS, _ORDER))
 
 
 def _names(folder: str) -> list[str]:

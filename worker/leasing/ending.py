@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 
 from taskqd.clock import monotonic_s
 from taskqd.ipc import board, messages
@@ -45,6 +46,9 @@ class Ending:
         self._patience_s: float | None = PATIENCE_S
         """From JobInterrupted to the end of who ignores it; None: it was raised."""
         self._look_at_s = 0.0
+        self._words = LastWords()
+        self._written: set[int] = set()
+        """Tokens of the ends that were written down."""
 
     def stop(self, grace_s: float) -> None:
         """Begin to end: lease no more, and let the jobs know that they have `grace_s` left."""
@@ -97,16 +101,33 @@ class Ending:
         self._client.release_all(after_outage=after_outage)
         running = self._client.running()
         self._client.interrupt(interruption.outcomes(running, self._context.row, self._runner))
+        self.strike_out()
         self._end()
+
+    def write_down(self) -> None:
+        """Keep on this host what has ended, while the storage is away: this worker may be killed."""
+        ended = self._client.unsettled()
+        tokens = {end.token for end in ended}
+        if tokens != self._written:
+            # What cannot be kept is told of when this worker has to go.
+            with suppress(OSError):
+                self._words.say(self._context.worker_id, ended)
+                self._written = tokens
+
+    def strike_out(self) -> None:
+        """Forget what was written down: the storage has heard it."""
+        if self._written:
+            self._written = set()
+            self._words.forget(self._context.worker_id)
 
     def leave_unsettled(self) -> None:
         """End without the storage: the master has this worker's jobs recovered, by its last words."""
         context = self._context
-        ended = self._client.give_up()
-        running = self._client.running()
+        running = self._client.left_running()
+        ended = self._client.unsettled()
         back = interruption.outcomes(running, context.row, self._runner)
         try:
-            LastWords().say(context.worker_id, [*ended, *back])
+            self._words.say(context.worker_id, [*ended, *back], left=True)
         except OSError as error:
             for end in ended:
                 tell_unsettled(context.log, end, str(error))

@@ -83,6 +83,8 @@ class WorkerLoop:
     def _show_settling(self) -> None:
         """Show how many ends wait for the storage: in an outage all, else those that are stuck."""
         lost = self._outage.lasts
+        if lost:
+            self.ending.write_down()
         count = self._client.pending if lost else len(self._settling)
         self._shown.show(count, self._outage.why if lost else self._settling.error)
 
@@ -188,6 +190,7 @@ class WorkerLoop:
                 messages.StorageRestored(self._outage.lasted_s(monotonic_s()))
             )
         self._outage.over()
+        self.ending.strike_out()
         self._ledger.dry = False
 
     # -- what comes in -----------------------------------------------------------------------

@@ -91,9 +91,13 @@ class Settling:
         """Return those whose follow-ups have been written since the last call."""
         return [end for end in self._written.take() if self._drop(end)]
 
+    def kept(self) -> list[End]:
+        """Return all that is kept."""
+        return list(self._kept.values())
+
     def give_up(self) -> list[End]:
         """Return all that is kept; it is the caller's now."""
-        kept = list(self._kept.values())
+        kept = self.kept()
         self._kept.clear()
         self._queues.clear()
         self._bytes = 0

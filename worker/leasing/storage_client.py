@@ -259,7 +259,7 @@ class StorageClient:
         self.settle()
         self.ledger.followed(self.settling.take())
         self.settle()
-        kept = self.settling.give_up()
+        kept = self.settling.kept()
         for end in kept:
             self._note(end)
         back = [self._runner.interrupted(end.lease) for end in kept if end.lease is not None]
@@ -267,12 +267,16 @@ class StorageClient:
             self._log.flush()
             settled = self._storage.settle(self._worker, outcomes)
             self._count(self._conclude(outcomes, settled))
-        self._slots.settled(kept)
+        self._slots.settled(self.settling.give_up())
 
-    def give_up(self) -> list[Outcome]:
-        """Return all that has ended here and cannot be settled; nothing is begun any more."""
+    def unsettled(self) -> list[Outcome]:
+        """Return all that has ended here and is not settled."""
+        return [*self.ledger.unsettled, *self.ledger.ends, *self.settling.kept()]
+
+    def left_running(self) -> list[Lease]:
+        """Return what runs, where the storage can be told nothing; nothing is begun any more."""
         self.ledger.withdrawn(len(self._slots.withdraw()))
-        return [*self.ledger.unsettled, *self.ledger.ends, *self.settling.give_up()]
+        return self.running()
 
     def _note(self, end: End) -> None:
         """Keep the end of a job with it, for who leases it next."""

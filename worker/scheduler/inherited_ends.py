@@ -7,9 +7,11 @@ had ended (test_a_stop_while_the_storage_was_away_counted_crashes).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from taskqd.errors import QueueFull
 from taskqd.execution import follow_ups
+from taskqd.ipc.messages import RecoverWorker
 from taskqd.jobs.end import END_NOTE, End, encode_end
 from taskqd.jobs.job import Lease, Outcome
 from taskqd.logs.setup import Log
@@ -43,7 +45,7 @@ class InheritedEnds:
 
     def settle(self, storage: Storage, worker: str, queues: Sequence[str]) -> int:
         """Settle what a dead worker has left, as far as it still holds it; return how many go back."""
-        left = self._words.heard(worker)
+        left = self._words.heard(worker).ends
         if not left:
             return 0
         asked = tuple(dict.fromkeys((*queues, *(end.queue for end in left))))
@@ -55,6 +57,23 @@ class InheritedEnds:
             counted = self._settlement.conclude(storage, worker, outcomes, settled)
             return sum(outcome.kind == "requeue" for outcome in counted)
         return 0
+
+    def ordered(self, worker: str) -> RecoverWorker | None:
+        """Return what is to be done with the rest of what a dead worker holds; None: not known.
+
+        law: a worker that was killed is not said to have left: what it ran has died with it
+        (test_what_a_killed_worker_ran_is_not_released).
+        """
+        order = self._words.ordered(worker)
+        if order is None and self._words.heard(worker).left:
+            return RecoverWorker(worker, (), "interrupted")
+        return order
+
+    def order(self, order: RecoverWorker) -> None:
+        """Keep an order of the master until it is carried out, if need be by the next daemon."""
+        # Without it, the jobs seem to have died with their daemon.
+        with suppress(OSError):
+            self._words.order(order)
 
     def forget(self, worker: str) -> None:
         self._words.forget(worker)

@@ -63,32 +63,36 @@ class Recovery:
         return PREDECESSOR_S if predecessors.lingering(self.duty.node, rows) else NEVER_S
 
     def _inherit(self, worker: str) -> None:
-        """Write the last words of a worker that had to go; what it had not started is released."""
-        storage, queues = self._storage(), self.duty.queues
-        self._inherited.settle(storage, worker, queues)
-        self._tell(storage.recover_worker(worker, queues, running=(), how="interrupted"), "")
+        """Do for a worker of a dead daemon what that could not do any more."""
+        if order := self._inherited.ordered(worker):
+            self._carry_out(order)
+            return
+        self._inherited.settle(self._storage(), worker, self.duty.queues)
         self._inherited.forget(worker)
 
     def requested(self) -> None:
         """Recover the workers that the master has named, and tell it of each."""
         self._pending += self.requests.take()
         while self._pending:
-            request = self._pending[0]
-            interrupted = self._inherited.settle(
-                self._storage(), request.worker_id, self.duty.queues
-            )
-            interrupted += self._interrupt_siblings(request) if request.late else 0
-            recovered = self._storage().recover_worker(
-                request.worker_id,
-                self.duty.queues,
-                running=request.late or request.running,
-                how="timeout" if request.late else request.how,
-                verdict=request.verdict,
-            )
+            answer = self._carry_out(self._pending[0])
             self._pending.popleft()
-            self._inherited.forget(request.worker_id)
-            self._tell(recovered, request.verdict)
-            self._outbox.put(_answer(request.worker_id, recovered, interrupted))
+            self._outbox.put(answer)
+
+    def _carry_out(self, order: RecoverWorker) -> WorkerRecovered:
+        """Write the last words of a dead worker, and recover the rest of what it holds."""
+        worker, storage, queues = order.worker_id, self._storage(), self.duty.queues
+        interrupted = self._inherited.settle(storage, worker, queues)
+        interrupted += self._interrupt_siblings(order) if order.late else 0
+        recovered = storage.recover_worker(
+            worker,
+            queues,
+            running=order.late or order.running,
+            how="timeout" if order.late else order.how,
+            verdict=order.verdict,
+        )
+        self._inherited.forget(worker)
+        self._tell(recovered, order.verdict)
+        return _answer(worker, recovered, interrupted)
 
     def _interrupt_siblings(self, request: RecoverWorker) -> int:
         """Requeue what ran beside the late jobs, as its worker would have; return how many."""

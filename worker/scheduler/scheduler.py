@@ -195,6 +195,7 @@ class Scheduler:
     def _hear(self, message: ToChild) -> None:
         match message:
             case RecoverWorker():
+                self._inherited.order(message)
                 self._chores.recover_worker(message)
             case Count():
                 self._chores.count()

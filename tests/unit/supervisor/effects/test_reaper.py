@@ -16,6 +16,7 @@ from taskqd.supervisor.effects.spawner import Spawner
 from taskqd.supervisor.host.syscalls import Death
 from taskqd.supervisor.policy.verdict import UNSETTLED
 from taskqd.supervisor.state import timeline
+from taskqd.supervisor.state.fleet import Stop
 from tests.support.rigs.fleets import NOW, worker
 from tests.support.rigs.masters import Said, context_of
 
@@ -59,6 +60,17 @@ def test_a_worker_that_left_without_its_storage_made_suspects_of_its_jobs(told: 
         assert (order.running, order.how) == ((7,), "interrupted")
         assert context.totals.deaths == {"unsettled": 1}
         assert context.fleet.workers[0].failures == 0
+
+
+def test_a_scheduler_that_waited_for_a_silent_storage_at_the_end_was_said_to_have_crashed() -> None:
+    with context_of() as context:
+        scheduler = context.fleet.scheduler.child
+        assert scheduler is not None
+        context.fleet.stop = Stop(timeline.begin(NOW, 10.0), "SIGTERM", 0)
+        context.fleet.stop.retired = True
+        reaper_of(context).account_for(scheduler, Death(scheduler.pid, -9, 0, 0.0))
+        assert context.totals.deaths == {"killed": 1}
+        assert context.fleet.scheduler.failures == 0
 
 
 def test_a_worker_that_died_with_a_job_leaves_a_recovery_and_an_empty_post() -> None:

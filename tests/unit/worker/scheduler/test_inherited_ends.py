@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from taskqd.errors import QueueFull
+from taskqd.ipc.messages import RecoverWorker
 from taskqd.jobs.end import END_NOTE, End, EnqueueNext
 from taskqd.jobs.job import Answer, Entry, Lease, Marks, Outcome, State, encode_answer
 from taskqd.logs.setup import configure
@@ -42,14 +43,14 @@ def interrupted(lease: Lease) -> Outcome:
     return Outcome(lease.id, lease.queue, lease.token, "requeue", marks=marks, reason="interrupted")
 
 
-def left_by(storage: Full, folder: Path) -> InheritedEnds:
+def left_by(storage: Full, folder: Path, *, left: bool = True) -> InheritedEnds:
     """Let a worker die that has ended one job, left one running, and not started the third."""
     ended, running, _ = storage.lease("n.1", ["q"], 3).leases
     answer = encode_answer(Answer("done", ended.token, 0, 60))
     follows = (EnqueueNext(Entry("next", "q", b'{"t":"y"}', fresh=False)),)
     end = End(ended.id, "q", ended.token, "ack", answer, 60, follow_ups=follows)
     words = LastWords([str(folder)])
-    words.say("n.1", [end, interrupted(running)])
+    words.say("n.1", [end, interrupted(running)], left=left)
     return InheritedEnds(interrupted, configure(role="test", level="critical"), words)
 
 
@@ -84,3 +85,20 @@ def test_what_somebody_else_has_recovered_is_left_alone(storage: Full, tmp_path:
     storage.recover_worker("n.1", ["q"], running=(), how="interrupted")
     assert inherited.settle(storage, "n.1", ["q"]) == 0
     assert storage.job("next") is None
+
+
+def test_what_a_killed_worker_ran_is_not_released(storage: Full, tmp_path: Path) -> None:
+    """It had written down what had ended; of what it ran later nobody knows but its master."""
+    inherited = left_by(storage, tmp_path, left=False)
+    assert inherited.ordered("n.1") is None
+    order = RecoverWorker("n.1", (5,), "orphaned", "SIGKILL")
+    inherited.order(order)
+    assert inherited.ordered("n.1") == order
+    inherited.forget("n.1")
+    assert inherited.ordered("n.1") is None
+
+
+def test_one_that_has_left_has_nothing_running(storage: Full, tmp_path: Path) -> None:
+    order = left_by(storage, tmp_path).ordered("n.1")
+    assert order is not None
+    assert (order.running, order.how) == ((), "interrupted")
