@@ -68,10 +68,6 @@ class Settling:
     def full(self) -> bool:
         return len(self._kept) >= KEPT_MAX or self._bytes >= KEPT_BYTES_MAX
 
-    def holds(self) -> set[tuple[str, int]]:
-        """Return id and token of all that is kept."""
-        return {(end.id, end.token) for end in self._kept.values()}
-
     def blocks(self, end: End) -> bool:
         """Return whether something waits for a queue that this one has to be written to as well."""
         return bool(self._queues) and any(step.queue in self._queues for step in end.follow_ups)

@@ -228,9 +228,7 @@ class StorageClient:
         known = {(lease.id, lease.token) for lease in (*still_ours, *self.running())}
         # law: what ended since the storage was asked is not unseen
         # (test_a_job_that_ended_while_holdings_were_asked_for_was_started_again).
-        ended = (*self.ledger.unsettled, *self.ledger.ends)
-        known |= {(outcome.id, outcome.token) for outcome in ended}
-        known |= self.settling.holds()
+        known |= {(outcome.id, outcome.token) for outcome in self.unsettled()}
         unseen = [lease for lease in leased if (lease.id, lease.token) not in known]
         if accepting:
             self.accept([*still_ours, *unseen], monotonic_s())

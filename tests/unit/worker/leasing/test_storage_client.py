@@ -132,7 +132,7 @@ def test_an_end_whose_next_stage_finds_no_room_is_kept_and_holds_up_no_other() -
     client.settle()
     assert recorder.calls.count("settle") == recorder.calls.count("job.done") == 1
     assert client.pending == 1
-    assert client.settling.holds() == {("j1", 1)}
+    assert [end.id for end in client.unsettled()] == ["j1"]
 
 
 def test_an_end_that_is_kept_is_not_taken_for_a_job_that_never_arrived() -> None:
