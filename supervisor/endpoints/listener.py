@@ -99,6 +99,8 @@ class EndpointListener:
         self._hang_up(next(idle, self._callers[0]))
 
     def _turn(self, caller: _Caller) -> None:
+        if caller not in self._callers:
+            return  # It was let go since the selector saw it.
         try:
             if not caller.closing:
                 self._read(caller)

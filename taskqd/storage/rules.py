@@ -143,9 +143,9 @@ def rewrite(record: bytes, marks: Marks) -> bytes:
         stored = split_record(record).marks
     except BadRecord:
         return record
-    if (fewer := marks.crashes - stored.crashes) > 0:
+    if (fewer := min(marks.crashes - stored.crashes, stored.interruptions)) > 0:
         interruptions = marks.interruptions + fewer
-        marks = replace(marks, crashes=stored.crashes, interruptions=interruptions)
+        marks = replace(marks, crashes=marks.crashes - fewer, interruptions=interruptions)
     return join_record(marks, strip_marks(record))
 
 

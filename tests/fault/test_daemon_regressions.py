@@ -171,7 +171,8 @@ def test_a_lock_was_never_freed_whose_job_ended_while_the_storage_was_away(tmp_p
         wait_until(lambda: Path(first + ".in").exists())
         server.kill()
         Path(first).touch()
-        wait_until(lambda: daemon.events("job.done"))
+        # Its end is logged once the storage has taken it; until then it is only tried.
+        wait_until(lambda: daemon.events("storage.lost"))
         server.start()
         assert client(tmp_path, "locked", second, "wait", url=server.url) == "through"
         assert daemon.stop() == 0

@@ -19,7 +19,6 @@ SHORT = [
     ("redis", "thread", ["stopped", "loading", CUT_OFF], 3.0),
     ("redis", "process", ["killed", "full"], 3.0),
     ("redis", "greenlet", ["refused", "one-way"], 3.0),
-    ("sentinel", "asyncio", ["killed", FAILED_OVER], 3.0),
     ("cluster", "thread", ["stopped", FAILED_OVER], 3.0),
     ("sqlite", "asyncio", ["locked"], 3.0),
 ]

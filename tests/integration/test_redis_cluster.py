@@ -362,29 +362,6 @@ def test_a_server_that_is_killed_and_not_restarted_is_left_for_its_replica() -> 
             storage.close()
 
 
-def test_a_server_that_took_over_and_died_is_left_for_the_one_before() -> None:
-    """A planned failover is told by redirections only; the map before it is right again after it."""
-    with RedisCluster(available_servers()["redis"], repl_diskless_sync_delay=0) as cluster_:
-        first = cluster_.servers[2]
-        replica = cluster_.add_replica(first)
-        storage = RedisStorage(cluster_.url, "shop")
-        queue = cluster_.queue_at(first, "shop")
-        rig = Rig(storage, [queue])
-        rig.put("a", queue=queue)
-        _take_over(replica)
-        with first.client() as old:
-            wait_until(lambda: old.info("replication").get("master_link_status") == "up")
-        _left_for_its_replica(storage, lambda: rig.put("b", queue=queue, fresh=False))
-        with first.client() as old:
-            old.execute_command("READONLY")
-            wait_until(lambda: old.hlen(f"{{shop:{queue}}}:jobs") == 2)
-        replica.kill()
-        _take_over(first)
-        _left_for_its_replica(storage, lambda: rig.put("c", queue=queue, fresh=False))
-        assert ids(rig.lease(9)) == ["a", "b", "c"]
-        storage.close()
-
-
 def test_the_permissions_of_the_documentation_suffice_for_a_cluster(three: RedisCluster) -> None:
     text = (Path(__file__).parents[2] / "docs" / "redis.md").read_text()
     [line] = [line for line in text.splitlines() if line.startswith("ACL SETUSER shop")]

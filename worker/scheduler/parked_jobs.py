@@ -9,6 +9,7 @@ import msgspec
 
 from taskqd.clock import now_ms
 from taskqd.errors import DecodeError, SignatureError
+from taskqd.execution import follow_ups
 from taskqd.execution.continuations import after_failure
 from taskqd.execution.protocols import AppLike, JobView
 from taskqd.execution.unpacking import unpack
@@ -82,4 +83,6 @@ class ParkedJobs:
         answer = Answer(
             "dead", 0, now_ms(), self._app.result_ttl, reason=Reason.UNKNOWN_TASK, failure=failure
         )
-        after_failure(self._app, envelope, answer)
+        follow_ups.deliver(
+            self._app.storage, self._app.listeners, after_failure(self._app, envelope, answer)
+        )

@@ -19,6 +19,7 @@ ROWS = {
     "store": "0",
     "space": "0",
     "queue": "ready + suspects",
+    "pulse": "0",
     "job": "state <> 6 OR rank <= :now",
     "standing": "until_ms <= :now",
     "gone": "until_ms <= :now",

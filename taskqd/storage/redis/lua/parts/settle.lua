@@ -17,7 +17,8 @@ local function rewrite(record, marks)
   if damaged(record) then return record end
   local line, rest = split(record)
   local told = tonumber(match(marks, '^%[%d+,%d+,%d+,(%d+)') or 0)
-  local fewer = told - tonumber(match(line, '^%[%d+,%d+,%d+,(%d+)') or 0)
+  local stopped, kept = match(line, '^%[%d+,%d+,(%d+),(%d+)')
+  local fewer = math.min(told - tonumber(kept or 0), tonumber(stopped or 0))
   if fewer > 0 then
     local a, f, i, error = match(marks, '^%[(%d+),(%d+),(%d+),%d+(.*)$')
     marks = string.format('[%s,%s,%d,%d%s', a, f, i + fewer, told - fewer, error)
