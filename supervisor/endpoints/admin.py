@@ -115,6 +115,8 @@ class AdminConversation:
             request = json.loads(line)
         except ValueError as error:
             return _line(_refusal(f"not JSON: {error}"))
+        except RecursionError:
+            return _line(_refusal("not JSON: nested too deeply; expected a flat object"))
         if not isinstance(request, dict) or not isinstance(request.get("cmd"), str):
             return _line(_refusal('expected an object like {"cmd": "status"}'))
         return _line(self._handle(request))

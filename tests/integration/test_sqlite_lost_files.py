@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from taskqd.storage.sqlite import SqliteStorage
 from taskqd.storage.sqlite.file.identity import Change
 from taskqd.storage.sqlite.rows import base
 from tests.support.rigs.rig import Rig, ack, entry, ids
-from tests.support.waiting import wait_until
+from tests.support.waiting import HANG_S, wait_until
 
 
 @pytest.fixture
@@ -149,15 +151,22 @@ def test_a_log_that_is_removed_loses_nothing_and_is_told(rig: Rig, path: Path, w
         assert plain.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
+def _by_another_program(path: Path, *lines: str) -> None:
+    """Two SQLite libraries in one process would take each other's locks: this one closes what it opens."""
+    script = "\n".join(
+        ["import sqlite3, sys", "live = sqlite3.connect(sys.argv[1])", *lines, "live.close()"]
+    )
+    subprocess.run([sys.executable, "-c", script, str(path)], check=True, timeout=HANG_S)
+
+
 def _vacuum(path: Path) -> None:
-    with sqlite3.connect(path) as plain:
-        plain.execute("VACUUM")
+    _by_another_program(path, "live.execute('VACUUM')")
 
 
 def _backup_into(path: Path) -> None:
-    with sqlite3.connect(path) as live, sqlite3.connect(path.with_name("copy.db")) as copy:
-        live.backup(copy)
-        copy.backup(live)
+    _by_another_program(
+        path, "copy = sqlite3.connect(':memory:')", "live.backup(copy)", "copy.backup(live)"
+    )
 
 
 def _link(path: Path) -> None:
@@ -171,8 +180,7 @@ def _open_elsewhere(path: Path) -> None:
 
 
 def _checkpoint(path: Path) -> None:
-    with sqlite3.connect(path) as plain:
-        plain.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    _by_another_program(path, "live.execute('PRAGMA wal_checkpoint(TRUNCATE)')")
 
 
 HARMLESS = [_vacuum, _backup_into, _link, _open_elsewhere, _checkpoint]
@@ -202,6 +210,23 @@ def test_a_symbolic_link_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyP
         with pytest.raises(StorageUnavailable, match="moved away"):
             storage.queues()
         storage.close()
+
+
+def test_a_second_connection_of_a_process_gave_up_the_locks_of_its_first(
+    rig: Rig, path: Path
+) -> None:
+    """The lock says that the log is in use: without it another program removed the log as it went."""
+    assert _is_locked(path)
+    second = SqliteStorage(str(path), "shop")
+    assert _is_locked(path)
+    rig.put("a")
+    second.close()
+
+
+def _is_locked(path: Path) -> bool:
+    inode = f":{path.stat().st_ino}"
+    with open("/proc/locks", encoding="ascii") as locks:
+        return any(word.endswith(inode) for line in locks for word in line.split())
 
 
 def test_idle_storages_notice_it_by_looking(path: Path) -> None:

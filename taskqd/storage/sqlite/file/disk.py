@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from os import close
 
@@ -35,7 +36,7 @@ def prepare(path: str, *, create: bool = True) -> None:
             "lose jobs; put the file on a local disk, or use redis://"
         )
     try:
-        close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE))
+        _make_writable(path)
     except FileNotFoundError:
         folder = os.path.dirname(path)
         raise StorageRefused(
@@ -51,6 +52,18 @@ def prepare(path: str, *, create: bool = True) -> None:
             f"sqlite storage {path}: its folder cannot be written, but SQLite keeps files beside "
             "the database; give this user the right to write the folder"
         )
+
+
+def _make_writable(path: str) -> None:
+    """Create the file if it is missing; raise OSError where it cannot be read and written.
+
+    law: a file that exists is not opened here: closing it would drop the locks that other connections
+    of this process have on it (test_a_second_connection_of_a_process_gave_up_the_locks_of_its_first).
+    """
+    if not os.path.exists(path):
+        close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE))
+    elif not os.access(path, os.R_OK | os.W_OK, effective_ids=True):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
 
 
 def gone(path: str) -> str:

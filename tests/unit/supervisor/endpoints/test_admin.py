@@ -106,6 +106,7 @@ def test_a_request_that_never_ends_is_cut_off(loop: ServingLoop, tmp_path: Path)
     ("line", "error"),
     [
         (b"nonsense\n", "not JSON"),
+        (b"[" * 60_000 + b"\n", "not JSON: nested too deeply"),
         (b"[1]\n", "expected an object"),
         (b'{"cmd": 7}\n', "expected an object"),
     ],
