@@ -10,7 +10,9 @@ from pathlib import Path
 
 import psutil
 
+from taskqd import State
 from taskqd.errors import StorageError
+from taskqd.jobs.job import split_record
 from tests.chaos.apps import outage_workload as workload
 from tests.chaos.apps.outage_workload import PLACES, app
 from tests.chaos.apps.workload import LEDGER_ENV
@@ -24,6 +26,9 @@ from tests.support.rigs.daemon import Daemon, Fact
 LONGER_S = 4.0
 """Jobs that run through the outage outlast it by so much."""
 DAEMONS = 2
+UNENDED = (State.QUEUED, State.SCHEDULED, State.RUNNING, State.DEAD)
+TAKEN_BACK_S = 3.0
+"""A node that is heard again has its crashes taken back within so long."""
 READY_S = 120.0
 DRAIN_S = 240.0
 SLOTS = {"process": (12, 1), "thread": (2, 8), "greenlet": (2, 8), "asyncio": (2, 8)}
@@ -105,12 +110,11 @@ class Scene:
         returned_ns = time.monotonic_ns()
         again_s = self._first_start_s(returned_ns)
         self._storage.wait_settled()
+        blamed = self._blamed() if cut_off else {}
         self._drain()
         seen = Round(
-            self._owed, self._states(), self._lines(),
-            [e for d, at in zip(self._daemons, logged, strict=True) for e in d.events()[at:]],
-            PLACES, cut_off,
-        )  # fmt: skip
+            self._owed, self._states(), self._lines(), self._log(logged), PLACES, cut_off, blamed
+        )
         return len(self._owed), again_s, list(broken(seen))
 
     def _enqueue(self, seconds: float, *, alone: bool) -> None:
@@ -160,6 +164,23 @@ class Scene:
         wait_for(lambda: any(line.id == job for line in self._lines()), "work again", READY_S)
         began = next(line.m for line in self._lines() if line.id == job)
         return (began - returned_ns) / 1e9
+
+    def _log(self, since: list[int]) -> list[Fact]:
+        """Return what the daemons have logged but for their first so many lines."""
+        return [e for d, at in zip(self._daemons, since, strict=True) for e in d.events()[at:]]
+
+    def _blamed(self) -> dict[str, int]:
+        """Return the crashes that jobs still count when who was cut off has been heard again."""
+        wait_for(lambda: len(app.nodes()) == DAEMONS, "who was cut off is heard again", READY_S)
+        until_s = time.monotonic() + TAKEN_BACK_S
+        while (found := self._crashes()) and time.monotonic() < until_s:
+            time.sleep(0.05)
+        return found
+
+    def _crashes(self) -> dict[str, int]:
+        rows = [row for state in UNENDED for row in app.storage.jobs(state)]
+        counted = {row.id: split_record(row.record)[0].crashes for row in rows}
+        return {job: crashes for job, crashes in counted.items() if crashes and job in self._owed}
 
     def _drain(self) -> None:
         wait_for(lambda: not _left(), "the jobs end", DRAIN_S)

@@ -108,9 +108,17 @@ LIES: dict[str, tuple[str, Lie]] = {
         "counts 1 crashes",
         lambda s: {"lines": [*s.lines[1:], _line("begin", 1, "a", crashes=1)]},
     ),
+    "a crash of who was cut off is not taken back": (
+        "of who lives",
+        lambda s: {"cut_off": frozenset({1}), "blamed": {"a": 1}},
+    ),
     "two are in one lock": (
         "beside",
         lambda s: {"lines": [*s.lines, _line("lock", 5, "a"), _line("unlock", 6, "a")]},
+    ),
+    "a holder does not let go": (
+        "which nobody killed",
+        lambda s: {"lines": [line for line in s.lines if (line.e, line.id) != ("unlock", "b")]},
     ),
     "three run where two may": (
         "3 of kind few",

@@ -177,11 +177,13 @@ class WorkerLoop:
 
     def _lost(self, error: StorageError) -> None:
         is_news = self._outage.failed(monotonic_s(), str(error))
-        self._wakeup.close()
         # A node that is not registered (yet, or any more) is the scheduler's business: wait.
         if is_news and not isinstance(error, NodeExpired):
             self._told_lost = True
+            # law: told before anything else waits for a silent server: the master is patient with
+            # who has said so (test_the_master_is_told_of_a_loss_before_the_bell_is_let_go_of).
             self._context.channel.send(loss(error))
+        self._wakeup.close()
 
     def _restored(self) -> None:
         if self._told_lost:

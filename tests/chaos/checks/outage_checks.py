@@ -28,6 +28,8 @@ class Round(NamedTuple):
     """How many of kind "few" may run at a time."""
     cut_off: frozenset[int] = frozenset()
     """Processes of the daemon that alone was cut off; {}: the storage was away for all."""
+    blamed: Mapping[str, int] = {}
+    """Id of a job -> crashes that it counted still when that daemon had been heard again."""
 
 
 def broken(seen: Round) -> Iterator[str]:
@@ -37,7 +39,7 @@ def broken(seen: Round) -> Iterator[str]:
     yield from _counted(seen)
     # A lock is not held in two places; where its holder was cut off, it was taken from it.
     if not seen.cut_off:
-        yield from overlaps(list(holds([x for x in seen.lines if x.e in ("lock", "unlock")], ())))
+        yield from _locks(seen)
         yield from _crowd(seen)
     yield from _told(seen)
 
@@ -65,6 +67,15 @@ def _counted(seen: Round) -> Iterator[str]:
         # Elsewhere the crash stands until the node that was cut off is heard of again.
         if line.e == "begin" and line.crashes and not seen.cut_off:
             yield f"{line.kind} {line.id} counts {line.crashes} crashes"
+    for job, crashes in seen.blamed.items():
+        yield f"{seen.expected.get(job)} {job} counts {crashes} crashes of who lives"
+
+
+def _locks(seen: Round) -> Iterator[str]:
+    try:
+        yield from overlaps(list(holds([x for x in seen.lines if x.e in ("lock", "unlock")], ())))
+    except ValueError as error:  # One that held it has not let go of it.
+        yield str(error)
 
 
 def _crowd(seen: Round) -> Iterator[str]:

@@ -55,7 +55,9 @@ class Cluster:
         """What the hot path needs: key -> its server's connection."""
         self._stale = True
         self._told_by: Place | None = None
-        """Who told the map."""
+        """Who told the map last."""
+        self._asked_in_vain: set[Place] = set()
+        """Who has not told it since."""
 
     # -- who has what ----------------------------------------------------------------------
 
@@ -109,17 +111,28 @@ class Cluster:
     def _asked_in_turn(self) -> list[Place]:
         """Return whom to ask for the map: those that are connected first, who told it last time last.
 
-        A server that is cut off from the others goes on telling the old map.
+        A server that is cut off goes on telling the old map.  Who was not come to is asked first.
         """
         connected = [place for place, link in self._links.items() if link.is_connected]
         places = dict.fromkeys([*connected, *self._seeds, *self._links])
-        last = [place for place in places if place == self._told_by]
-        return [place for place in places if place != self._told_by] + last
+        turn = sorted(places, key=lambda place: place == self._told_by)
+        if self._asked_in_vain.issuperset(turn):
+            self._asked_in_vain.clear()
+        return sorted(turn, key=self._asked_in_vain.__contains__)
 
     def _learn(self) -> None:
-        """Ask any server who has which slots."""
+        """Ask any server who has which slots.
+
+        law: all the silent hold up a call for about as long as one does: who waits shows no sign of
+        life (test_silent_servers_together_hold_up_a_call_no_longer_than_one).
+        """
         failures = []
+        deadline_s = monotonic_s() + CALL_S
         for place in self._asked_in_turn():
+            if monotonic_s() >= deadline_s:
+                failures.append("the others were not asked, for want of time")
+                break
+            self._asked_in_vain.add(place)
             try:
                 rows = self._at(place).call("CLUSTER", "SLOTS", write=False)
             except StorageError as error:
@@ -129,6 +142,7 @@ class Cluster:
                 if self._slots.learn(place, rows):
                     self._link_of.clear()
                 self._stale, self._told_by = False, place
+                self._asked_in_vain.clear()
                 return
             failures.append(f"{place[0]}:{place[1]}: knows no slots")
         raise StorageUnavailable(
@@ -247,7 +261,8 @@ class Cluster:
 
     @property
     def is_connected(self) -> bool:
-        return any(link.is_connected for link in self._links.values())
+        """Whether last words may be said to it; not where a server has just failed."""
+        return not self._stale and any(link.is_connected for link in self._links.values())
 
     def close(self) -> None:
         for link in self._links.values():

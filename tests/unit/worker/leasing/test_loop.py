@@ -33,9 +33,10 @@ from taskqd.logs.setup import configure
 from taskqd.settings import LimitSettings
 from taskqd.storage.base import Leased, Node
 from taskqd.storage.memory import MemoryStorage
+from taskqd.storage.memory.state.bell import MemoryBell
 from taskqd.worker.leasing import heartbeat, loop, quarantine
 from tests.support.rigs.worker_rig import NODE, Jobs, WorkerRig, entries
-from tests.support.waiting import wait_until
+from tests.support.waiting import HANG_S, wait_until
 
 
 @pytest.fixture
@@ -459,3 +460,27 @@ def test_a_job_of_an_expired_node_is_fenced_and_runs_again(
         # The first run is fenced and the job, recovered, runs again.
         wait_until(lambda: rig.row.get(board.DONE) == 1)
         assert jobs.started == ["job0000", "job0000"]
+
+
+def test_the_master_is_told_of_a_loss_before_the_bell_is_let_go_of(
+    flaky: Flaky, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released, told = threading.Event(), threading.Event()
+    close = MemoryBell.close
+
+    def closed_late(bell: MemoryBell) -> None:
+        if flaky.down:  # as a server that does not answer
+            told.wait(HANG_S)
+        close(bell)
+        released.set()
+
+    monkeypatch.setattr(MemoryBell, "close", closed_late)
+    with WorkerRig(flaky, jobs=Jobs()) as rig:
+        rig.hear(Ready)
+        flaky.down = True
+        MemoryStorage.enqueue(flaky, entries(1))
+        rig.hear(StorageLost)
+        assert not released.is_set()
+        told.set()
+        flaky.down = False
+        rig.hear(StorageRestored)
