@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import compress
+from operator import not_
 
 from taskqd.jobs.end import lines_of
 from taskqd.jobs.job import Outcome
@@ -32,23 +34,21 @@ class Settlement:
         logged: all is to be settled again.
         """
         counted = _with_late(storage, worker, outcomes, took_effect)
-        effective = []
-        for outcome, counts in zip(outcomes, counted, strict=True):
-            if counts:
-                effective.append(outcome)
-            self._tell(outcome, counts=counts)
+        effective = list(compress(outcomes, counted))
+        # law: an end is logged as what it turned out to be: one that was refused is never told as
+        # done (test_a_fenced_end_was_logged_as_done_first).
+        for outcome in effective:
+            for event, facts in lines_of(outcome):
+                self._log.emit_soon(event, facts)
+        if len(effective) < len(outcomes):
+            self._tell_fenced(compress(outcomes, map(not_, counted)))
         self._log.flush()
         return effective
 
-    def _tell(self, outcome: Outcome, *, counts: bool) -> None:
-        """law: an end is logged as what it turned out to be: one that was refused is never told as
-        done (test_a_fenced_end_was_logged_as_done_first)."""
-        if not counts:
+    def _tell_fenced(self, outcomes: Iterable[Outcome]) -> None:
+        for outcome in outcomes:
             facts = {"job_id": outcome.id, "queue": outcome.queue, "end": outcome.kind}
             self._log.emit(events.JOB_FENCED, **facts)
-            return
-        for event, facts in lines_of(outcome):
-            self._log.emit_soon(event, facts)
 
 
 def _with_late(
