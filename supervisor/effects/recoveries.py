@@ -17,7 +17,12 @@ class Recoveries:
         self._pending = context.fleet.pending_recoveries
 
     def request(self, child: Child, tokens: tuple[int, ...], terms: RecoveryTerms) -> None:
-        """Note that what `child` holds must be given back; it had started the jobs of `tokens`."""
+        """Note that what `child` holds must be given back; it had started the jobs of `tokens`.
+
+        law: a scheduler that serves is told at once, before the worker's row is cleared: one that
+        outlives its master takes what stands in no row as not begun
+        (test_what_a_worker_ran_that_died_just_before_its_master_was_not_counted).
+        """
         child.drain.recovery_requested = True
         self._pending[child.worker_id] = PendingRecovery(
             RecoverWorker(
@@ -28,6 +33,8 @@ class Recoveries:
                 late=terms.late,
             )
         )
+        if self._context.fleet.scheduler_ready() is not None:
+            self.send(child.worker_id)
 
     def send(self, worker_id: str) -> None:
         """Send the recovery of this worker to the scheduler that serves."""

@@ -15,7 +15,7 @@ from taskqd.ipc.messages import RecoverWorker
 from taskqd.jobs.end import END_NOTE, End, encode_end
 from taskqd.jobs.job import Lease, Outcome
 from taskqd.logs.setup import Log
-from taskqd.storage.base import Storage
+from taskqd.storage.base import Recovered, Storage
 from taskqd.storage.features import LeaseKey
 from taskqd.worker.connection.last_words import LastWords
 from taskqd.worker.connection.settlement import Settlement
@@ -68,6 +68,38 @@ class InheritedEnds:
         if order is None and self._words.heard(worker).left:
             return RecoverWorker(worker, (), "interrupted")
         return order
+
+    def carry_out(
+        self, storage: Storage, order: RecoverWorker, queues: Sequence[str]
+    ) -> tuple[list[Recovered], int]:
+        """Write the last words of a dead worker, and recover the rest of what it holds.
+
+        Returns what was recovered, and how many of its jobs were interrupted besides.
+        """
+        worker = order.worker_id
+        interrupted = self.settle(storage, worker, queues)
+        interrupted += self._interrupt_siblings(storage, order, queues) if order.late else 0
+        recovered = storage.recover_worker(
+            worker,
+            queues,
+            running=order.late or order.running,
+            how="timeout" if order.late else order.how,
+            verdict=order.verdict,
+        )
+        self.forget(worker)
+        return recovered, interrupted
+
+    def _interrupt_siblings(
+        self, storage: Storage, order: RecoverWorker, queues: Sequence[str]
+    ) -> int:
+        """Requeue what ran beside the late jobs, as its worker would have; return how many."""
+        worker, beside = order.worker_id, {*order.running} - {*order.late}
+        held = [job for job in storage.holdings(worker, queues) if job.token in beside]
+        if held:
+            ends = [self._interrupted(job) for job in held]
+            settled = storage.settle(worker, ends)
+            self._settlement.conclude(storage, worker, ends, settled)
+        return len(held)
 
     def order(self, order: RecoverWorker) -> None:
         """Keep an order of the master until it is carried out, if need be by the next daemon."""

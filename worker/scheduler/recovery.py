@@ -11,7 +11,6 @@ from taskqd.ipc.messages import Message, RecoverWorker, WorkerRecovered
 from taskqd.logs import events
 from taskqd.logs.setup import Log
 from taskqd.storage.base import Recovered, Storage
-from taskqd.worker.connection.settlement import Settlement
 from taskqd.worker.host import procfs
 from taskqd.worker.host.event_queue import EventQueue
 
@@ -40,7 +39,6 @@ class Recovery:
         self._storage = storage
         self._outbox = outbox
         self._log = log
-        self._settlement = Settlement(log)
         self._inherited = InheritedEnds(duty.interrupted, log)
         self._pending: deque[RecoverWorker] = deque()
         self.requests: EventQueue[RecoverWorker] = EventQueue()
@@ -80,30 +78,11 @@ class Recovery:
 
     def _carry_out(self, order: RecoverWorker) -> WorkerRecovered:
         """Write the last words of a dead worker, and recover the rest of what it holds."""
-        worker, storage, queues = order.worker_id, self._storage(), self.duty.queues
-        interrupted = self._inherited.settle(storage, worker, queues)
-        interrupted += self._interrupt_siblings(order) if order.late else 0
-        recovered = storage.recover_worker(
-            worker,
-            queues,
-            running=order.late or order.running,
-            how="timeout" if order.late else order.how,
-            verdict=order.verdict,
+        recovered, interrupted = self._inherited.carry_out(
+            self._storage(), order, self.duty.queues
         )
-        self._inherited.forget(worker)
         self._tell(recovered, order.verdict)
-        return _answer(worker, recovered, interrupted)
-
-    def _interrupt_siblings(self, request: RecoverWorker) -> int:
-        """Requeue what ran beside the late jobs, as its worker would have; return how many."""
-        storage, queues = self._storage(), self.duty.queues
-        beside = {*request.running} - {*request.late}
-        held = [j for j in storage.holdings(request.worker_id, queues) if j.token in beside]
-        if held:
-            ends = [self.duty.interrupted(job) for job in held]
-            settled = storage.settle(request.worker_id, ends)
-            self._settlement.conclude(storage, request.worker_id, ends, settled)
-        return len(held)
+        return _answer(order.worker_id, recovered, interrupted)
 
     def _tell(self, recovered: Sequence[Recovered], verdict: str) -> None:
         verdict = verdict.partition("\n")[0]

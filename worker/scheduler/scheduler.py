@@ -267,16 +267,11 @@ class Scheduler:
         """What this node's workers still hold was left by ones that died with nobody to report it."""
         loaded = self._keep_only_own.loaded
         rows = range(loaded.context.scheduler_row)
-        running = [view.token for row in rows for view in loaded.board.row(row).busy()]
+        running = tuple(view.token for row in rows for view in loaded.board.row(row).busy())
         for node in storage.nodes():
             if node.node.id == self._duty.node.id:
                 for worker in [worker for worker, held in node.workers.items() if held]:
-                    self._inherited.settle(storage, worker, self._duty.queues)
-                    storage.recover_worker(
-                        worker,
-                        self._duty.queues,
-                        running=running,
-                        how="orphaned",
-                        verdict="it and its master died",
+                    order = self._inherited.ordered(worker) or RecoverWorker(
+                        worker, running, "orphaned", "it and its master died"
                     )
-                    self._inherited.forget(worker)
+                    self._inherited.carry_out(storage, order, self._duty.queues)

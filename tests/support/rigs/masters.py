@@ -10,7 +10,13 @@ from typing import Any
 from unittest.mock import create_autospec
 
 from taskqd.ipc.channel import Channel
-from taskqd.ipc.messages import Message, decode_from_child, decode_from_zygote, encode
+from taskqd.ipc.messages import (
+    Message,
+    decode_from_child,
+    decode_from_zygote,
+    decode_to_child,
+    encode,
+)
 from taskqd.logs.setup import Log
 from taskqd.settings import Settings
 from taskqd.supervisor.context import MasterContext
@@ -70,6 +76,17 @@ class Said:
         channel, self._theirs = Channel.pair(decode)
         self._theirs.send(encode(message))
         return self._context.connections.add(self._key, channel)
+
+    def listening(self) -> Said:
+        """Connect a child that hears what the master says, and says nothing."""
+        channel: Channel[Any]
+        channel, self._theirs = Channel.pair(decode_from_child)
+        self._context.connections.add(self._key, channel)
+        return self
+
+    def heard(self) -> list[Message]:
+        """Return what the master has said since the last call."""
+        return Channel(self._theirs, decode_to_child).receive().messages
 
     def hang_up(self) -> None:
         self._theirs.close()

@@ -73,6 +73,20 @@ def test_a_scheduler_that_waited_for_a_silent_storage_at_the_end_was_said_to_hav
         assert context.fleet.scheduler.failures == 0
 
 
+def test_what_a_worker_ran_that_died_just_before_its_master_was_not_counted() -> None:
+    """Its row was cleared, and what had stood there was told to the scheduler in a later step."""
+    with context_of() as context:
+        child, scheduler = worker(context.fleet), context.fleet.scheduler.child
+        assert scheduler is not None
+        said = Said(context, scheduler.worker_id).listening()
+        context.board.row(0).begin(0, 7, 1, 0, "job-7", "shop.slow")
+        reaper_of(context).account_for(child, Death(child.pid, -9, 0, 0.0))
+        assert context.board.row(0).busy() == []
+        (told,) = said.heard()
+        assert isinstance(told, messages.RecoverWorker)
+        assert (told.worker_id, told.running, told.how) == (child.worker_id, (7,), "orphaned")
+
+
 def test_a_worker_that_died_with_a_job_leaves_a_recovery_and_an_empty_post() -> None:
     with context_of() as context:
         child, post = worker(context.fleet), context.fleet.workers[0]
