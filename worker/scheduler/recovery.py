@@ -78,9 +78,7 @@ class Recovery:
 
     def _carry_out(self, order: RecoverWorker) -> WorkerRecovered:
         """Write the last words of a dead worker, and recover the rest of what it holds."""
-        recovered, interrupted = self._inherited.carry_out(
-            self._storage(), order, self.duty.queues
-        )
+        recovered, interrupted = self._inherited.carry_out(self._storage(), order, self.duty.queues)
         self._tell(recovered, order.verdict)
         return _answer(order.worker_id, recovered, interrupted)
 
