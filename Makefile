@@ -23,7 +23,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 export PYTHON  # the interpreter to make .venv with; empty: the newest from 3.11 on that works
 .PHONY: help demo test check lint format type layers test-unit test-contract test-process \
 	test-fault test-security test-e2e test-wheel bench matrix chaos chaos-long cron-chaos chord-chaos \
-	failpoints model contention outages fuzz release-check reloads wheel clean
+	failpoints model contention outages failovers fuzz release-check reloads wheel clean
 
 help:  ## Print this list.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -115,6 +115,13 @@ outages: SECONDS = 5,13,30,120
 outages: REPORT =
 outages: $(DEV)  ## The storage away for 5 to 120 s in many ways, under jobs of every kind; SECONDS=5,13 STORAGE=redis KIND=thread REPORT=docs/chaos.md.
 	$(BIN)/python -m tests.chaos.outages --storage $(STORAGE) --kind $(KIND) --seconds $(SECONDS) --report "$(REPORT)"
+
+failovers: STORAGE = cluster
+failovers: DURABILITY =
+failovers: REPORT =
+failovers: $(DEV)  ## Masters die, hand over and come back, slots move, under load; STORAGE=cluster|sentinel DURABILITY=replica REPORT=docs/chaos.md.
+	$(BIN)/python -m tests.chaos.failovers --storage $(STORAGE) --durability "$(DURABILITY)" --report "$(REPORT)" \
+		$(if $(filter cluster,$(STORAGE)),--moves 100 --parts 5)
 
 contention: $(DEV)  ## 20,000 locks, a rate, and what 10,000 jobs leave behind, under kills; STORAGE=sqlite SEED=1.
 	for what in locks rate leaks; do \

@@ -394,6 +394,10 @@ class Storage(Features, Protocol):
         """Iterate lazily, page by page; jobs that move meanwhile may be missed or seen twice."""
         ...
 
+    def parts(self, queues: Sequence[str]) -> list[list[str]]:
+        """Return the queues by what is away together: those of one list share a server."""
+        ...
+
     def queues(self) -> list[QueueRow]:
         """Every queue that was ever used in this namespace and still holds something."""
         ...

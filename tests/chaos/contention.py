@@ -185,6 +185,10 @@ class Arena:
         for daemon in self._daemons:
             # An interpreter that has just been started would die of it.
             daemon.wait("master.started", pid=daemon.pid)
+        # The last that was killed whole is recovered by its successor.
+        nodes = self.app.storage.nodes
+        wait_for(lambda: len(nodes()) == len(self._daemons), "the dead nodes are gone", DEAD_S)
+        for daemon in self._daemons:
             daemon.send("SIGTERM")
         codes = [daemon.exit_code() for daemon in self._daemons]
         return [*self._failed, *(f"a daemon exited with {code}" for code in codes if code)]

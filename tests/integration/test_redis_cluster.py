@@ -280,6 +280,26 @@ def test_the_death_of_a_server_is_waited_out_and_the_others_hear_heartbeats(
     assert {"a", "b", "c"} <= set(ids(rig.lease(9)))
 
 
+def test_a_queue_is_served_while_the_server_with_the_list_of_queues_is_away() -> None:
+    binary = available_servers()["redis"]
+    with RedisCluster(binary, cluster_require_full_coverage="no") as cluster_:
+        storage = RedisStorage(cluster_.url, "shop")
+        listing = cluster_.owner(storage.at("").jobs)
+        other = next(server for server in cluster_.servers if server is not listing)
+        queue, gone = cluster_.queue_at(other, "shop"), cluster_.queue_at(listing, "shop")
+        rig = Rig(storage, [queue])
+        assert rig.put("before", queue=queue) == [True]
+        assert storage.parts([queue, gone]) == [[queue], [gone]]
+        listing.kill()
+        with pytest.raises(StorageUnavailable):
+            rig.put("lost", queue=gone, fresh=False)
+        # Its connection is opened anew, which has it announce its queues again.
+        storage._link.server_of(storage.at(queue).jobs).close()
+        assert rig.put("after", queue=queue, fresh=False) == [True]
+        assert ids(rig.lease(9)) == ["before", "after"]
+        storage.close()
+
+
 def test_a_failover_loses_no_job_that_was_written_to_the_replica(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -352,6 +372,8 @@ def test_a_server_that_is_killed_and_not_restarted_is_left_for_its_replica() -> 
         }
         for name, storage in zip(names, storages, strict=True):
             calls[name](storage)
+        with cluster_.servers[2].client() as client:
+            assert client.wait(1, round(HANG_S * 1000)) == 1, "the replica has all of it"
         cluster_.servers[2].kill()
         _take_over(replica)
         for name, storage in zip(names, storages, strict=True):

@@ -6,6 +6,8 @@ Pure bookkeeping between the slots and the storage; it calls neither.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from taskqd.jobs.end import End, follow_ups_of
 from taskqd.jobs.job import Outcome
@@ -16,6 +18,14 @@ FLUSH_S = 0.005
 """The oldest outcome waits no longer than this for company."""
 FLUSH_COUNT = 64
 SLICE_S = SLICE_NS / 1e9
+
+
+class Aside(NamedTuple):
+    """What the server of one queue is to be told, once it is not away any more."""
+
+    sent: list[Outcome]
+    """It was sent without an answer, and is repeated as it was."""
+    new: list[Outcome]
 
 
 class LeaseLedger:
@@ -34,6 +44,8 @@ class LeaseLedger:
         self._alone = False
         self._sent = 0
         """How many of `unsettled` were sent without an answer."""
+        self._aside: dict[str, Aside] = {}
+        """By queue: what its server is to be told when it is back."""
         self._oldest_s = math.inf
         self._progress_s = 0.0
 
@@ -57,23 +69,63 @@ class LeaseLedger:
             outcomes = [outcome for outcome in outcomes if not follow_ups_of(outcome)]
         if outcomes and not self.unsettled:
             self._oldest_s = now_s
-        self.unsettled += outcomes
+        self._to_settle(outcomes)
 
     def take_ends(self) -> list[End]:
         """Return those whose follow-ups are to be written now."""
         ends, self.ends = self.ends, []
         return ends
 
-    def followed(self, ends: list[End]) -> None:
+    def followed(self, ends: Sequence[Outcome]) -> None:
         """Learn that what follows these is written: they are to be settled, at once."""
         if ends:
             self._oldest_s = -math.inf
-            self.unsettled += ends
+            self._to_settle(ends)
+
+    def _to_settle(self, outcomes: Sequence[Outcome]) -> None:
+        if self._aside:
+            for outcome in outcomes:
+                if outcome.queue in self._aside:
+                    self._aside[outcome.queue].new.append(outcome)
+            outcomes = [outcome for outcome in outcomes if outcome.queue not in self._aside]
+        self.unsettled += outcomes
 
     @property
     def pending(self) -> int:
         """How many have ended and are not settled."""
-        return len(self.ends) + len(self.unsettled)
+        return len(self.ends) + len(self.unsettled) + len(self.set_aside)
+
+    # -- queues whose server is away ---------------------------------------------------------
+
+    def put_aside(self, queues: Iterable[str]) -> None:
+        """Keep what these queues are to be told until `take_up`; the others' outcomes go on."""
+        for queue in queues:
+            self._aside.setdefault(queue, Aside([], []))
+        for number, outcome in enumerate(self.unsettled):
+            if outcome.queue in self._aside:
+                sent, new = self._aside[outcome.queue]
+                (sent if number < self._sent else new).append(outcome)
+        self._sent = sum(o.queue not in self._aside for o in self.unsettled[: self._sent])
+        self.unsettled = [o for o in self.unsettled if o.queue not in self._aside]
+
+    @property
+    def has_aside(self) -> bool:
+        """Whether any queue's outcomes are put aside, or would be."""
+        return bool(self._aside)
+
+    @property
+    def set_aside(self) -> list[Outcome]:
+        """Return all that is put aside."""
+        return [outcome for aside in self._aside.values() for outcome in (*aside.sent, *aside.new)]
+
+    def sent_to(self, queue: str) -> list[Outcome]:
+        """Return what is to be repeated to a queue that is back, before anything else."""
+        return self._aside[queue].sent if queue in self._aside else []
+
+    def take_up(self, queue: str) -> None:
+        """Learn that the queue's server has answered that: the rest is to be settled with the others."""
+        if queue in self._aside:
+            self.followed(self._aside.pop(queue).new)
 
     def sending(self) -> list[Outcome]:
         """Return what to send now.

@@ -45,7 +45,7 @@ class WorkerLoop:
         self._slots = slots
         self._runner = runner
         self._settling = settling
-        self._client = StorageClient(
+        self._client = client = StorageClient(
             *(context.worker_id, storage, orders.order, slots),
             *(runner, context.row, context.log, settling),
         )
@@ -53,7 +53,7 @@ class WorkerLoop:
         self._ledger = self._client.ledger
         self._outage = Outage(random.uniform)
         self._poll = epoll()
-        self._wakeup = Wakeup(lambda: storage.bell(context.worker_id, orders.queues), self._poll)
+        self._wakeup = Wakeup(lambda: storage.bell(context.worker_id, client.queues()), self._poll)
         self._heartbeat = Heartbeat(context)
         self._ready = False
         self._quiet = False
@@ -68,6 +68,7 @@ class WorkerLoop:
         self._poll.register(self._context.signals, EPOLLIN)
         self._poll.register(self._slots.fileno(), EPOLLIN | EPOLLET)
         self._poll.register(self._settling.fileno(), EPOLLIN | EPOLLET)
+        self._poll.register(self._client.away.fileno(), EPOLLIN | EPOLLET)
         self._listen()  # what came while the worker booted
         while not self.ending.over:
             now_s = monotonic_s()
@@ -97,8 +98,10 @@ class WorkerLoop:
             return
         try:
             if self._outage.lasts:
-                self._client.reconcile(accepting=self._accepting(now_s))
+                self._client.reconciliation.reconcile(accepting=self._accepting(now_s))
                 self._restored()
+            elif self._client.away.some_are_back:
+                self._rejoin(now_s)
             self._trade(now_s)
         except StorageError as error:
             self._lost(error)
@@ -193,6 +196,16 @@ class WorkerLoop:
             )
         self._outage.over()
         self.ending.strike_out()
+        self._ledger.dry = False
+
+    def _rejoin(self, now_s: float) -> None:
+        """Take up queues whose server is back; the bell is to ring for them too."""
+        # law: what the bell has to give is taken first: to ask for what is held in some queues
+        # forgets it (test_what_was_handed_over_while_another_server_came_back_is_not_forgotten).
+        if self._wakeup.armed:
+            self._client.accept(self._wakeup.disarm(), now_s)
+        self._wakeup.close()
+        self._client.reconciliation.rejoin(accepting=self._accepting(now_s))
         self._ledger.dry = False
 
     # -- what comes in -----------------------------------------------------------------------

@@ -43,7 +43,7 @@ class Settling:
     ) -> None:
         """`open_storage`: makes a connection for the thread; `enqueued` is told of new jobs."""
         self._worker = worker
-        self._open_storage = open_storage
+        self.open_storage = open_storage
         self.enqueued = enqueued
         self._kept: dict[int, End] = {}
         """By token; of the worker's loop."""
@@ -110,7 +110,7 @@ class Settling:
 
     def _run(self) -> None:
         """Write what is kept, again and again."""
-        writer = Writer(self._worker, self._open_storage, self.enqueued)
+        writer = Writer(self._worker, self.open_storage, self.enqueued)
         waiting: list[End] = []
         backoff = Backoff(random.uniform)
         while True:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from taskqd.clock import monotonic_s
-from taskqd.errors import QueueFull, StorageError
+from taskqd.errors import QueueFull, StorageError, StorageUnavailable
 from taskqd.execution import follow_ups
 from taskqd.ipc import board
 from taskqd.ipc.board import Row
@@ -16,6 +16,7 @@ from taskqd.logs import events
 from taskqd.logs.setup import Log
 from taskqd.storage.base import Storage
 from taskqd.storage.features import LeaseKey
+from taskqd.worker.connection.away_queues import AwayQueues
 from taskqd.worker.connection.settlement import Settlement, tell_unsettled
 from taskqd.worker.host import native_threads
 from taskqd.worker.slots.base import JobRunner, Slots, Usage
@@ -23,6 +24,7 @@ from taskqd.worker.slots.base import JobRunner, Slots, Usage
 from .ledger import LeaseLedger
 from .quarantine import Quarantine
 from .queue_order import QueueOrder
+from .reconciliation import Reconciliation
 from .settling import Settling
 
 _SNAPSHOT_WAIT_S = 1.0
@@ -52,6 +54,8 @@ class StorageClient:
         self._log = log
         self._settlement = Settlement(log)
         self.settling = settling
+        self.away = AwayQueues(settling.open_storage)
+        self.reconciliation = Reconciliation(worker, storage, slots, self, self.away)
         self._tells_leased = log.enabled(events.JOB_LEASED)
         self._usage = Usage(0, 0)
         self.ledger = LeaseLedger(slots.capacity)
@@ -84,8 +88,8 @@ class StorageClient:
 
     @property
     def pending(self) -> int:
-        """How many jobs have ended here and are not settled."""
-        return self.ledger.pending + len(self.settling)
+        """How many jobs have ended here and are not settled, and how many queues may hold some of ours."""
+        return self.ledger.pending + len(self.settling) + len(self.away)
 
     def accept(self, leases: Sequence[Lease], now_s: float) -> None:
         """Hand leased jobs to the slots."""
@@ -109,7 +113,7 @@ class StorageClient:
         leased = self._storage.turn(
             self._worker,
             outcomes,
-            self._order.next(),
+            self.queues(),
             limit,
             alone=not self.ledger.in_slots,
             idle=idle,
@@ -140,6 +144,12 @@ class StorageClient:
         while outcomes := self.ledger.sending():
             self._settled(outcomes, self._storage.settle(self._worker, outcomes))
 
+    def tell(self, outcomes: Sequence[Outcome]) -> None:
+        """Settle outcomes that the ledger has put aside."""
+        if outcomes:
+            took_effect = self._storage.settle(self._worker, outcomes)
+            self._closed(outcomes, self._conclude(outcomes, took_effect))
+
     def _follow_up(self) -> None:
         """Write what the ends set off; what cannot be written now is kept, and its outcome with it."""
         ends = self.ledger.take_ends()
@@ -168,8 +178,12 @@ class StorageClient:
         counted = self._conclude(outcomes, took_effect)
         self.ledger.answered()
         if outcomes:
-            self._slots.settled(outcomes)
-            self._count(counted)
+            self._closed(outcomes, counted)
+
+    def _closed(self, outcomes: Sequence[Outcome], counted: Sequence[Outcome]) -> None:
+        """Nothing is left to do for these outcomes, of which some count."""
+        self._slots.settled(outcomes)
+        self._count(counted)
 
     def _conclude(self, outcomes: Sequence[Outcome], took_effect: Sequence[bool]) -> list[Outcome]:
         if not outcomes:
@@ -199,41 +213,22 @@ class StorageClient:
     def release_all(self, *, after_outage: bool) -> None:
         """Release every unstarted job, also what a storage that was away has handed over unheard."""
         if after_outage:
-            self.reconcile(accepting=False)
+            self.reconciliation.reconcile(accepting=False)
         else:
             self.release_unstarted()
 
     def release(self, leases: Sequence[Lease]) -> None:
-        if leases:
+        # One whose server is away is found again by `rejoin`.
+        if leases := [lease for lease in leases if lease.queue not in self.away]:
             released = self._storage.release(
                 self._worker, [(lease.id, lease.queue, lease.token) for lease in leases]
             )
             self.released += sum(released)
 
-    def reconcile(self, *, accepting: bool) -> None:
-        """After an outage, make what the slots hold and what the storage has leased agree.
-
-        A lost reply may have leased jobs that never arrived here; a node that was taken for dead
-        has lost its leases.  Running jobs go on in any case: their outcomes are fenced where the
-        lease is gone.
-        """
-        # law: outcomes first.  A storage knows a repeat only of what its worker did last, and a
-        # release would take their place (test_after_an_outage_outcomes_are_settled_before_a_lease_is_released).
-        self.settle()
-        leased = self._storage.holdings(self._worker, self._order.next())
-        current = {(lease.id, lease.token) for lease in leased}
-        waiting = self._slots.withdraw()
-        self.ledger.withdrawn(len(waiting))
-        still_ours = [lease for lease in waiting if (lease.id, lease.token) in current]
-        known = {(lease.id, lease.token) for lease in (*still_ours, *self.running())}
-        # law: what ended since the storage was asked is not unseen
-        # (test_a_job_that_ended_while_holdings_were_asked_for_was_started_again).
-        known |= {(outcome.id, outcome.token) for outcome in self.unsettled()}
-        unseen = [lease for lease in leased if (lease.id, lease.token) not in known]
-        if accepting:
-            self.accept([*still_ours, *unseen], monotonic_s())
-        else:
-            self.release([*still_ours, *unseen])
+    def queues(self) -> Sequence[str]:
+        """Return those whose server is not away, in the order in which a turn asks them."""
+        names = self._order.next()
+        return names if not self.away else [name for name in names if name not in self.away]
 
     def running(self) -> list[Lease]:
         """Return exactly the leases that run now; call it when no job waits unstarted.
@@ -261,15 +256,18 @@ class StorageClient:
         for end in kept:
             self._note(end)
         back = [self._runner.interrupted(end.lease) for end in kept if end.lease is not None]
-        if outcomes := [*outcomes, *back]:
+        if outcomes := [out for out in (*outcomes, *back) if out.queue not in self.away]:
             self._log.flush()
             settled = self._storage.settle(self._worker, outcomes)
             self._count(self._conclude(outcomes, settled))
+        if self.away:
+            raise StorageUnavailable(self.away.why)
         self._slots.settled(self.settling.give_up())
 
     def unsettled(self) -> list[Outcome]:
         """Return all that has ended here and is not settled."""
-        return [*self.ledger.unsettled, *self.ledger.ends, *self.settling.kept()]
+        ledger = self.ledger
+        return [*ledger.unsettled, *ledger.set_aside, *ledger.ends, *self.settling.kept()]
 
     def left_running(self) -> list[Lease]:
         """Return what runs, where the storage can be told nothing; nothing is begun any more."""

@@ -103,22 +103,52 @@ class Chores:
         self._close()
 
     def _round(self) -> None:
-        """Do what is due.  A storage that fails ends the round; what was not done is due still."""
+        """Do what is due.  What fails is due still."""
         if monotonic_s() < self._outage.retry_at_s:
             return
-        try:
-            self._recovery.requested()
-            for chore in self._chores:
-                self.progress_s = monotonic_s()
-                if self.progress_s >= chore.due_s and not self._over:
-                    chore.due_s = monotonic_s() + chore.run()
-                    self.heard_s = monotonic_s()
-            if self._counts:
-                self._counts = False
-                self._outbox.put(_counted(self._storage().queues()))
+        failure = self._first_failure()
+        if failure is not None:
+            self._failed(failure)
+        else:
             self._answered()
-        except StorageError as error:
-            self._failed(error)
+
+    def _first_failure(self) -> StorageError | None:
+        """Do what is due, up to the first failure: a storage that is away would fail it all.
+
+        law: of several servers some may be away: what the others have is done all the same
+        (test_what_fails_at_one_server_does_not_keep_the_rest_from_being_done).
+        """
+        failure: StorageError | None = None
+        for step in (
+            self._recovery.requested,
+            *map(self._when_due, self._chores),
+            self._tell_counts,
+        ):
+            try:
+                step()
+            except StorageError as error:
+                failure = failure or error
+                if not self._is_spread():
+                    break
+        return failure
+
+    def _is_spread(self) -> bool:
+        """Return whether the queues are on several servers."""
+        return self._opened is not None and len(self._opened.parts(self._duty.queues)) > 1
+
+    def _when_due(self, chore: Chore) -> Callable[[], None]:
+        def run() -> None:
+            self.progress_s = monotonic_s()
+            if self.progress_s >= chore.due_s and not self._over:
+                chore.due_s = monotonic_s() + chore.run()
+                self.heard_s = monotonic_s()
+
+        return run
+
+    def _tell_counts(self) -> None:
+        if self._counts:
+            self._counts = False
+            self._outbox.put(_counted(self._storage().queues()))
 
     def _sleep(self) -> None:
         self.progress_s = now_s = monotonic_s()

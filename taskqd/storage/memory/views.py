@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from taskqd.jobs.job import State
 from taskqd.storage.base import JobRow, QueueRow
@@ -50,6 +50,9 @@ class ViewCalls(Base):
                 for _, line in sorted(self._space.lines.items())
                 if not line.is_empty()
             ]
+
+    def parts(self, queues: Sequence[str]) -> list[list[str]]:
+        return [list(queues)]
 
     def epoch(self) -> str:
         return self._space.epoch

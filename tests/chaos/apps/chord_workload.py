@@ -10,6 +10,8 @@ from taskqd.client.composition import Failed, Skipped
 
 NAMESPACE = "chord"
 LEDGER_ENV = "CHORD_LEDGER"
+PATIENT = 1_000_000
+"""Crashes that a job may suffer: here they come from outside."""
 
 app = App(NAMESPACE)
 
@@ -21,14 +23,14 @@ def _note(word: str) -> None:
     os.close(fd)
 
 
-@app.task(name="member")
+@app.task(name="member", max_crashes=PATIENT)
 def member(number: int, work_ms: float) -> int:
     _note(str(number))
     time.sleep(work_ms / 1000)
     return number
 
 
-@app.task(name="gather")
+@app.task(name="gather", max_crashes=PATIENT)
 def gather(values: list[int]) -> dict[str, int]:
     _note("gather")
     odd = sum(isinstance(value, (Failed, Skipped)) for value in values)

@@ -16,8 +16,8 @@ from tests.support.servers.unruly_proxy import UnrulyProxy
 from tests.support.waiting import wait_until
 
 FSYNC = "always"
-_MASTER = "main"
-_NODE_TIMEOUT_MS = 1000
+MASTER = "main"
+NODE_TIMEOUT_MS = 1000
 
 
 class Removable:
@@ -40,7 +40,7 @@ class Removable:
 
     def master(self) -> RedisServer:
         """Return the server that others follow."""
-        [found] = [server for server in self.servers if _replicas(server)]
+        [found] = [server for server in self.servers if replicas(server)]
         return found
 
     def wait_serving(self) -> None:
@@ -50,13 +50,16 @@ class Removable:
 
     def wait_settled(self) -> None:
         """Start who is dead; return when every server has its place again."""
+        self._start_dead()
+
+    def _start_dead(self) -> None:
         for server in self.servers:
             if server.process is None:
                 server.start()
         self.wait_serving()
 
 
-class _Watched(Removable):
+class Watched(Removable):
     """A master and its replica, which a Sentinel watches."""
 
     def __init__(self, url: str, servers: Sequence[RedisServer], sentinel: SentinelServer) -> None:
@@ -75,15 +78,15 @@ class _Watched(Removable):
 
     def _is_followed(self) -> bool:
         master = self._master()
-        return master is not None and _replicas(master) == 1
+        return master is not None and replicas(master) == 1
 
     def _master(self) -> RedisServer | None:
         """Return the server that the Sentinel names, if it says of itself that it is the master."""
-        port = self._sentinel.master_port(_MASTER)
-        return next((x for x in self.servers if x.port == port and _role(x) == "master"), None)
+        port = self._sentinel.master_port(MASTER)
+        return next((x for x in self.servers if x.port == port and role(x) == "master"), None)
 
 
-class _Clustered(Removable):
+class Clustered(Removable):
     """Three masters, of which the one of the queue has a replica."""
 
     def __init__(self, cluster: RedisCluster) -> None:
@@ -96,7 +99,7 @@ class _Clustered(Removable):
 
     def wait_settled(self) -> None:
         super().wait_settled()
-        wait_until(lambda: sum(map(_replicas, self.servers)) == 1, "a replica")
+        wait_until(lambda: sum(map(replicas, self.servers)) == 1, "a replica")
 
 
 @contextmanager
@@ -130,21 +133,21 @@ def _watched(stack: ExitStack, binary: str) -> Removable:
     del servers[0].conf["replicaof"]
     for server in servers:
         stack.enter_context(server)
-    sentinel = stack.enter_context(SentinelServer(binary, _MASTER, servers[0].port))
-    wait_until(lambda: sentinel.replicas(_MASTER) == 1, "the Sentinel's view")
-    url = f"redis+sentinel://127.0.0.1:{sentinel.port}/{_MASTER}/0"
-    made = _Watched(url, servers, sentinel)
+    sentinel = stack.enter_context(SentinelServer(binary, MASTER, servers[0].port))
+    wait_until(lambda: sentinel.replicas(MASTER) == 1, "the Sentinel's view")
+    url = f"redis+sentinel://127.0.0.1:{sentinel.port}/{MASTER}/0"
+    made = Watched(url, servers, sentinel)
     made.wait_settled()
     return made
 
 
 def _clustered(stack: ExitStack, binary: str) -> Removable:
     cluster = RedisCluster(
-        binary, cluster_node_timeout=_NODE_TIMEOUT_MS, appendfsync=FSYNC, repl_diskless_sync_delay=0
+        binary, cluster_node_timeout=NODE_TIMEOUT_MS, appendfsync=FSYNC, repl_diskless_sync_delay=0
     )
     stack.enter_context(cluster)
     cluster.add_replica(cluster.owner("{away:default}:jobs"))
-    made = _Clustered(cluster)
+    made = Clustered(cluster)
     made.wait_settled()
     return made
 
@@ -159,11 +162,11 @@ def _replication(server: RedisServer) -> dict[str, Any]:
     return facts
 
 
-def _role(server: RedisServer) -> str:
+def role(server: RedisServer) -> str:
     return str(_replication(server).get("role", ""))
 
 
-def _replicas(server: RedisServer) -> int:
+def replicas(server: RedisServer) -> int:
     """Return how many replicas follow this master and are in sync."""
     facts = _replication(server)
     if facts.get("role") != "master":

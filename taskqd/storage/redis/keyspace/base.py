@@ -6,14 +6,16 @@ import uuid
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from taskqd.errors import ConfigError
+from taskqd.clock import monotonic_s
+from taskqd.errors import ConfigError, StorageUnavailable
 from taskqd.settings import Durability
 from taskqd.storage.redis.keyspace import keys
 from taskqd.storage.redis.keyspace.keys import Keys
 from taskqd.storage.redis.keyspace.scripts import script
 from taskqd.storage.redis.link.cluster import Cluster, open_link
-from taskqd.storage.redis.link.connection import Args, Link
+from taskqd.storage.redis.link.connection import CALL_S, Args, Link
 from taskqd.storage.redis.link.server_checks import ServerChecks
+from taskqd.storage.redis.link.slots import Place
 
 Call = tuple[str, str, Args]
 """Script, queue, arguments."""
@@ -39,8 +41,10 @@ class Base:
         self._link = open_link(url)
         self._own = Keys(namespace, "")
         self._keys: dict[str, Keys] = {}
-        self._announced: set[str] = set()
-        self._announced_at = 0
+        self._announced: dict[str, int] = {}
+        """Queue -> how often the link was opened when it was announced."""
+        self._announce_at_s = 0.0
+        """Not before then, where it failed."""
         self._checks = ServerChecks(self._link)
         self._joined: set[tuple[str, str]] = set()
         """(worker, queue) that leased through this object."""
@@ -76,20 +80,40 @@ class Base:
 
         They are told of the standing orders: new ones, and all where whoever gave the orders died.
         """
-        if self._announced_at != self._link.connects:
-            self._announced.clear()
-        new = [keys.checked("queue", queue) for queue in queues if queue not in self._announced]
-        if new:
-            told = self.run("announce", "", new)
-            if told:
-                self.run_each("flag", new, told)
-            self._announced.update(new)
-            self._announced_at = self._link.connects
+        known, connects = self._announced, self._link.connects
+        stale = [keys.checked("queue", queue) for queue in queues if known.get(queue) != connects]
+        if not stale:
+            return
+        is_new = any(queue not in known for queue in stale)
+        if not is_new and monotonic_s() < self._announce_at_s:
+            return
+        try:
+            self._announce(stale)
+        except StorageUnavailable:
+            # law: who has announced them before can do without, where another server has the list
+            # (test_a_queue_is_served_while_the_server_with_the_list_of_queues_is_away).
+            if is_new or len(self.parts(["", *stale])) < 2:
+                raise
+            self._announce_at_s = monotonic_s() + CALL_S
+
+    def _announce(self, queues: Sequence[str]) -> None:
+        told = self.run("announce", "", queues)
+        if told:
+            self.run_each("flag", queues, told)
+        self._announced |= dict.fromkeys(queues, self._link.connects)
 
     def announce_again(self, queues: Sequence[str]) -> None:
         """As `announce`, though it was done: whoever lives keeps the list alive."""
-        self._announced.difference_update(queues)
+        for queue in queues:
+            self._announced.pop(queue, None)
         self.announce(queues)
+
+    def parts(self, queues: Sequence[str]) -> list[list[str]]:
+        """As the contract says."""
+        found: dict[Place | None, list[str]] = {}
+        for queue in queues:
+            found.setdefault(self._link.place_of(self.at(queue).jobs), []).append(queue)
+        return list(found.values())
 
     def call(self, *command: Any, write: bool = True) -> Any:
         """Run one command and return its reply."""

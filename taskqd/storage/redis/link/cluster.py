@@ -70,6 +70,10 @@ class Cluster:
             link = self._link_of[key] = self._at(self._place(key))
         return link
 
+    def place_of(self, key: str) -> Place | None:
+        """Return which server has a key as far as is known, without asking; None: not known."""
+        return self._slots.place(key)
+
     def servers(self) -> list[Link]:
         """Return the connections to all servers that have slots."""
         self._learn()

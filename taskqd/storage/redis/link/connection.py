@@ -93,6 +93,9 @@ class Link:
     def server_of(self, key: str) -> Link:
         return self
 
+    def place_of(self, key: str) -> None:
+        """There is one server; see `Cluster.place_of`."""
+
     # -- commands --------------------------------------------------------------------------
 
     def call(self, *args: Any, write: bool = True) -> Any:

@@ -97,3 +97,24 @@ def test_a_suspect_that_is_given_back_leaves_the_worker_free() -> None:
     assert not ledger.lone
     ledger.handed(1, 0.0)
     assert not ledger.lone
+
+
+def test_what_a_server_that_is_away_is_to_be_told_waits_beside_the_others() -> None:
+    ledger = LeaseLedger(1)
+    ledger.handed(6, 0.0)
+    here, there = (Outcome("1", "here", 1, "ack"), Outcome("2", "there", 2, "ack"))
+    ledger.finished([there, here], 1.0)
+    ledger.sending()
+    later = Outcome("3", "there", 3, "ack")
+    ledger.finished([later], 1.1)
+    ledger.put_aside(["there"])
+    assert ledger.sending() == [here], "what was sent is repeated as it was"
+    newest = Outcome("4", "there", 4, "ack")
+    ledger.finished([newest], 1.2)
+    ledger.answered()
+    assert ledger.sending() == []
+    assert (ledger.pending, ledger.has_aside) == (3, True)
+    assert ledger.sent_to("there") == [there]
+    ledger.take_up("there")
+    assert ledger.sending() == [later, newest]
+    assert (ledger.pending, ledger.has_aside) == (2, False)

@@ -56,6 +56,9 @@ class Recorder:
     def note(self, *_args: Any) -> str:
         return "kept"
 
+    def parts(self, queues: list[str]) -> list[list[str]]:
+        return [[*queues]]
+
     def turn(self, _worker: str, outcomes: list[Outcome], *_args: Any, **_kwargs: Any) -> Leased:
         self.calls.append("turn")
         return Leased([self.takes for _ in outcomes], [], 0, 0)
@@ -143,7 +146,7 @@ def test_an_end_that_is_kept_is_not_taken_for_a_job_that_never_arrived() -> None
     with pytest.raises(StorageUnavailable):
         client.settle()
     recorder.holdings = lambda _worker, _queues: [Lease("j2", "q", 2, b"")]  # type: ignore[method-assign]
-    client.reconcile(accepting=False)
+    client.reconciliation.reconcile(accepting=False)
     assert not [call for call in recorder.calls if call.startswith("release")]
     assert client.ledger.in_slots == 0
 
@@ -156,7 +159,7 @@ def test_a_job_that_ended_while_its_worker_looked_what_it_holds_ran_again() -> N
     ends: list[list[End]] = [[ended(2, follows=True)]]
     client._slots.collect = lambda: ends.pop() if ends else []  # type: ignore[method-assign]
     recorder.holdings = lambda _worker, _queues: [Lease("j2", "q", 2, b"")]  # type: ignore[method-assign]
-    client.reconcile(accepting=False)
+    client.reconciliation.reconcile(accepting=False)
     assert not [call for call in recorder.calls if call.startswith("release")]
     assert client.ledger.ends
 
@@ -164,7 +167,7 @@ def test_a_job_that_ended_while_its_worker_looked_what_it_holds_ran_again() -> N
 def test_after_an_outage_outcomes_are_settled_before_a_lease_is_released() -> None:
     """A storage that has them already, and lost its reply, would refuse them after the release."""
     recorder = Recorder()
-    client_of(recorder).reconcile(accepting=False)
+    client_of(recorder).reconciliation.reconcile(accepting=False)
     told = [call for call in recorder.calls if not call.startswith("job")]
     assert told == ["flush", "settle", "flush", "settled", "holdings", "release unseen"]
 
@@ -227,6 +230,6 @@ def test_a_job_that_ended_while_holdings_were_asked_for_was_started_again(follow
     slots.collect = lambda: [end] if "holdings" in storage.calls and client.ledger.in_slots else []
     slots.usage = lambda: Usage(1, 1)
     slots.offer = offered.extend
-    client.reconcile(accepting=True)
+    client.reconciliation.reconcile(accepting=True)
     assert client.pending == 1
     assert offered == []
