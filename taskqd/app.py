@@ -12,6 +12,7 @@ from taskqd.client.async_wait import Waiters
 from taskqd.client.enqueue import Enqueueing
 from taskqd.client.packing import Packer
 from taskqd.client.task import Signature, Task, module_name
+from taskqd.clock import StorageClock
 from taskqd.control import Controlling
 from taskqd.crypto.sealing import make_sealer
 from taskqd.crypto.signing import Signer
@@ -89,6 +90,7 @@ class App(Enqueueing, Controlling, Listening):
         self.periodic_tasks: list[PeriodicTask] = []
         self.periodic = Agenda(self)
         self.listeners = Listeners()
+        self.clock = StorageClock(self._storage_ms)
         self._take_keys(signing_keys, encryption_keys)
         self.storages: Storages = StoragePerThread(self.open_storage)
         """Where `storage` comes from; a kind of worker may put its own in place."""
@@ -184,6 +186,9 @@ class App(Enqueueing, Controlling, Listening):
             return self._immediate_storage()
         return self.storages.here()
 
+    def _storage_ms(self) -> int:
+        return self.storage.server_ms()
+
     def _take_keys(
         self,
         signing_keys: Sequence[str | bytes] | None,
@@ -192,7 +197,7 @@ class App(Enqueueing, Controlling, Listening):
         self._keys = signing_keys, encryption_keys
         self.signer = Signer(signing_keys) if signing_keys is not None else None
         self.sealer = make_sealer(self.name, self._serializer, self.signer, encryption_keys)
-        self._packer = Packer(self.name, self.signer, self.zone, self.sealer)
+        self._packer = Packer(self.name, self.signer, self.zone, self.clock, self.sealer)
 
     def adopt(
         self,

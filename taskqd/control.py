@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from taskqd.client.result import Result, ResultApp
 from taskqd.client.rows import open_record, task_of
 from taskqd.client.task import Task
-from taskqd.clock import moment_ms, now_ms
+from taskqd.clock import moment_ms
 from taskqd.execution import follow_ups
 from taskqd.execution.continuations import after_failure, follows
 from taskqd.execution.protocols import AppLike, JobView
@@ -45,7 +45,7 @@ class Controlling:
         eta: object | None = None,
     ) -> bool:
         """Give a waiting job a new time; neither `delay` nor `eta`: now.  False: it is not waiting."""
-        now = now_ms()
+        now = self.clock.now_ms()
         run_at_ms = 0
         if delay is not None:
             run_at_ms = moment_ms(delay, now, self.zone)
@@ -71,7 +71,8 @@ class Controlling:
         """
         if revoke_until is None:
             row = self.storage.job(job_id, queue)
-            answer = Answer("cancelled", 0, now_ms(), self.result_ttl, 0, reason=Reason.REVOKED)
+            now = self.clock.now_ms()
+            answer = Answer("cancelled", 0, now, self.result_ttl, 0, reason=Reason.REVOKED)
             call = (job_id, queue, encode_answer(answer), self.result_ttl)
             if self.storage.cancel(*call) or self.features.stop(*call):
                 if row is not None:
@@ -180,7 +181,7 @@ def _tell_revoked(app: ControlApp, row: JobRow, answer: Answer) -> None:
 
 def _order(app: ControlApp, subject: str, once: bool, until: datetime | float | None) -> None:
     """Set a standing order that ends by itself."""
-    now = now_ms()
+    now = app.clock.now_ms()
     until_ms = 0 if until is None else moment_ms(until, now, app.zone)
     ttl_s = _ORDER_TTL_S if until is None else max(1, (until_ms - now) // 1000 + 1)
     app.features.revoke(subject, Revocation(until_ms, once), ttl_s)

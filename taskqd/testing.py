@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from taskqd.app import App
-from taskqd.clock import monotonic_s, now_ms
+from taskqd.clock import monotonic_s
 from taskqd.errors import ConfigError, TaskqdError
 from taskqd.immediate import CallersWorker
 from taskqd.jobs.job import State
@@ -103,7 +103,7 @@ class _Voyage:
         """Note the jobs that are delayed, with their times as seen from where the voyage is."""
         rows = {(row.id, row.run_at_ms): row for row in self._app.storage.jobs(State.SCHEDULED)}
         self._known = {key: due for key, due in self._known.items() if key in rows}
-        now = now_ms()
+        now = self._app.clock.now_ms()
         for key in sorted(rows.keys() - self._known.keys(), key=lambda key: (key[1], key[0])):
             self._serial += 1
             at_ms = self._at_ms + max(0, key[1] - now)

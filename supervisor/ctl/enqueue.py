@@ -9,7 +9,6 @@ import msgspec
 
 from taskqd import errors
 from taskqd.client.delivery import deliver
-from taskqd.clock import now_ms
 from taskqd.ids import checked_id, new_id
 from taskqd.jobs.job import NAME_PATTERN, NOTHING, Entry, Envelope
 from taskqd.supervisor.cli import common
@@ -56,17 +55,16 @@ def enqueue_call(options: Options, task: str, call: str, kwargs: str, **call_opt
         given["id"] = given.pop("job_id")
     try:
         app = find_app(options, needed=True)
-        entry = (
-            _by_app(app, task, positional, keyword, given)
-            if app
-            else _as_it_is(task, positional, keyword, **given)
-        )
-    except _BAD_CALL as error:
+        with open_target(options, create=app is not None) as storage:
+            now = storage.server_ms()
+            entry = (
+                _by_app(app, task, positional, keyword, given, now)
+                if app
+                else _as_it_is(task, positional, keyword, now, **given)
+            )
+            (new,) = deliver(storage, [entry])
+    except (*_BAD_CALL, errors.ConfigError) as error:
         raise Fail(common.USAGE, f"nothing enqueued: {error}") from None
-    except errors.ConfigError as error:
-        raise Fail(common.USAGE, f"nothing enqueued: {error}") from None
-    with open_target(options, create=app is not None) as storage:
-        (new,) = deliver(storage, [entry])
     return {"id": entry.id, "task": task, "queue": entry.queue, "new": new}
 
 
@@ -76,7 +74,9 @@ def _by_app(
     positional: list[Any],
     keyword: dict[str, Any],
     call_options: dict[str, Any],
+    now: int,
 ) -> Entry:
+    app.clock.refresh(lambda: now, after_s=0)
     bound = app.find_task(task).options(**call_options)
     return app.entry(bound.s(*positional, **keyword))
 
@@ -85,6 +85,7 @@ def _as_it_is(
     task: str,
     positional: list[Any],
     keyword: dict[str, Any],
+    now: int,
     *,
     queue: str = "default",
     priority: int = 0,
@@ -93,7 +94,6 @@ def _as_it_is(
 ) -> Entry:
     if not NAME_PATTERN.fullmatch(queue):
         raise errors.ConfigError(f"queue {queue!r}: expected letters, digits, '_', '.', '-'")
-    now = now_ms()
     envelope = Envelope(
         p=priority,
         t=task,

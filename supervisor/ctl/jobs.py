@@ -9,7 +9,6 @@ from typing import Any
 import click
 
 from taskqd.client.rows import describe, job_row
-from taskqd.clock import now_ms
 from taskqd.jobs.job import Answer, Reason, State, encode_answer
 from taskqd.storage.base import JobRow, Storage
 from taskqd.supervisor.cli import common
@@ -223,7 +222,9 @@ def _each(job_ids: Sequence[str], word: str, storage: Storage, act: Any) -> Outp
 
 
 def _revoke(storage: Storage, row: JobRow) -> bool:
-    answer = Answer(State.CANCELLED, 0, now_ms(), REVOKED_TTL_S, attempts=0, reason=Reason.REVOKED)
+    answer = Answer(
+        State.CANCELLED, 0, storage.server_ms(), REVOKED_TTL_S, attempts=0, reason=Reason.REVOKED
+    )
     return storage.cancel(row.id, row.queue, encode_answer(answer), REVOKED_TTL_S)
 
 

@@ -12,7 +12,6 @@ from taskqd.client.packing import Packer
 from taskqd.client.result import Result, ResultApp
 from taskqd.client.result_group import ResultGroup
 from taskqd.client.task import Signature, Task
-from taskqd.clock import now_ms
 from taskqd.errors import ConfigError
 from taskqd.ids import new_id
 from taskqd.jobs.job import Answer, Entry, Member, Reason, encode_answer
@@ -230,7 +229,9 @@ def _point_to_holders(app: EnqueueingApp, plan: _Planned, new: Sequence[bool]) -
 def _skip_member(app: EnqueueingApp, entry: Entry, member: Member) -> None:
     """Tell a group that this member will never run, or its callback would wait for ever."""
     if app.storage.job(entry.id, entry.queue) is None:
-        answer = Answer("cancelled", 0, now_ms(), GROUP_TTL_S, 0, reason=Reason.SKIPPED)
+        answer = Answer(
+            "cancelled", 0, app.clock.estimate_ms(), GROUP_TTL_S, 0, reason=Reason.SKIPPED
+        )
         app.features.group_put(member.group, member.queue, member.index, encode_answer(answer))
 
 

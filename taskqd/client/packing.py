@@ -9,8 +9,9 @@ from typing import Any
 
 import msgspec
 
+from taskqd.client.delivery import insist
 from taskqd.client.task import Signature
-from taskqd.clock import moment_ms, now_ms
+from taskqd.clock import StorageClock, moment_ms
 from taskqd.crypto.sealing import Call, Sealer
 from taskqd.crypto.signing import Signer
 from taskqd.errors import ConfigError, PayloadTooLarge
@@ -25,8 +26,14 @@ class Packer:
     """Encodes calls of one app."""
 
     def __init__(
-        self, namespace: str, signer: Signer | None, zone: tzinfo, sealer: Sealer | None = None
+        self,
+        namespace: str,
+        signer: Signer | None,
+        zone: tzinfo,
+        clock: StorageClock,
+        sealer: Sealer | None = None,
     ) -> None:
+        self._clock = clock
         self._sealer = sealer
         self._namespace = namespace
         self._signer = signer
@@ -50,7 +57,7 @@ class Packer:
         all stages, the first one's first.
         Raises BadArguments, EncodeError, PayloadTooLarge or ConfigError.
         """
-        now, options = now_ms(), signature.options
+        now, options = self._now_ms(signature), signature.options
         job_id = self._id_of(signature)
         if ids is not None:
             ids.append(job_id)
@@ -74,6 +81,17 @@ class Packer:
             return entry
         key, until = unique_key(signature, envelope, self._sealer)
         return entry._replace(unique=key, unique_until=until)
+
+    def _now_ms(self, signature: Signature[Any]) -> int:
+        """Return the storage's time; a call that is due or over at some time is worth asking it.
+
+        law: what a caller's host takes for the time decides nothing
+        (test_a_caller_whose_clock_is_off_delays_and_expires_by_the_storages).
+        """
+        followers = (*signature.stages, *(() if (h := signature.handler) is None else (h,)))
+        if any(map(_is_timed, (signature, *followers))):
+            return insist(self._clock.now_ms)
+        return self._clock.estimate_ms()
 
     def _chain(
         self, envelope: Envelope, signature: Signature[Any], now: int, ids: list[str] | None
@@ -145,6 +163,13 @@ class Packer:
     def _id_of(signature: Signature[Any]) -> str:
         given = signature.options.get("id")
         return new_id() if given is None else checked_id(given)
+
+
+def _is_timed(signature: Signature[Any]) -> bool:
+    options = signature.options
+    return signature.task.settings.expires is not None or not options.keys().isdisjoint(
+        ("delay", "eta", "expires")
+    )
 
 
 def _call_of(signature: Signature[Any], sealer: Sealer) -> Call:

@@ -10,7 +10,7 @@ import msgspec
 
 from taskqd.client.async_wait import Waiters
 from taskqd.client.rows import open_record
-from taskqd.clock import monotonic_s, now_ms
+from taskqd.clock import StorageClock, monotonic_s
 from taskqd.crypto.sealing import Sealer, result_of
 from taskqd.errors import (
     DecodeError,
@@ -43,6 +43,9 @@ class ResultApp(Protocol):
 
     @property
     def waiters(self) -> Waiters: ...
+
+    @property
+    def clock(self) -> StorageClock: ...
 
     def revoke_by_id(
         self, job_id: str, *, queue: str | None = None, revoke_once: bool = True
@@ -157,9 +160,10 @@ class Result(Generic[R]):
             answer = decode_answer(data)
         except _DAMAGE as error:
             raise DecodeError(f"job {self.id!r}: its answer is damaged: {error}") from None
-        if answer.finished_ms + answer.ttl_s * 1000 < now_ms():
+        now = self._app.clock.now_ms()
+        if answer.finished_ms + answer.ttl_s * 1000 < now:
             return False
-        if parking.waits_s(answer, now_ms()):
+        if parking.waits_s(answer, now):
             self._parked = True
             return False
         self._answer = answer

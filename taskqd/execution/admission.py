@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from taskqd.clock import monotonic_s, now_ms
+from taskqd.clock import monotonic_s
 from taskqd.crypto.sealing import Sealer
 from taskqd.errors import ConfigError, DecodeError, SealError, SignatureError, StorageError
 from taskqd.execution.attempt import Attempt
@@ -108,7 +108,7 @@ class Admission:
                 return refusal
         if self._orders and (refusal := self._called_off(attempt)):
             return refusal
-        if envelope.x is not None and envelope.x < now_ms():
+        if envelope.x is not None and envelope.x < self._app.clock.estimate_ms():
             return self._outcomes.cancel(attempt, Reason.EXPIRED)
         return self._decode_call(attempt)
 
@@ -141,7 +141,9 @@ class Admission:
         orders = self._standing()
         for subject in (f"id:{attempt.lease.id}", f"task:{attempt.envelope.t}"):
             order = orders.get(subject)
-            if order is None or (order.until_ms and order.until_ms <= now_ms()):
+            if order is None or (
+                order.until_ms and order.until_ms <= self._app.clock.estimate_ms()
+            ):
                 continue
             # Of several workers that meet an order for one job, one uses it up.
             if not order.once or self._app.features.restore(subject):

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import msgspec
 
 from taskqd.client.composition import Failed, Skipped
-from taskqd.clock import now_ms
 from taskqd.crypto.sealing import Call, member_of
 from taskqd.errors import PayloadTooLarge
 from taskqd.execution.protocols import AppLike
@@ -133,7 +132,8 @@ def _next_of(
     except Exception as error:
         reason = Reason.OVERSIZED if isinstance(error, PayloadTooLarge) else Reason.REJECTED
         failure = Failure("", clip(str(error)))
-        return Answer("dead", 0, now_ms(), app.result_ttl, 0, reason=reason, failure=failure)
+        now = app.clock.estimate_ms()
+        return Answer("dead", 0, now, app.result_ttl, 0, reason=reason, failure=failure)
 
 
 def _entry_of(app: AppLike, stage: Stage, value: Any, before: Envelope, goes_on: bool) -> Entry:
@@ -143,7 +143,7 @@ def _entry_of(app: AppLike, stage: Stage, value: Any, before: Envelope, goes_on:
     else:
         call = app.sealer.unseal_call(envelope, stage.id)
         app.sealer.seal_call(envelope, stage.id, _extended(call, value))
-    now = now_ms()
+    now = app.clock.estimate_ms()
     envelope.e = now
     envelope.h = envelope.h or before.h
     if goes_on:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import msgspec
 
-from taskqd.clock import now_ms
 from taskqd.execution.attempt import Attempt
 from taskqd.execution.continuations import after_failure, follows
 from taskqd.execution.protocols import AppLike, JobView
@@ -54,7 +53,7 @@ class DeadLetters:
         return Answer(
             "dead",
             attempt.lease.token,
-            now_ms(),
+            self._app.clock.estimate_ms(),
             attempt.answer_ttl_s(self._app.result_ttl),
             attempt.marks.attempts,
             reason=reason,

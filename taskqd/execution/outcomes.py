@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from taskqd.clock import moment_ms, monotonic_s, now_ms
+from taskqd.clock import moment_ms, monotonic_s
 from taskqd.crypto.sealing import result_of
 from taskqd.errors import ConfigError, PayloadTooLarge, RetryTask
 from taskqd.execution.attempt import SKIPPED_TTL_S, Attempt
@@ -35,6 +35,7 @@ class Outcomes:
     def __init__(self, app: AppLike, limits: LimitSettings, log: Log) -> None:
         self._app = app
         self._limits = limits
+        self._clock = app.clock
         self._handlers = app.listeners.handlers
         self._tells_done = log.enabled(events.JOB_DONE)
         self._sealer = app.sealer
@@ -47,14 +48,15 @@ class Outcomes:
         run_ms = (monotonic_s() - attempt.started_s) * 1000
         ttl_s = attempt.answer_ttl_s(self._app.result_ttl)
         attempts = attempt.marks.attempts + 1
-        answer = Answer("done", lease.token, now_ms(), ttl_s, attempts, round(run_ms, 2), data)
+        now = self._clock.estimate_ms()
+        answer = Answer("done", lease.token, now, ttl_s, attempts, round(run_ms, 2), data)
         if follows(envelope):
             steps = after_value(self._app, envelope, lease.queue, answer, value)
             attempt.follow_ups = steps.follow_ups
             if steps.lost is not None and envelope.n:
                 self.dead_letters.stage_lost(attempt, envelope.n[0], steps.lost)
         if self._tells_done:
-            facts = attempt.facts(attempts) | _times(attempt, run_ms)
+            facts = attempt.facts(attempts) | self._times(attempt, run_ms)
             attempt.lines += ((events.JOB_DONE, facts),)
         if "complete" in self._handlers:
             self._app.listeners.tell("complete", attempt.job)
@@ -82,7 +84,7 @@ class Outcomes:
         if error.delay is not None:
             delay_s = max(0.0, float(error.delay))
         elif error.eta is not None:
-            now = now_ms()
+            now = self._clock.estimate_ms()
             try:
                 eta_ms = moment_ms(error.eta, now, self._app.zone, absolute=True)
             except ConfigError as problem:
@@ -120,7 +122,8 @@ class Outcomes:
         ttl_s = min(attempt.answer_ttl_s(self._app.result_ttl), SKIPPED_TTL_S)
         attempts = attempt.marks.attempts + (job is not None)
         token = attempt.lease.token
-        answer = Answer("cancelled", token, now_ms(), ttl_s, attempts, reason=str(reason))
+        now = self._clock.estimate_ms()
+        answer = Answer("cancelled", token, now, ttl_s, attempts, reason=str(reason))
         if follows(attempt.envelope):
             attempt.follow_ups = after_failure(self._app, attempt.envelope, answer)
         event = events.JOB_SKIPPED if job is None else events.JOB_CANCELLED
@@ -130,14 +133,19 @@ class Outcomes:
             self._app.listeners.tell(signal, job or attempt.view(str(reason)))
         return attempt.ended("cancel", answer)
 
-    @staticmethod
-    def _note_raised(event: str, attempt: Attempt, error: BaseException, **more: object) -> str:
+    def _note_raised(
+        self, event: str, attempt: Attempt, error: BaseException, **more: object
+    ) -> str:
         """Note the line of an attempt that has raised; returns the error as one line."""
         text = clip(describe(error))
         run_ms = (monotonic_s() - attempt.started_s) * 1000
-        facts = attempt.facts(attempt.marks.attempts + 1) | _times(attempt, run_ms)
+        facts = attempt.facts(attempt.marks.attempts + 1) | self._times(attempt, run_ms)
         attempt.lines += ((event, facts | {"error": text} | more),)
         return text
+
+    def _times(self, attempt: Attempt, run_ms: float) -> dict[str, float]:
+        wait_ms = max(0.0, self._clock.estimate_ms() - attempt.envelope.e - run_ms)
+        return {"run_ms": round(run_ms, 3), "wait_ms": round(wait_ms)}
 
 
 def _count(attempt: Attempt, error: str, failures: int) -> None:
@@ -146,8 +154,3 @@ def _count(attempt: Attempt, error: str, failures: int) -> None:
     attempt.marks = msgspec.structs.replace(
         marks, attempts=marks.attempts + 1, failures=failures, error=error
     )
-
-
-def _times(attempt: Attempt, run_ms: float) -> dict[str, float]:
-    wait_ms = max(0.0, now_ms() - attempt.envelope.e - run_ms)
-    return {"run_ms": round(run_ms, 3), "wait_ms": round(wait_ms)}

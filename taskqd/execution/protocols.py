@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from taskqd.client.packing import Packer
+from taskqd.clock import StorageClock
 from taskqd.crypto.sealing import Sealer
 from taskqd.crypto.signing import Signer
 from taskqd.jobs.codec import CallCodec
@@ -63,6 +64,11 @@ class AppLike(Protocol):
 
     @property
     def packer(self) -> Packer: ...
+
+    @property
+    def clock(self) -> StorageClock:
+        """The storage's clock; running a job only estimates it, its worker keeps it fresh."""
+        ...
 
     @property
     def storage(self) -> Storage:

@@ -118,6 +118,10 @@ class Runner:
             return self._requeues.requeue_killed(attempt, late)
         return self._requeues.requeue_interrupted(attempt)
 
+    def keep_time(self, read: Callable[[], int]) -> None:
+        """Look at the storage's clock now and then; `read` returns its Unix ms."""
+        self._app.clock.refresh(read)
+
     def heed(self, orders: int) -> None:
         """Look at the standing orders before each job from now on; see `Leased.revocations`."""
         self._admission.heed(orders)

@@ -14,7 +14,6 @@ import msgspec
 from taskqd.client import delivery
 from taskqd.client.result import Result, ResultApp
 from taskqd.client.task import Task
-from taskqd.clock import now_ms
 from taskqd.errors import ConfigError
 from taskqd.execution.task_lock import TaskLock
 from taskqd.listeners import Listeners
@@ -126,7 +125,7 @@ class Agenda:
         if self._compiler.declared(name) is not None:
             raise ConfigError(f"schedule {name!r}: a periodic task of that name is declared")
         made = self._made(
-            name, Schedule(since_ms=now_ms()), task=task, when=when, args=args, kwargs=kwargs,
+            name, Schedule(since_ms=self._app.clock.now_ms()), task=task, when=when, args=args, kwargs=kwargs,
             timezone=timezone, missed=missed, overlap=overlap,
         )  # fmt: skip
         with self._changing(name):
@@ -148,7 +147,7 @@ class Agenda:
             known = self._stored(name)
             made = self._made(name, known, **changes)
             if _rhythm(made) != _rhythm(known):
-                made = msgspec.structs.replace(made, since_ms=now_ms())
+                made = msgspec.structs.replace(made, since_ms=self._app.clock.now_ms())
             self._put(name, made)
 
     def pause(self, name: str) -> bool:
@@ -218,7 +217,7 @@ class Agenda:
                 known = Schedule() if data is None else self._compiler.open(name, data)
             if known.paused == paused:
                 return False
-            since_ms = known.since_ms if paused else now_ms()
+            since_ms = known.since_ms if paused else self._app.clock.now_ms()
             self._put(name, msgspec.structs.replace(known, paused=paused, since_ms=since_ms))
             return True
 
@@ -263,7 +262,7 @@ class Agenda:
         return ConfigError(f"no periodic task {name!r} in app {self._app.name!r}; known: {names}")
 
     def _row(self, task: PeriodicTask) -> PeriodicRow:
-        next_ms = None if task.paused else task.next_after(now_ms())
+        next_ms = None if task.paused else task.next_after(self._app.clock.now_ms())
         return PeriodicRow(
             task.name,
             task.task.name,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from taskqd.app import App
-from taskqd.clock import now_ms
+from taskqd.clock import StorageClock, now_ms
 from taskqd.errors import BadArguments, ConfigError, UnknownTask
 from taskqd.execution.runner import Runner
 from taskqd.jobs.job import State
@@ -42,7 +42,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("taskqd.periodic.manager.now_ms", clock)
+    monkeypatch.setattr(StorageClock, "now_ms", lambda _self: clock())
     return clock
 
 

@@ -110,6 +110,7 @@ class StorageClient:
         self._follow_up()
         outcomes = self.ledger.sending()
         self._log.flush()
+        self._runner.keep_time(self._storage.server_ms)
         leased = self._storage.turn(
             self._worker,
             outcomes,

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from taskqd.clock import now_ms
 from taskqd.errors import DecodeError, SignatureError
 from taskqd.execution import follow_ups
 from taskqd.execution.continuations import after_failure
@@ -80,9 +79,8 @@ class ParkedJobs:
         except (BadRecord, DecodeError, SignatureError):
             return  # It was changed since it was parked: nothing in it can be trusted.
         failure = Failure("", marks.error)
-        answer = Answer(
-            "dead", 0, now_ms(), self._app.result_ttl, reason=Reason.UNKNOWN_TASK, failure=failure
-        )
+        now, ttl_s = self._app.clock.now_ms(), self._app.result_ttl
+        answer = Answer("dead", 0, now, ttl_s, reason=Reason.UNKNOWN_TASK, failure=failure)
         follow_ups.deliver(
             self._app.storage, self._app.listeners, after_failure(self._app, envelope, answer)
         )

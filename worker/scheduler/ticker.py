@@ -6,7 +6,7 @@ import heapq
 import traceback
 from collections.abc import Callable, Mapping
 
-from taskqd.clock import now_ms
+from taskqd.clock import StorageClock
 from taskqd.errors import QueueFull, StorageError
 from taskqd.jobs.exception_text import describe, writable
 from taskqd.jobs.job import clip
@@ -23,7 +23,9 @@ FULL_MS = 5_000
 BROKEN_MS = 60_000
 """Between two tries of a task whose rule or payload raises."""
 LOOK_MAX_S = 5.0
-"""The wall clock may jump: look at it at least so often."""
+"""The storage's clock may be set: look at it at least so often."""
+BACK_MS = 1000
+"""A clock that goes back by more was set."""
 KNOWN_MS = 7 * 86_400_000
 """How much longer than until the next tick a tick is known, at most ..."""
 KNOWN_TICKS = 100_000
@@ -34,16 +36,18 @@ Read = Callable[[Mapping[str, bytes]], Reading]
 
 
 class Ticker:
-    def __init__(self, read: Read, missed: str, clock: Callable[[], int] = now_ms) -> None:
+    def __init__(self, read: Read, missed: str, clock: Callable[[], int] | None = None) -> None:
         """`read`: what the app makes of the stored schedules.  `missed`: the policy of tasks that
-        state none.  `clock`: Unix ms."""
+        state none.  `clock`: Unix ms; None: that of the storage, whatever this host's says."""
         self._read = read
         self._tasks: dict[str, PeriodicTask] = {}
         self._stored: dict[str, bytes] | None = None
         self._looked_ms = 0
         self._broken: dict[str, str] = {}
         self._missed = missed
-        self._clock = clock
+        self._theirs = StorageClock(lambda: 0)
+        self._clock = clock or self._theirs.estimate_ms
+        self._latest_ms = 0
         self._cursors: dict[str, int] = {}
         """Task -> Unix ms up to which its ticks are dealt with."""
         self._next: dict[str, int | None] = {}
@@ -59,6 +63,8 @@ class Ticker:
         `look`: at the stored schedules too, which may have changed.
         Raises StorageError; what has fired by then does not fire again.
         """
+        self._theirs.refresh(storage.server_ms)
+        self._notice_set_back(self._clock())
         since_ms = self._clock() - self._looked_ms
         if look or not 0 <= since_ms < LOOK_MAX_S * 1000:
             self._look(storage, log)
@@ -74,6 +80,18 @@ class Ticker:
         if not self._coming:
             return LOOK_MAX_S
         return max(0.0, min(LOOK_MAX_S, (self._coming[0][0] - self._clock()) / 1000))
+
+    def _notice_set_back(self, now: int) -> None:
+        """Where the clock was ahead and came back, let what it made us pass over be due again.
+
+        law: a slot that was passed over while the clock was ahead fires at its time, and one that has
+        fired does not fire twice (test_a_clock_that_was_ahead_and_came_back_misses_no_tick).
+        """
+        if now < self._latest_ms - BACK_MS:
+            for name in self._cursors:
+                self._cursors[name] = min(self._cursors[name], now)
+                self._expect(name, 0)
+        self._latest_ms = now
 
     def _expect(self, name: str, due_ms: int | None) -> None:
         self._next[name] = due_ms
@@ -104,7 +122,8 @@ class Ticker:
             if name not in self._tasks:
                 self._forget(name)
             elif name in self._cursors:
-                self._cursors[name] = max(self._cursors[name], self._tasks[name].since_ms)
+                since_ms = min(self._tasks[name].since_ms, self._looked_ms)
+                self._cursors[name] = max(self._cursors[name], since_ms)
         for name in self._tasks:
             if name not in self._next:
                 self._expect(name, 0)
@@ -144,7 +163,8 @@ class Ticker:
         first knew it, else from now, which is written down."""
         seen = f"{task.name} seen"
         last = max(storage.last_tick(task.name) or 0, task.since_ms) or storage.last_tick(seen)
-        self._cursors[task.name] = last or now
+        # What lies ahead was fired by a clock that was ahead.
+        self._cursors[task.name] = min(last or now, now)
         if not last:
             storage.fire(f"{seen}@{now}", [], self._known_s(task, now))
 
@@ -152,7 +172,7 @@ class Ticker:
         name, policy, cursor = task.name, task.missed or self._missed, self._cursors[task.name]
         if is_late(task.next_after, cursor, now):
             # We may have been away alone: what others have dealt with is not ours any more.
-            cursor = max(cursor, storage.last_tick(name) or 0)
+            cursor = max(cursor, min(storage.last_tick(name) or 0, now))
         if policy == "all" and name not in self._behind:
             start, dropped = floor(task.next_after, cursor, now)
             self._tell_missed(task, cursor, dropped, log)

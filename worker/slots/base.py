@@ -36,6 +36,8 @@ class JobRunner(Protocol):
 
     def heed(self, orders: int) -> None: ...
 
+    def keep_time(self, read: Callable[[], int]) -> None: ...
+
 
 class Usage(NamedTuple):
     """What the slots have done since they started."""

@@ -80,6 +80,9 @@ class Jobs:
     def acks_each(self, lease: Lease) -> bool:
         return lease.id in self.each
 
+    def keep_time(self, read: object) -> None:
+        pass
+
     def heed(self, orders: int) -> None:
         self.orders_stand = orders
 

@@ -67,6 +67,9 @@ class Recorder:
         self.calls.append("settle")
         return [self.takes for _ in outcomes]
 
+    def server_ms(self) -> int:
+        return 0
+
     def holdings(self, _worker: str, _queues: tuple[str, ...]) -> list[Lease]:
         self.calls.append("holdings")
         return [Lease("unseen", "q", 2, b"")]
