@@ -13,14 +13,15 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from redis.exceptions import AskError, NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisError
 
 from taskqd.clock import monotonic_s
 from taskqd.errors import StorageError, StorageUnavailable
 from taskqd.storage.redis.keyspace.scripts import Script
 from taskqd.storage.redis.link.address import address, is_cluster
+from taskqd.storage.redis.link.cluster_commands import Todo, evalsha, exchange, redirection
 from taskqd.storage.redis.link.cluster_server import ServerLink
 from taskqd.storage.redis.link.connection import BLOCK_S, CALL_S, SILENT_S, Args, Link
 from taskqd.storage.redis.link.faults import code_of
@@ -28,19 +29,6 @@ from taskqd.storage.redis.link.slots import Place, SlotMap, slot_of
 
 KEYLESS = {"CONFIG", "INFO", "PING", "TIME"}
 _PAUSE_S = (0.002, 0.02)
-
-
-class Todo(NamedTuple):
-    """One command of several."""
-
-    number: int
-    key: str
-    command: Args
-    script: Script | None = None
-    asked: Place | None = None
-    """The server that the slot moves to has this key already."""
-    moves: int = 0
-    """How often it was sent elsewhere."""
 
 
 class Cluster:
@@ -162,15 +150,20 @@ class Cluster:
     def pipeline(self, commands: Sequence[Args], *, write: bool = True) -> list[Any]:
         """Send commands, those to one server in one go; raises the first error among the replies."""
         if commands and commands[0][0] in KEYLESS:
-            return self.servers()[0].pipeline(commands, write=write)
+            return self._any_server().pipeline(commands, write=write)
         todo = [Todo(i, command[1], command) for i, command in enumerate(commands)]
         return self._all(todo, write)[0]
+
+    def _any_server(self) -> Link:
+        """Return one that has slots, one that is connected where there is one."""
+        servers = self.servers()
+        return next((link for link in servers if link.is_connected), servers[0])
 
     def run(self, script: Script, key: str, args: Args, *, write: bool = True) -> Any:
         """Run one script.  The hot path of everything."""
         link = self._link_of.get(key)
         if link is not None and link.is_ready_for(script):
-            [reply] = link.exchange([_evalsha(script, key, args)], write)
+            [reply] = link.exchange([evalsha(script, key, args)], write)
             if not isinstance(reply, RedisError):
                 return reply  # else it had no effect, and is repeated where it belongs
         return self.run_all([(script, key, args)], write=write)[0]
@@ -184,7 +177,7 @@ class Cluster:
     ) -> list[Any]:
         """Run scripts, those of one server in one go, each followed by the commands `then`."""
         todo = [
-            Todo(i, key, _evalsha(script, key, args), script)
+            Todo(i, key, evalsha(script, key, args), script)
             for i, (script, key, args) in enumerate(calls)
         ]
         replies, after = self._all(todo, write, then)
@@ -202,7 +195,7 @@ class Cluster:
             errors: list[StorageError] = []
             for link, some in self._grouped(todo):
                 try:
-                    got, confirmed = _exchange(link, some, write, then)
+                    got, confirmed = exchange(link, some, write, then)
                 except StorageError as error:
                     # law: the others are asked all the same: a heartbeat must reach who lives
                     # (test_the_death_of_a_server_is_waited_out_and_the_others_hear_heartbeats).
@@ -243,14 +236,14 @@ class Cluster:
             return item
         code = code_of(reply)
         if code == "MOVED":
-            slot, place = _redirection(link, reply)
+            slot, place = redirection(link, reply)
             self._slots.moved(slot, place)
             self._link_of.pop(item.key, None)
             if item.moves:  # they do not agree yet
                 time.sleep(random.uniform(*_PAUSE_S))
             return item._replace(asked=None, moves=item.moves + 1)
         if code == "ASK" and item.script is None:
-            return item._replace(asked=_redirection(link, reply)[1])
+            return item._replace(asked=redirection(link, reply)[1])
         if code in ("ASK", "TRYAGAIN"):
             time.sleep(random.uniform(*_PAUSE_S))
             return item._replace(asked=None)
@@ -276,29 +269,3 @@ class Cluster:
 def open_link(url: str) -> Link | Cluster:
     """Return the command connection for a storage's URL; it opens at first use."""
     return Cluster(url) if is_cluster(url) else Link(url)
-
-
-def _evalsha(script: Script, key: str, args: Args) -> Args:
-    return ("EVALSHA", script.sha, 2, key, key.removesuffix("jobs") + "nothing", *args)
-
-
-def _exchange(
-    link: Link, todo: Sequence[Todo], write: bool, then: Sequence[Args]
-) -> tuple[list[Any], list[Any]]:
-    """Send commands to one server; return their replies, and those to `then`."""
-    link.load(*(item.script for item in todo if item.script is not None))
-    commands: list[Args] = []
-    at = []
-    for item in todo:
-        if item.asked:
-            commands.append(("ASKING",))
-        at.append(len(commands))
-        commands.append(item.command)
-    replies = link.exchange([*commands, *then], write)
-    return [replies[i] for i in at], replies[len(commands) :]
-
-
-def _redirection(link: Link, reply: RedisError) -> tuple[int, Place]:
-    """Return the slot and the server that it is at."""
-    assert isinstance(reply, AskError)
-    return reply.slot_id, (reply.host or link.host, reply.port)
