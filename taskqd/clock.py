@@ -75,8 +75,8 @@ class StorageClock:
             if reading is None:
                 raise
             # It is carried on, and not asked for at every call: a silent server makes who asks wait.
-            theirs_ms = reading.theirs_ms + before_ms - reading.boot_ms
-            self._reading = _Reading(theirs_ms, before_ms, now_ms())
+            carried_ms = reading.theirs_ms + before_ms - reading.boot_ms
+            self._reading = _Reading(carried_ms, before_ms, now_ms())
             return
         after_ms = _boot_ms()
         self._reading = _Reading(theirs_ms, (before_ms + after_ms) / 2, now_ms())
