@@ -31,16 +31,24 @@ class DeadLetters:
         return self.bury(attempt, reason, Failure("", text, stack))
 
     def park(self, attempt: Attempt, message: str) -> End:
-        """Bury a job of a task that is not known here, until it is: see `taskqd.jobs.parked`."""
+        """Bury a job of a task that is not known here, until it is: see `taskqd.jobs.parked`.
+
+        law: a job is not told dead while it is only parked
+        (test_a_job_that_waits_for_new_code_was_told_dead_each_time_an_old_daemon_met_it).
+        """
         held, patience_s = follows(attempt.envelope), self._limits.unknown_patience_s
         label = parked.label_of(attempt.envelope.t, held=held)
         if not label or (held and patience_s <= 0):
             return self.refuse(attempt, Reason.UNKNOWN_TASK, message)
+        is_told = patience_s <= 0
         text = clip(message)
         attempt.marks = msgspec.structs.replace(attempt.marks, error=text)
         answer = self._answer(attempt, Reason.UNKNOWN_TASK, Failure("", text))
         answer = msgspec.structs.replace(answer, value=parked.terms(patience_s, held=held))
-        return msgspec.structs.replace(self._buried(attempt, answer), parked=label)
+        if is_told:
+            return msgspec.structs.replace(self._buried(attempt, answer), parked=parked.told(label))
+        attempt.lines += ((events.JOB_PARKED, attempt.facts(attempt.marks.attempts)),)
+        return msgspec.structs.replace(self._letter(attempt, answer), parked=label)
 
     def bury(self, attempt: Attempt, reason: Reason, failure: Failure) -> End:
         """Give the job up; what follows it is to be told first."""
@@ -61,11 +69,15 @@ class DeadLetters:
         )
 
     def _buried(self, attempt: Attempt, answer: Answer) -> End:
-        marks, failure = attempt.marks, answer.failure
+        marks = attempt.marks
         more = {"reason": str(answer.reason), "error": marks.error}
         attempt.lines += ((events.JOB_DEAD, attempt.facts(marks.attempts) | more),)
         if "dead" in self._handlers:
             self._app.listeners.tell("dead", attempt.view(str(answer.reason)))
+        return self._letter(attempt, answer)
+
+    def _letter(self, attempt: Attempt, answer: Answer) -> End:
+        marks, failure = attempt.marks, answer.failure
         # The letter outlives its answer, and is to tell what happened as well.
         if failure is not None and failure.traceback:
             stack = failure.traceback[-_STACK_CHARS_MAX:]

@@ -1,9 +1,9 @@
 """Jobs of a task that nobody here knows: their dead letters wait until a worker that does appears.
 
 A letter is parked under the task's name.  For `limits.unknown_patience_s` after that its callers
-wait on, and nothing that follows the job is set off, because in a rolling deploy the new code is
-about to come.  Then the callers are told `JobDead`; a job that others follow is given up for good,
-any other one still comes back when its name does.  Pure.
+wait on, nothing that follows the job is set off and nobody is told that it is dead, because in a
+rolling deploy the new code is about to come.  Then the job is told dead, once; one that others
+follow is given up for good, any other one still comes back when its name does.  Pure.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import msgspec
 from taskqd.jobs.job import NOTHING, Answer, Reason
 
 _LABEL_CHARS_MAX = 200
-_HELD, _FREE = ">", "="
+_HELD, _FREE, _TOLD = ">", "=", "!"
 _NULL = msgspec.Raw(b"null")
 _decode_terms = msgspec.json.Decoder(tuple[float, bool]).decode
 
@@ -26,6 +26,15 @@ def label_of(task: str, *, held: bool) -> str:
     if len(task) > _LABEL_CHARS_MAX:
         return ""
     return (_HELD if held else _FREE) + task
+
+
+def told(label: str) -> str:
+    """Return the label for a letter that was told dead and may come back."""
+    return _TOLD + name_in(label)
+
+
+def is_told(label: str) -> bool:
+    return label[:1] == _TOLD
 
 
 def name_in(label: str) -> str:

@@ -100,6 +100,7 @@ JOB_REQUEUED = _event("job.requeued", "debug", "job_id", "queue", "reason", "del
 JOB_ORPHANED = _event("job.orphaned", "warning", "job_id", "queue", "crashes", "verdict")
 JOB_RECOVERED = _event("job.recovered", "info", "job_id", "queue", "how")
 JOB_DEAD = _event("job.dead", "error", *JOB, "reason", "error")
+JOB_PARKED = _event("job.parked", "info", *JOB)
 JOB_RETURNED = _event("job.returned", "info", "task", "queue", "count")
 JOB_SKIPPED = _event("job.skipped", "info", *JOB, "reason")
 JOB_CANCELLED = _event("job.cancelled", "info", *JOB, "reason")

@@ -200,7 +200,9 @@ class Features(Protocol):
         """Return what waits in these queues; with nothing parked it costs one look at each.
 
         A letter is parked by an outcome "bury" with `Outcome.parked`; it is a dead letter like
-        others, and parked no more once it is revived or dropped.
+        others, and parked no more once it is revived, dropped or leased.  It is leased by a worker
+        of a node that knows its label (`know`), and by no other.  Who parks one does not know its
+        label: what its node knew of it is forgotten.
         """
         ...
 
@@ -208,16 +210,20 @@ class Features(Protocol):
         """Return the letters under a label, longest parked first."""
         ...
 
-    def unpark(self, queue: str, label: str, limit: int) -> list[str]:
-        """Put the letters under a label back to the head of their queue, longest parked first, with
-        their marks; their answers are dropped.  Returns their ids.
+    def know(self, node: str, queue: str, label: str) -> bool:
+        """Have the node's workers lease what is parked under a label, now and as long as the node
+        lives, and wake those that are idle.  False: it did so already, or is not registered.
 
-        Idle workers are called fairly, not the latest first: that one may have just parked it.
+        They lease letters before jobs of the same or a lower priority, longest parked first, with
+        their marks; the letters' answers are dropped.  A letter that is parked under a label of
+        which there was none rings the schedulers' bells, unless somebody idle who knows it got it.
         """
         ...
 
-    def leave_dead(self, queue: str, job_ids: Sequence[str]) -> int:
-        """Leave these letters dead: parked no more.  Returns how many were."""
+    def relabel(self, queue: str, job_ids: Sequence[str], label: str) -> list[str]:
+        """Have these parked letters wait under another label, as long as before; "": they stay dead,
+        parked no more.  Returns those of which that was not so yet: of several callers one is told.
+        """
         ...
 
     # -- timers: periodic tasks made at run time ---------------------------------------------

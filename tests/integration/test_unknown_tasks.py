@@ -57,10 +57,8 @@ def test_job_of_an_unknown_task_waits_for_the_daemon_that_knows_it(deploy: Deplo
     assert result.state is State.DEAD
     new = Crew(deploy.new, "new")
     new.look()
-    assert [(what, view.id, view.reason) for what, view in new.told] == [
-        ("requeued", result.id, "returned")
-    ]
     [outcome] = new.drain()
+    assert new.told == [], "nobody was told that it is dead"
     assert (result.get(timeout=5), outcome.marks.failures) == (40, 0)
     assert result.info()["attempts"] == 1, "being parked is no attempt"
     assert list(deploy.caller.storage.leftovers()) == []
@@ -85,17 +83,74 @@ def test_caller_that_waits_while_the_job_is_parked_gets_its_value(deploy: Deploy
     assert sorted(got) == [20, 30, 40]
 
 
-def test_old_daemon_that_parks_the_job_again_burns_nothing_of_it(deploy: Deploy) -> None:
-    result = deploy.task["new"](1)
+def test_job_that_an_old_daemon_meets_goes_to_the_new_one_and_never_back(deploy: Deploy) -> None:
     old, new = Crew(deploy.old, "old"), Crew(deploy.new, "new")
-    for _ in range(5):
+    for round_ in range(3):
+        result = deploy.task["new"](round_)
         [parked] = old.drain()
         assert (parked.marks.attempts, parked.marks.failures) == (0, 0)
+        if not round_:
+            new.look()
         old.look()
         assert old.drain() == [], "who does not know the name leaves it where it is"
-        new.look()
-    new.drain()
-    assert result.get(timeout=5) == 10
+        [ended] = new.drain()
+        assert (ended.kind, result.get(timeout=5)) == ("ack", 10 * round_)
+    assert old.told == new.told == []
+
+
+def test_task_that_was_removed_in_the_new_code_is_run_by_the_old_one(deploy: Deploy) -> None:
+    """The reverse: the new daemon meets a job first that only the old one knows."""
+    result = deploy.task["new"](3)
+    rolled_back = Crew(deploy.old, "rolled-back")
+    [parked] = rolled_back.drain()
+    assert parked.parked == "=new"
+    still_there = Crew(deploy.new, "still-there")
+    still_there.look()
+    assert rolled_back.drain() == []
+    still_there.drain()
+    assert result.get(timeout=5) == 30
+
+
+def test_retry_of_a_job_that_an_old_daemon_meets_keeps_what_is_counted(deploy: Deploy) -> None:
+    deploy.new.registry["new"].function = lambda n: 1 / 0
+    result = deploy.task["new"](1)
+    old, new = Crew(deploy.old, "old"), Crew(deploy.new, "new")
+    old.drain()
+    new.look()
+    [lease] = new.lease()
+    assert deploy.new.storage.settle(new.worker, [new.run(lease)]) == [True]
+    [parked] = old.drain()
+    assert (parked.marks.attempts, parked.marks.failures) == (1, 1)
+    [ended] = new.drain()
+    assert (ended.kind, ended.marks.failures) == ("bury", 2)
+    with pytest.raises(TaskFailed, match="ZeroDivisionError"):
+        result.get(timeout=5)
+
+
+def test_job_that_nobody_knows_is_told_dead_once_its_patience_is_over(deploy: Deploy) -> None:
+    result = deploy.task["new"](1)
+    olds = [Crew(deploy.old, name, unknown_patience_s=0.05) for name in ("a", "b")]
+    olds[0].drain()
+    wait_until(lambda: [old.look() for old in olds] and any(old.told for old in olds))
+    for old in olds * 2:
+        old.look()
+    told = [(what, view.id, view.reason) for old in olds for what, view in old.told]
+    assert told == [("dead", result.id, "unknown")]
+
+
+def test_chord_with_an_unknown_member_waits_for_the_daemon_that_knows_it(deploy: Deploy) -> None:
+    new, add = deploy.task["new"], deploy.task["add"]
+    chord = deploy.caller.enqueue(
+        deploy.caller.chord([new.s(1), add.s(1, 1)], deploy.task["total"])
+    )
+    old, crew = Crew(deploy.old, "old"), Crew(deploy.new, "new")
+    old.drain()
+    old.look()
+    assert chord.callback.state is State.SCHEDULED, "it waits for its member"
+    crew.look()
+    crew.drain()
+    assert chord.get(timeout=5) == ["10", "2"]
+    assert old.told == crew.told == []
 
 
 def test_patience_has_an_end_and_the_job_comes_back_after_it_all_the_same(deploy: Deploy) -> None:

@@ -158,7 +158,7 @@ def test_what_a_dead_worker_held_is_taken_back_at_the_masters_word(
         assert storage.queues()[0].queued == 3
 
 
-def test_a_parked_job_of_a_task_that_the_scheduler_knows_is_queued_again(
+def test_a_parked_job_of_a_task_that_the_scheduler_knows_is_leased_by_its_workers_alone(
     server: RedisServer, folder: Path, storage: Storage
 ) -> None:
     storage.register(Node("old"), Q, 600)
@@ -172,10 +172,17 @@ def test_a_parked_job_of_a_task_that_the_scheduler_knows_is_queued_again(
     park()
     with rig_of(server, folder) as rig:
         scheduler(rig)
-        # `early`, which was parked before the new daemon came, is at the head again.
-        wait_until(lambda: storage.queues()[0].queued == 2)
+        got: list[str] = []
+
+        def lease() -> bool:
+            got.extend(lease.id for lease in storage.lease("n1.1", Q, 1).leases)
+            return bool(got)
+
+        # `early` was parked before the new daemon came; both are leased again and again, by one that is old.
+        wait_until(lambda: not storage.parked(Q) or lease())
         park()
-        wait_until(lambda: storage.queues()[0].queued == 2)
+        assert storage.lease("old.1", Q, 5).leases == []
+        assert [one.id for one in storage.lease("n1.1", Q, 5).leases] == ["late"]
 
 
 def test_ticks_fire_once_for_two_daemons(

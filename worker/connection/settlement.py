@@ -60,7 +60,8 @@ def _with_late(
     late = [
         number
         for number, took in enumerate(took_effect)
-        if not took and outcomes[number].kind in _ENDS
+        # One that is only parked was no end: whoever leases the job next may know it.
+        if not took and outcomes[number].kind in _ENDS and not outcomes[number].parked
     ]
     counts = storage.settle_late(worker, [outcomes[number] for number in late]) if late else []
     saved = {number for number, counts_late in zip(late, counts, strict=True) if counts_late}

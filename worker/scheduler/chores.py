@@ -56,13 +56,14 @@ class Chores:
         self._outage = Outage(random.uniform)
         self._promote = Chore(self._promote_due)
         self._ticks = Chore(self._fire_ticks)
+        self._parked = Chore(self._return_parked)
         self._chores = [
             Chore(self._recovery.predecessors),
             self._promote,
             self._ticks,
             Chore(self._recovery.silent_nodes),
             Chore(self._purge),
-            Chore(self._return_parked),
+            self._parked,
         ]
         self._schedules_old = True
         self._counts = False
@@ -161,7 +162,8 @@ class Chores:
     def _answer_bell(self) -> None:
         try:
             if self._wakeup.answer() is not None:
-                self._promote.due_s = 0.0
+                # What rings is a delayed job that comes first, or a letter that waits for who knows it.
+                self._promote.due_s = self._parked.due_s = 0.0
         except StorageError as error:
             self._failed(error)
 
@@ -212,7 +214,8 @@ class Chores:
         parked_jobs = self._duty.parked_jobs
         if parked_jobs is None:
             return NEVER_S
-        return parked_jobs.look(self._storage(), self._duty.queues, self._log)
+        duty = self._duty
+        return parked_jobs.look(self._storage(), duty.node.id, duty.queues, self._log)
 
     def _fire_ticks(self) -> float:
         look, self._schedules_old = self._schedules_old, False

@@ -28,5 +28,5 @@ class Duty(NamedTuple):
     interrupted: Callable[[Lease], Outcome]
     """Makes the outcome of a job that is stopped with its worker."""
     tell: Callable[[str, JobView], None] = lambda signal, job: None
-    """The handlers of "orphaned" and "requeued"."""
+    """The handlers of "orphaned", "requeued" and "dead"."""
     parked_jobs: ParkedJobs | None = None

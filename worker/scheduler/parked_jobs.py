@@ -1,4 +1,4 @@
-"""Parked letters: they go back when this app knows their task, or are given up; see `taskqd.jobs.parked`."""
+"""Parked letters: workers lease those whose task this app knows, or they are given up; see `taskqd.jobs.parked`."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from taskqd.execution.continuations import after_failure
 from taskqd.execution.protocols import AppLike, JobView
 from taskqd.execution.unpacking import unpack
 from taskqd.jobs import parked
-from taskqd.jobs.job import NO_MARKS, Answer, BadRecord, Failure, Reason
+from taskqd.jobs.job import Answer, BadRecord, Failure, Reason
 from taskqd.logs import events
 from taskqd.logs.setup import Log
 from taskqd.storage.base import Storage
 from taskqd.storage.features import Letter, Parked
+from taskqd.storage.rules import marks_of
 
 LOOK_S = 2.0
-"""An older daemon beside this one may park a job again: it goes to and fro no faster than this."""
+"""Between two looks where nothing rings.  A node whose own workers are of two generations may park what it
+leases: it goes to and fro no faster than this."""
 LETTERS_MAX = 1000
 
 
@@ -34,36 +36,52 @@ class ParkedJobs:
         self._patience_s = patience_s
         self._tell = tell
 
-    def look(self, storage: Storage, queues: Sequence[str], log: Log) -> float:
+    def look(self, storage: Storage, node: str, queues: Sequence[str], log: Log) -> float:
         """Deal with what is parked; return after how many seconds to look again.
+
+        `node`: whose workers are to lease what this app knows.
 
         Raises StorageError; what was not done then is done next time.
         """
         for row in storage.parked(queues):
             if parked.name_in(row.label) in self._app.registry:
-                self._unpark(row, storage, log)
-            elif parked.is_held(row.label) and row.oldest_s > self._patience_s:
-                self._give_up(row, storage)
+                if storage.know(node, row.queue, row.label):
+                    name = parked.name_in(row.label)
+                    log.emit(events.JOB_RETURNED, task=name, queue=row.queue, count=row.letters)
+            elif row.oldest_s > self._patience_s and not parked.is_told(row.label):
+                self._give_up(row, storage, log)
         return LOOK_S * random.uniform(0.75, 1.25)
 
-    def _unpark(self, row: Parked, storage: Storage, log: Log) -> None:
-        name = parked.name_in(row.label)
-        job_ids = storage.unpark(row.queue, row.label, LETTERS_MAX)
-        log.emit(events.JOB_RETURNED, task=name, queue=row.queue, count=len(job_ids))
-        for job_id in job_ids:
-            self._tell("requeued", JobView(job_id, name, row.queue, NO_MARKS, "returned"))
+    def _give_up(self, row: Parked, storage: Storage, log: Log) -> None:
+        """Tell of jobs that nobody has come for that they are dead, and set off what follows them.
 
-    def _give_up(self, row: Parked, storage: Storage) -> None:
-        """Set off what follows a job that nobody has come for.
-
-        law: first that, then off the list.  Should this process die in between, it is done again,
-        under the same ids (test_a_letter_is_left_dead_only_after_its_followers_are_told).
+        law: first what follows, then off the list.  Should this process die in between, it is done
+        again, under the same ids (test_a_letter_is_left_dead_only_after_its_followers_are_told).
         """
         letters = storage.parked_letters(row.queue, row.label, LETTERS_MAX)
-        late = [letter for letter in letters if letter.waited_s > self._patience_s]
-        for letter in late:
-            self._tell_followers(row, letter)
-        storage.leave_dead(row.queue, [letter.id for letter in late])
+        late = {letter.id: letter for letter in letters if letter.waited_s > self._patience_s}
+        held = parked.is_held(row.label)
+        if held:
+            for letter in late.values():
+                self._tell_followers(row, letter)
+        label = "" if held else parked.told(row.label)
+        # law: whoever takes a letter off its label tells that it is dead, so it is told once
+        # (test_a_job_that_nobody_knows_is_told_dead_once).
+        for job_id in storage.relabel(row.queue, list(late), label):
+            self._tell_dead(row, late[job_id], log)
+
+    def _tell_dead(self, row: Parked, letter: Letter, log: Log) -> None:
+        name, marks = parked.name_in(row.label), marks_of(letter.record)
+        log.emit(
+            events.JOB_DEAD,
+            job_id=letter.id,
+            task=name,
+            queue=row.queue,
+            attempt=marks.attempts,
+            reason=str(Reason.UNKNOWN_TASK),
+            error=marks.error,
+        )
+        self._tell("dead", JobView(letter.id, name, row.queue, marks, str(Reason.UNKNOWN_TASK)))
 
     def _tell_followers(self, row: Parked, letter: Letter) -> None:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from taskqd.errors import NodeExpired
-from taskqd.jobs.job import Lease, Outcome
+from taskqd.jobs.job import Lease, Outcome, State
 from taskqd.storage.base import Bell, Leased
 from taskqd.storage.expiry import counts_late
 from taskqd.storage.memory.state.base import Base
@@ -119,7 +119,7 @@ class LeaseCalls(Base):
             return [_lease_of(job) for job in sorted(jobs, key=_by_token)]
 
     def bell(self, worker: str, queues: Sequence[str]) -> Bell:
-        return MemoryBell(self._space, tuple(queues))
+        return MemoryBell(self._space, tuple(queues), node_of(worker))
 
     def timer_bell(self, queues: Sequence[str]) -> Bell:
         return MemoryBell(self._space, (TIMERS,))
@@ -169,8 +169,10 @@ class LeaseCalls(Base):
         elif where == "later":
             self._space.delay(line, job, now + outcome.delay_ms)
         elif where == "dead":
+            node = node_of(job.worker)
             line.to_dead(job, outcome.reason, now)
-            job.parked = outcome.parked
+            if outcome.parked:
+                self._space.park(line, job, outcome.parked, node)
         else:
             line.to_ended(job, now)
 
@@ -180,13 +182,20 @@ class LeaseCalls(Base):
         if alone and line.suspects:
             suspect = next(iter(line.suspects.values()))
             return [self._lease_one(worker, line, suspect)]
-        count = grant(limit, line.ready(), share)
-        return [
-            self._lease_one(worker, line, line.first()) for _ in range(min(count, line.ready()))
-        ]
+        letters = line.letters_for(node_of(worker))
+        letters = letters[: grant(limit, len(letters), share)]
+        top = line.first().priority if line.ready() else 0
+        first = [job for job in letters if job.priority >= top]
+        leases = [self._lease_one(worker, line, job) for job in first]
+        count = min(grant(limit, line.ready(), share), line.ready(), limit - len(leases))
+        leases += [self._lease_one(worker, line, line.first()) for _ in range(count)]
+        last = [job for job in letters if job.priority < top][: limit - len(leases)]
+        return leases + [self._lease_one(worker, line, job) for job in last]
 
     def _lease_one(self, worker: str, line: Line, job: Job) -> Lease:
         self._space.token += 1
+        if job.state is State.DEAD:
+            job.answer, job.reason = b"", ""
         line.to_worker(job, worker, self._space.token)
         return _lease_of(job)
 

@@ -152,6 +152,8 @@ class NodeCalls(Base):
             row for worker in workers for row in self._take_worker(worker, queues, None, how, "")
         ]
         state = space.nodes.get(node)
+        for line in space.some(queues):
+            line.forget_knower(node)
         if state is not None:
             state.queues.difference_update(queues)
             if not state.queues:

@@ -26,10 +26,9 @@ class ParkedCalls(DurableBase):
             for job_id, record, ms in zip(reply[::3], reply[1::3], reply[2::3], strict=True)
         ]
 
-    def unpark(self, queue: str, label: str, limit: int) -> list[str]:
-        [ids] = self.run_written([("unpark", queue, [label, limit])])
-        return [job_id.decode() for job_id in ids]
+    def know(self, node: str, queue: str, label: str) -> bool:
+        return bool(self.run("know", queue, [node, label]))
 
-    def leave_dead(self, queue: str, job_ids: Sequence[str]) -> int:
-        [count] = self.run_written([("leave_dead", queue, list(job_ids))])
-        return int(count)
+    def relabel(self, queue: str, job_ids: Sequence[str], label: str) -> list[str]:
+        [ids] = self.run_written([("relabel", queue, [label, *job_ids])])
+        return [job_id.decode() for job_id in ids]

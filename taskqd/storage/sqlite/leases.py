@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from taskqd.clock import now_ms
 from taskqd.errors import NodeExpired
@@ -24,6 +25,7 @@ from taskqd.storage.sqlite.file.wake import (
     queue_place,
     timer_place,
 )
+from taskqd.storage.sqlite.rows import letters
 from taskqd.storage.sqlite.rows.base import Base
 from taskqd.storage.sqlite.rows.extras import (
     end_stopped,
@@ -44,7 +46,6 @@ SELECT n, priority, suspect, record, extras & 2 FROM job
 WHERE queue=? AND id=? AND state=4 AND rank=? AND pos=?"""
 _BURY = """
 UPDATE job SET state=5, rank=?, pos=?, suspect=0, reason=?, answer=?, record=? WHERE n=?"""
-_PARK = "INSERT INTO parked (job, queue, label, ms) VALUES (?, ?, ?, ?)"
 _FIRST = """
 SELECT n, id, record FROM job WHERE queue=? AND state=? ORDER BY rank, pos LIMIT ?"""
 _HOLD = "UPDATE job SET state=4, rank=?, pos=? WHERE n=?"
@@ -206,7 +207,7 @@ def _end_lease(
         until = now + outcome.answer_ttl_s * 1000 if outcome.answer else 0
         unit.db.rows(_BURY, (now, until, outcome.reason, outcome.answer, record, n))
         if outcome.parked:
-            unit.db.rows(_PARK, (n, line.id, outcome.parked, now))
+            letters.park(unit, line, n, outcome.parked, node_of(worker), now)
         unit.ended.append(outcome.id)
     effects.add(key_of(outcome))
 
@@ -235,19 +236,52 @@ def _lease(
         if alone and not leases and line.suspects:
             line.suspects -= 1
             return _hold(unit, worker, line, SUSPECT, 1)
-        count = min(grant(count, line.ready, share), line.ready)
-        if count:
-            line.ready -= count
-            leases += _hold(unit, worker, line, READY, count)
+        before, after = _letters(unit, worker, line, count, share)
+        leases += _hold_letters(unit, worker, line, before)
+        ready = min(grant(count, line.ready, share), line.ready, limit - len(leases))
+        if ready:
+            line.ready -= ready
+            leases += _hold(unit, worker, line, READY, ready)
+        leases += _hold_letters(unit, worker, line, after[: limit - len(leases)])
     return leases
+
+
+def _letters(
+    unit: Transaction, worker: str, line: Line, limit: int, share: int
+) -> tuple[list[letters.Found], list[letters.Found]]:
+    """Return letters that the worker knows: before the jobs that are ready, and after them."""
+    if not line.has_letters:
+        return [], []
+    line.has_letters = False  # All who are idle were woken.
+    node = node_of(worker)
+    count = grant(limit, letters.count_for(unit, line, node), share)
+    found = letters.first_for(unit, line, node, count)
+    top = letters.top_priority(unit, line)
+    before = [letter for letter in found if letter.priority >= top]
+    return before, [letter for letter in found if letter.priority < top]
+
+
+def _hold_letters(
+    unit: Transaction, worker: str, line: Line, found: list[letters.Found]
+) -> list[Lease]:
+    if not found:
+        return []
+    letters.take(unit, found)
+    rows = [(letter.n, letter.id, letter.record) for letter in found]
+    return _hold_rows(unit, worker, line, rows, alone=False)
 
 
 def _hold(unit: Transaction, worker: str, line: Line, state: int, count: int) -> list[Lease]:
     rows = unit.db.rows(_FIRST, (line.id, state, count))
+    return _hold_rows(unit, worker, line, rows, alone=state == SUSPECT)
+
+
+def _hold_rows(
+    unit: Transaction, worker: str, line: Line, rows: Sequence[Any], *, alone: bool
+) -> list[Lease]:
     [(token,)] = unit.db.rows("UPDATE store SET token=token+? RETURNING token", (len(rows),))
     first = token - len(rows) + 1
     unit.db.many(_HOLD, [(worker, first + i, row[0]) for i, row in enumerate(rows)])
-    alone = state == SUSPECT
     return [
         Lease(job_id, line.name, first + i, record, alone=alone)
         for i, (_, job_id, record) in enumerate(rows)

@@ -167,6 +167,7 @@ def _take_node(unit: Transaction, node: str, queues: Sequence[str], how: str) ->
         row for worker in workers for row in _take_worker(unit, worker, lines, None, how, "")
     ]
     unit.db.many("DELETE FROM member WHERE queue=? AND node=?", [(line.id, node) for line in lines])
+    unit.db.many("DELETE FROM knower WHERE queue=? AND node=?", [(line.id, node) for line in lines])
     if unit.db.rows(_MEMBERSHIPS, (node, unit.space)) == [(0,)]:
         unit.db.rows("DELETE FROM node WHERE space=? AND id=?", (unit.space, node))
     return recovered

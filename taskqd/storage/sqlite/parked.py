@@ -12,12 +12,14 @@ from taskqd.storage.sqlite.rows.transaction import Transaction
 _ANY = "SELECT EXISTS (SELECT 1 FROM parked)"
 _LABELS = "SELECT label, count(*), min(ms) FROM parked WHERE queue=? GROUP BY label"
 _LETTERS = """
-SELECT job.n, job.id, job.priority, job.record, parked.ms
+SELECT job.id, job.record, parked.ms
 FROM parked JOIN job ON job.n = parked.job
 WHERE parked.queue=? AND parked.label=? ORDER BY parked.ms, job.pos, job.n LIMIT ?"""
 _LEAVE_DEAD = """
-DELETE FROM parked WHERE job IN (SELECT n FROM job WHERE queue=? AND id=? AND state=5)"""
-_EVERYBODY = 10_000
+DELETE FROM parked WHERE job = (SELECT n FROM job WHERE queue=?1 AND id=?2) AND label<>?3"""
+_RELABEL = """
+UPDATE parked SET label=?3 WHERE job = (SELECT n FROM job WHERE queue=?1 AND id=?2) AND label<>?3"""
+_KNOW = "INSERT INTO knower (queue, node, label) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
 
 
 class ParkedCalls(Base):
@@ -38,31 +40,29 @@ class ParkedCalls(Base):
         return [
             Letter(job_id, record, (now - ms) / 1000)
             for line in self._reader().some([queue])
-            for _, job_id, _, record, ms in self._db.rows(_LETTERS, (line.id, label, limit))
+            for job_id, record, ms in self._db.rows(_LETTERS, (line.id, label, limit))
         ]
 
-    def unpark(self, queue: str, label: str, limit: int) -> list[str]:
+    def know(self, node: str, queue: str, label: str) -> bool:
+        def body(unit: Transaction) -> bool:
+            line = unit.line(queue)
+            if line is None or not line.is_served:
+                return False
+            is_new = unit.db.count(_KNOW, (line.id, node, label)) == 1
+            unit.ring_everybody(line)
+            return is_new
+
+        return self._write(body, node=node)
+
+    def relabel(self, queue: str, job_ids: Sequence[str], label: str) -> list[str]:
+        sql = _RELABEL if label else _LEAVE_DEAD
+
         def body(unit: Transaction) -> list[str]:
-            for line in unit.some([queue]):
-                found = unit.db.rows(_LETTERS, (line.id, label, limit))
-                for n, _, priority, _, _ in reversed(found):
-                    unit.db.rows("UPDATE job SET reason='', answer=x'' WHERE n=?", (n,))
-                    unit.db.rows("DELETE FROM parked WHERE job=?", (n,))
-                    unit.to_head(line, n, priority, None)
-                if found:
-                    # Everybody: the latest idle may be the one that has just parked it.
-                    unit.ring(line, _EVERYBODY)
-                return [row[1] for row in found]
-            return []
-
-        return self._write(body)
-
-    def leave_dead(self, queue: str, job_ids: Sequence[str]) -> int:
-        def body(unit: Transaction) -> int:
-            return sum(
-                unit.db.count(_LEAVE_DEAD, (line.id, job_id))
+            return [
+                job_id
                 for line in unit.some([queue])
                 for job_id in job_ids
-            )
+                if unit.db.count(sql, (line.id, job_id, label))
+            ]
 
         return self._write(body)

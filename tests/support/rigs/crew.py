@@ -72,4 +72,5 @@ class Crew:
 
     def look(self) -> None:
         """Do what the scheduler does for parked letters every few seconds."""
-        self._returns.look(self.app.storage, self.queues, self._log)
+        self.app.storage.register(Node(self.node), self.queues, 600)
+        self._returns.look(self.app.storage, self.node, self.queues, self._log)

@@ -15,8 +15,9 @@ class MemoryBell:
 
     poll_s = 60.0
 
-    def __init__(self, space: Space, places: Sequence[str]) -> None:
+    def __init__(self, space: Space, places: Sequence[str], node: str = "") -> None:
         """`places`: names in `space.idle` under which to wait."""
+        self.node = node
         self._space = space
         self._places = places
         self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)

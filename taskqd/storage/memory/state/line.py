@@ -39,7 +39,7 @@ class Job:
         self.unique = ""
         self.unique_until = "done"
         self.parked = ""
-        """dead: the label under which it waits."""
+        """dead: the label under which it waits; changed by its `Line` alone."""
 
 
 class Line:
@@ -57,6 +57,10 @@ class Line:
         """Worker -> its jobs, in the order in which it leased them."""
         self.dead: OrderedDict[str, Job] = OrderedDict()
         """Oldest first."""
+        self.parked: dict[str, dict[str, Job]] = {}
+        """Label -> the letters that wait under it, by id."""
+        self.knowers: dict[str, set[str]] = {}
+        """Label -> nodes whose workers lease what is parked under it."""
         self.unique: dict[str, str] = {}
         """Key -> id of the job that holds it."""
         self.ended: dict[str, Job] = {}
@@ -101,6 +105,17 @@ class Line:
         job.state, job.reason, job.at_ms, job.suspect = State.DEAD, reason, now_ms, False
         self.dead[job.id] = job
 
+    def park(self, job: Job, label: str) -> None:
+        """Have a dead letter wait under this label, "" for none."""
+        if job.parked:
+            waiting = self.parked[job.parked]
+            del waiting[job.id]
+            if not waiting:
+                del self.parked[job.parked]
+        job.parked = label
+        if label:
+            self.parked.setdefault(label, {})[job.id] = job
+
     def to_ended(self, job: Job, now_ms: int) -> None:
         """Keep the job's answer for its lifetime; without one, forget the job."""
         self._take(job)
@@ -129,7 +144,7 @@ class Line:
             self._let_go(job)
         elif job.state is State.DEAD:
             del self.dead[job.id]
-            job.parked = ""
+            self.park(job, "")
         else:
             del self.ended[job.id]
 
@@ -162,6 +177,24 @@ class Line:
         """Return the job to lease next; there must be one."""
         lane = next(lane for lane in reversed(self.lanes) if lane)
         return next(iter(lane.values()))
+
+    def letters(self, label: str) -> list[Job]:
+        """Return the letters under a label, longest parked first."""
+        return sorted(self.parked.get(label, {}).values(), key=lambda job: job.at_ms)
+
+    def letters_for(self, node: str) -> list[Job]:
+        """Return the letters under all labels that a node knows, in the order of leasing."""
+        if not self.parked:
+            return []
+        known = [name for name in self.parked if node in self.knowers.get(name, ())]
+        found = [job for name in known for job in self.letters(name)]
+        return sorted(found, key=lambda job: (-job.priority, job.at_ms))
+
+    def forget_knower(self, node: str) -> None:
+        for label, nodes in list(self.knowers.items()):
+            nodes.discard(node)
+            if not nodes:
+                del self.knowers[label]
 
     def waiting(self) -> Iterator[Job]:
         """Iterate over the queued jobs in the order in which they will be leased."""

@@ -20,6 +20,9 @@ TIMERS = "\0timers"
 
 
 class Ringer(Protocol):
+    node: str
+    """Of the worker whose bell it is, "" of a scheduler's."""
+
     def ring(self) -> None: ...
 
 
@@ -177,8 +180,24 @@ class Space:
     def ring_ready(self, queues: Iterable[str]) -> None:
         """Wake as many idle workers of these queues as there are jobs for."""
         for line in self.some(queues):
-            if not line.paused:
-                self.ring(line.name, line.ready() + len(line.suspects))
+            if line.paused:
+                continue
+            self.ring(line.name, line.ready() + len(line.suspects))
+            for label, letters in line.parked.items():
+                self._ring_knowers(line, label, len(letters))
+
+    def _ring_knowers(self, line: Line, label: str, count: int) -> None:
+        nodes = line.knowers.get(label, ())
+        for bell in [bell for bell in self.idle.get(line.name, ()) if bell.node in nodes][:count]:
+            bell.ring()
+
+    def park(self, line: Line, job: Job, label: str, node: str) -> None:
+        """Have a dead letter wait under a label that its node does not know; wakes schedulers."""
+        is_first = label not in line.parked
+        line.park(job, label)
+        line.knowers.get(label, set()).discard(node)
+        if is_first:
+            self.ring(TIMERS, len(self.idle.get(TIMERS, ())))
 
     def stop(self, line: Line, job: Job) -> None:
         """End a job that was asked to stop, as cancelled."""

@@ -38,6 +38,7 @@ one slot of a cluster.  What belongs to no queue carries ``{namespace}:``.
     parked          HASH  id -> label under which its letter is parked
     parked:<label>  ZSET  id -> parked at, ms
     labels          SET   every such label
+    knows:<node>    SET   labels whose letters its workers lease
     ticks           ZSET  tick -> kept until, ms
     last            HASH  name -> newest tick, ms
     timers          ZSET  sleeping schedulers -> kept until, ms

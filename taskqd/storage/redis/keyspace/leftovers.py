@@ -65,7 +65,7 @@ def _of_key(view: ViewCalls, key: str) -> Iterator[str]:
     elif kind == "notes":
         if not view._read("SISMEMBER", view.at(queue)["noted"], owner):
             yield f"{key}: its job has ended"
-    elif kind == "crew":
+    elif kind in ("crew", "knows"):
         if not _is_alive(view, queue, owner):
             yield f"{key}: its node is not known"
     elif kind not in Audit.KINDS and kind not in _LASTING:

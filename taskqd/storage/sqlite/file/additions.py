@@ -45,6 +45,12 @@ _TAKEN = """               -- jobs that were taken from nodes which were not hea
   until_ms INTEGER NOT NULL,
   PRIMARY KEY (queue, id)
 """
+_KNOWER = """              -- whose workers lease what is parked under a label
+  queue INTEGER NOT NULL,
+  node  TEXT NOT NULL,
+  label TEXT NOT NULL,
+  PRIMARY KEY (queue, node, label)
+"""
 ADDITIONS = (
     # How long a place of a lock was given for; NULL in rows of old versions.
     _column("place", "ttl_ms", "INTEGER"),
@@ -52,4 +58,5 @@ ADDITIONS = (
     _column("node", "lease_ms", "INTEGER"),
     _table("pulse", _PULSE),
     _table("taken", _TAKEN, " WITHOUT ROWID"),
+    _table("knower", _KNOWER, " WITHOUT ROWID"),
 )

@@ -44,6 +44,11 @@ _LEAKS_OF_QUEUE = (
            (SELECT 1 FROM member m WHERE m.queue=?1 AND job.rank LIKE m.node || '.%') AND ?2""",
     ),
     (
+        "knower that serves no queue: ",
+        """SELECT node FROM knower WHERE queue=?1 AND ?2 AND node NOT IN
+           (SELECT node FROM member WHERE queue=?1)""",
+    ),
+    (
         "member without a node: ",
         """SELECT node FROM member WHERE queue=?1 AND ?2 AND node NOT IN
            (SELECT id FROM node WHERE space=(SELECT space FROM queue WHERE id=?1))""",

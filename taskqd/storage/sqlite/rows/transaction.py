@@ -8,13 +8,16 @@ from typing import Any
 from taskqd.storage.sqlite.file.connection import Database
 from taskqd.storage.sqlite.file.wake import Wake, queue_place, timer_place
 
+_EVERYBODY = 10_000
 READY, SUSPECT, LATER, HELD, DEAD, ENDED = range(1, 7)
 """`job.state`; schema.sql tells what `rank` and `pos` are in each."""
 
 _LINE = """
-SELECT q.id, q.paused, q.head, q.tail, q.ready, q.suspects, m.node IS NOT NULL
-FROM queue q LEFT JOIN member m ON m.queue = q.id AND m.node = ?
-WHERE q.space = ? AND q.name = ?"""
+SELECT q.id, q.paused, q.head, q.tail, q.ready, q.suspects, m.node IS NOT NULL, EXISTS (
+  SELECT 1 FROM knower k JOIN parked p ON p.queue = k.queue AND p.label = k.label
+  WHERE k.queue = q.id AND k.node = ?1)
+FROM queue q LEFT JOIN member m ON m.queue = q.id AND m.node = ?1
+WHERE q.space = ?2 AND q.name = ?3"""
 _KEEP = "UPDATE queue SET paused=?, head=?, tail=?, ready=?, suspects=? WHERE id=?"
 _TO_PLACE = """
 UPDATE job SET state=?, rank=?, pos=?, suspect=?, record=coalesce(?, record), extras=extras&1
@@ -24,7 +27,10 @@ WHERE n=?"""
 class Line:
     """A queue's row, changed in memory and written back at the end of the transaction."""
 
-    __slots__ = ("_kept", "head", "id", "is_served", "name", "paused", "ready", "suspects", "tail")
+    __slots__ = (
+        "_kept", "has_letters", "head", "id", "is_served", "name", "paused", "ready", "suspects",
+        "tail",
+    )  # fmt: skip
 
     def __init__(self, name: str, row: Sequence[Any]) -> None:
         self.name = name
@@ -36,6 +42,8 @@ class Line:
         self.suspects: int = row[5]
         self.is_served = bool(row[6])
         """The node given to `Transaction` is registered for it."""
+        self.has_letters = bool(row[7])
+        """There are letters under labels that this node knows."""
         self._kept = self.values()
 
     def values(self) -> tuple[int, ...]:
@@ -45,8 +53,8 @@ class Line:
         return self._kept != self.values()
 
     def waiting(self) -> int:
-        """Return how many jobs could be leased now."""
-        return 0 if self.paused else self.ready + self.suspects
+        """Return how many jobs could be leased now; letters of its own count as one."""
+        return 0 if self.paused else self.ready + self.suspects + self.has_letters
 
 
 class Transaction:
@@ -138,6 +146,10 @@ class Transaction:
         if not line.paused:
             place = queue_place(line.id)
             self._rings[place] = self._rings.get(place, 0) + count
+
+    def ring_everybody(self, line: Line) -> None:
+        """Wake all idle workers: only some of them know what has come."""
+        self.ring(line, _EVERYBODY)
 
     def pass_on(self, line: Line) -> None:
         """Wake one more worker where jobs remain: the ring for them may have been spent here."""

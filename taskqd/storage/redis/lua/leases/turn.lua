@@ -1,4 +1,4 @@
--- uses: common record ready answers settle
+-- uses: common record ready answers parking settle
 -- Settles a batch of outcomes and leases the next batch, for one worker and one queue.
 --
 -- KEYS[1]  jobs
@@ -52,9 +52,16 @@ if not rare() or call('EXISTS', P .. 'paused') == 0 then
     alone = #ids
     suspects = call('LLEN', P .. 'suspects')
   end
-  if #ids == 0 and entries > 0 and limit > 0 then
-    take(keys, math.min(limit, math.max(1, math.ceil(ready / tonumber(ARGV[5])))), ids, records)
-    ready = ready - #ids
+  if #ids == 0 and limit > 0 then
+    local share, before, after = tonumber(ARGV[5]), {}, {}
+    if rare() then before, after = letters_for(node, limit, share, top_of(keys)) end
+    adopt(before, ids, records)
+    local some = #ids
+    if entries > 0 and some < limit then
+      take(keys, math.min(limit - some, math.max(1, math.ceil(ready / share))), ids, records)
+      ready = ready - (#ids - some)
+    end
+    adopt({unpack(after, 1, math.min(#after, limit - #ids))}, ids, records)
   end
 end
 

@@ -134,7 +134,7 @@ else
   for _, node in ipairs(nodes) do
     for _, worker in ipairs(call('SMEMBERS', P .. 'crew:' .. node)) do empty(worker) end
     table.insert(reply[1], node)
-    call('DEL', P .. 'crew:' .. node)
+    call('DEL', P .. 'crew:' .. node, P .. 'knows:' .. node)
     call('ZREM', P .. 'nodes', node)
     call('HDEL', P .. 'info', node)
     call('HDEL', P .. 'leases', node)

@@ -19,7 +19,8 @@ local has_rare
 local function rare()
   if has_rare == nil then
     has_rare = call('EXISTS', P .. 'paused', P .. 'suspects', P .. 'ghosts', P .. 'waiters',
-      P .. 'noted', P .. 'stops', P .. 'udone', P .. 'ustart', P .. 'standing', P .. 'called') > 0
+      P .. 'noted', P .. 'stops', P .. 'udone', P .. 'ustart', P .. 'standing', P .. 'called',
+      P .. 'labels') > 0
   end
   return has_rare
 end

@@ -13,6 +13,14 @@ local function levels()
   return keys
 end
 
+-- Returns the highest priority in the ready lists of `levels`, -1 where they are empty.
+local function top_of(keys)
+  for _, key in ipairs(keys) do
+    if call('LLEN', key) > 0 then return tonumber(match(key, ':([1-9])$') or 0) end
+  end
+  return -1
+end
+
 -- Marks one entry of `id` in the ready lists as stale, at a cost that does not grow with them.
 local function leave_stale_entry(id)
   if call('SADD', P .. 'ghosts', id) == 1 then return end
@@ -82,13 +90,20 @@ local function put_back(ids, records)
   for key, list in pairs(lists) do bulk('LPUSH', key, list) end
 end
 
--- Hands ready jobs to idle workers of living nodes, one each, the latest idle first; where
--- `fairly`, the longest idle first.
-local function hand_to_idle(fairly)
+-- Hands a job to a worker that is not on the idle list any more.
+local function hand(worker, node, id, record)
+  local token = string.format('%.0f', tokens(1) + 1)
+  call('HSET', P .. 'held:' .. worker, id, token)
+  call('SADD', P .. 'crew:' .. node, worker)
+  call('RPUSH', P .. 'inbox:' .. worker, id .. ' ' .. token .. '\n' .. record)
+end
+
+-- Hands ready jobs to idle workers of living nodes, one each, the latest idle first.
+local function hand_to_idle()
   if call('EXISTS', P .. 'idle') == 0 or call('EXISTS', P .. 'paused') == 1 then return end
   local keys, now = levels(), now_ms()
   while true do
-    local worker = call(fairly and 'LPOP' or 'RPOP', P .. 'idle')
+    local worker = call('RPOP', P .. 'idle')
     if not worker then return end
     local node = match(worker, '^(.*)%.')
     local ends = node and call('ZSCORE', P .. 'nodes', node)
@@ -96,13 +111,10 @@ local function hand_to_idle(fairly)
       local ids, records = {}, {}
       take(keys, 1, ids, records)
       if #ids == 0 then
-        call(fairly and 'LPUSH' or 'RPUSH', P .. 'idle', worker)
+        call('RPUSH', P .. 'idle', worker)
         return
       end
-      local token = string.format('%.0f', tokens(1) + 1)
-      call('HSET', P .. 'held:' .. worker, ids[1], token)
-      call('SADD', P .. 'crew:' .. node, worker)
-      call('RPUSH', P .. 'inbox:' .. worker, ids[1] .. ' ' .. token .. '\n' .. records[1])
+      hand(worker, node, ids[1], records[1])
     end
   end
 end

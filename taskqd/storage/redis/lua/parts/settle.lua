@@ -84,7 +84,7 @@ local function settle(worker, at)
   end
 
   at = at + 4 * n + 1
-  local back, moved, now = {}, false, nil
+  local back, moved, now, parked = {}, false, nil, {}
   for a = at + 1, at + 9 * tonumber(ARGV[at]), 9 do
     local id, token, kind, answer, ttl, delay, marks, reason, label = unpack(ARGV, a, a + 8)
     local value = call('HGET', held_key, id)
@@ -120,9 +120,8 @@ local function settle(worker, at)
           call('HSET', P .. 'tomb', id, reason .. '\n' .. rewrite(record or '', marks))
           call('ZADD', P .. 'dead', now, id)
           if label ~= '' then
-            call('HSET', P .. 'parked', id, label)
-            call('ZADD', P .. 'parked:' .. label, now, id)
-            call('SADD', P .. 'labels', label)
+            parked[label] = parked[label] or {}
+            table.insert(parked[label], id)
           end
         end
         call('HDEL', P .. 'jobs', id)
@@ -136,6 +135,7 @@ local function settle(worker, at)
     call('SET', P .. 'receipt:' .. worker, ',' .. table.concat(receipts, ',') .. ',', 'EX', 3600)
   end
   forget_ended(ended)
+  park_unknown(match(worker, '^(.*)%.') or '', parked, now)
   if #back > 0 then
     table.sort(back, function(a, b) return a[1] < b[1] end)
     local ids, records = {}, {}
