@@ -117,6 +117,9 @@ A column is a state, a row what happens, a cell the state that follows; where a 
 changes nothing. "Unknown" is a job that the storage has never had or has forgotten. Every cell, also each
 empty one, is tried on every storage by `tests/contract/test_states.py`; the model that random histories
 are compared with (`tests/property/model.py`) moves by this table alone.
+
+A dead letter that is parked under its task's name is queued and leased in one step, by a worker that knows
+the name: see `know` in the contract.
 """
 CHILDREN = """
 ## A worker or scheduler, as the master knows it

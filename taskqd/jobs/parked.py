@@ -33,8 +33,9 @@ def told(label: str) -> str:
     return _TOLD + name_in(label)
 
 
-def is_told(label: str) -> bool:
-    return label[:1] == _TOLD
+def is_untold(label: str) -> bool:
+    """Return whether the jobs under this label count as waiting: nobody was told that they are dead."""
+    return label[:1] in (_HELD, _FREE)
 
 
 def name_in(label: str) -> str:

@@ -162,27 +162,23 @@ def test_a_parked_job_of_a_task_that_the_scheduler_knows_is_leased_by_its_worker
     server: RedisServer, folder: Path, storage: Storage
 ) -> None:
     storage.register(Node("old"), Q, 600)
-    storage.enqueue([job("early"), job("late")])
 
-    def park() -> None:
+    def park(name: str) -> None:
+        storage.enqueue([job(name)])
         (lease,) = storage.lease("old.1", Q, 1).leases
         end = Outcome(lease.id, "default", lease.token, "bury", reason="unknown", parked="=add")
         assert storage.settle("old.1", [end]) == [True]
 
-    park()
+    def leased(worker: str) -> list[str]:
+        return [lease.id for lease in storage.lease(worker, Q, 5).leases]
+
+    park("early")
     with rig_of(server, folder) as rig:
         scheduler(rig)
-        got: list[str] = []
-
-        def lease() -> bool:
-            got.extend(lease.id for lease in storage.lease("n1.1", Q, 1).leases)
-            return bool(got)
-
-        # `early` was parked before the new daemon came; both are leased again and again, by one that is old.
-        wait_until(lambda: not storage.parked(Q) or lease())
-        park()
-        assert storage.lease("old.1", Q, 5).leases == []
-        assert [one.id for one in storage.lease("n1.1", Q, 5).leases] == ["late"]
+        assert wait_until(lambda: leased("n1.1")) == ["early"]
+        park("late")
+        assert leased("old.1") == []
+        assert leased("n1.1") == ["late"]
 
 
 def test_ticks_fire_once_for_two_daemons(

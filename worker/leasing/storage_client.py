@@ -12,7 +12,7 @@ from taskqd.ipc import board
 from taskqd.ipc.board import Row
 from taskqd.jobs.end import END_NOTE, End, encode_end
 from taskqd.jobs.job import Lease, Outcome, Reason
-from taskqd.jobs.parked import is_told
+from taskqd.jobs.parked import is_untold
 from taskqd.logs import events
 from taskqd.logs.setup import Log
 from taskqd.storage.base import Storage
@@ -297,6 +297,4 @@ def _field(outcome: Outcome) -> int | None:
     """Return the board's field that counts such outcomes, None for none."""
     if outcome.reason == Reason.INTERRUPTED:
         return board.INTERRUPTED
-    if outcome.parked and not is_told(outcome.parked):
-        return None
-    return _COUNTED_AS.get(outcome.kind)
+    return None if is_untold(outcome.parked) else _COUNTED_AS.get(outcome.kind)

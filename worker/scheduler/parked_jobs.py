@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from taskqd.client.delivery import EnqueuedJob, tell_enqueued
 from taskqd.errors import DecodeError, SignatureError
 from taskqd.execution import follow_ups
 from taskqd.execution.continuations import after_failure
@@ -30,7 +31,7 @@ class ParkedJobs:
     """Dead letters of tasks that no daemon knew when they were to run.  Of the chores' thread only."""
 
     def __init__(
-        self, app: AppLike, patience_s: float, tell: Callable[[str, JobView], None]
+        self, app: AppLike, patience_s: float, tell: Callable[[str, JobView | EnqueuedJob], None]
     ) -> None:
         self._app = app
         self._patience_s = patience_s
@@ -48,7 +49,7 @@ class ParkedJobs:
                 if storage.know(node, row.queue, row.label):
                     name = parked.name_in(row.label)
                     log.emit(events.JOB_RETURNED, task=name, queue=row.queue, count=row.letters)
-            elif row.oldest_s > self._patience_s and not parked.is_told(row.label):
+            elif row.oldest_s > self._patience_s and parked.is_untold(row.label):
                 self._give_up(row, storage, log)
         return LOOK_S * random.uniform(0.75, 1.25)
 
@@ -63,7 +64,7 @@ class ParkedJobs:
         held = parked.is_held(row.label)
         if held:
             for letter in late.values():
-                self._tell_followers(row, letter)
+                self._tell_followers(row, letter, storage)
         label = "" if held else parked.told(row.label)
         # law: whoever takes a letter off its label tells that it is dead, so it is told once
         # (test_a_job_that_nobody_knows_is_told_dead_once).
@@ -83,7 +84,7 @@ class ParkedJobs:
         )
         self._tell("dead", JobView(letter.id, name, row.queue, marks, str(Reason.UNKNOWN_TASK)))
 
-    def _tell_followers(self, row: Parked, letter: Letter) -> None:
+    def _tell_followers(self, row: Parked, letter: Letter, storage: Storage) -> None:
         try:
             marks, envelope = msgspec.structs.astuple(
                 unpack(
@@ -99,6 +100,5 @@ class ParkedJobs:
         failure = Failure("", marks.error)
         now, ttl_s = self._app.clock.now_ms(), self._app.result_ttl
         answer = Answer("dead", 0, now, ttl_s, reason=Reason.UNKNOWN_TASK, failure=failure)
-        follow_ups.deliver(
-            self._app.storage, self._app.listeners, after_failure(self._app, envelope, answer)
-        )
+        for entry in follow_ups.write(storage, after_failure(self._app, envelope, answer)):
+            tell_enqueued(self._app.listeners, entry, "", tell=self._tell)

@@ -236,7 +236,7 @@ def _lease(
         if alone and not leases and line.suspects:
             line.suspects -= 1
             return _hold(unit, worker, line, SUSPECT, 1)
-        before, after = _letters(unit, worker, line, count, share)
+        before, after = letters.split(unit, line, node_of(worker), count, share)
         leases += _hold_letters(unit, worker, line, before)
         ready = min(grant(count, line.ready, share), line.ready, limit - len(leases))
         if ready:
@@ -246,23 +246,8 @@ def _lease(
     return leases
 
 
-def _letters(
-    unit: Transaction, worker: str, line: Line, limit: int, share: int
-) -> tuple[list[letters.Found], list[letters.Found]]:
-    """Return letters that the worker knows: before the jobs that are ready, and after them."""
-    if not line.has_letters:
-        return [], []
-    line.has_letters = False  # All who are idle were woken.
-    node = node_of(worker)
-    count = grant(limit, letters.count_for(unit, line, node), share)
-    found = letters.first_for(unit, line, node, count)
-    top = letters.top_priority(unit, line)
-    before = [letter for letter in found if letter.priority >= top]
-    return before, [letter for letter in found if letter.priority < top]
-
-
 def _hold_letters(
-    unit: Transaction, worker: str, line: Line, found: list[letters.Found]
+    unit: Transaction, worker: str, line: Line, found: list[letters.KnownLetter]
 ) -> list[Lease]:
     if not found:
         return []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from taskqd.storage.rules import grant
 from taskqd.storage.sqlite.rows.transaction import Line, Transaction
 
 _PARK = "INSERT INTO parked (job, queue, label, ms) VALUES (?, ?, ?, ?)"
@@ -25,7 +26,7 @@ _UNPARK = "DELETE FROM parked WHERE job=?"
 _CLEAR = "UPDATE job SET reason='', answer=x'' WHERE n=?"
 
 
-class Found(NamedTuple):
+class KnownLetter(NamedTuple):
     """A letter that may be leased."""
 
     n: int
@@ -46,27 +47,37 @@ def park(unit: Transaction, line: Line, n: int, label: str, node: str, now: int)
         unit.wakes_timers = True
 
 
-def count_for(unit: Transaction, line: Line, node: str) -> int:
-    return int(unit.db.rows(_COUNT, (line.id, node))[0][0])
+def split(
+    unit: Transaction, line: Line, node: str, limit: int, share: int
+) -> tuple[list[KnownLetter], list[KnownLetter]]:
+    """Return letters that the workers of a node know: those before the jobs that are ready, and after them."""
+    if not line.has_letters:
+        return [], []
+    line.has_letters = False  # All who are idle were woken.
+    [(count,)] = unit.db.rows(_COUNT, (line.id, node))
+    found = _first(unit, line, node, grant(limit, count, share))
+    top = _top_priority(unit, line)
+    before = [letter for letter in found if letter.priority >= top]
+    return before, [letter for letter in found if letter.priority < top]
 
 
-def first_for(unit: Transaction, line: Line, node: str, limit: int) -> list[Found]:
-    """Return letters that the workers of a node know, in the order in which they are leased."""
+def _first(unit: Transaction, line: Line, node: str, limit: int) -> list[KnownLetter]:
+    """Return letters in the order in which they are leased."""
     found = [
-        Found(*row)
+        KnownLetter(*row)
         for (label,) in unit.db.rows(_LABELS, (line.id, node))
         for row in unit.db.rows(_FIRST, (line.id, label, limit))
     ]
     return sorted(found, key=lambda letter: (-letter.priority, letter.parked_ms))[:limit]
 
 
-def top_priority(unit: Transaction, line: Line) -> int:
+def _top_priority(unit: Transaction, line: Line) -> int:
     """Return the highest priority of the jobs that are ready, 0 where there are none."""
     [(rank,)] = unit.db.rows(_RANK, (line.id,))
     return 0 if rank is None else 9 - rank
 
 
-def take(unit: Transaction, letters: list[Found]) -> None:
+def take(unit: Transaction, letters: list[KnownLetter]) -> None:
     """Take letters out from under their labels, without their answers."""
     unit.db.many(_UNPARK, [(letter.n,) for letter in letters])
     unit.db.many(_CLEAR, [(letter.n,) for letter in letters])

@@ -52,7 +52,7 @@ class Followers(ParkedJobs):
     def _note(self, signal: str, job: JobView) -> None:
         self._storage.calls.append(f"{signal} {job.id} {job.task} {job.reason}")
 
-    def _tell_followers(self, row: Parked, letter: Letter) -> None:
+    def _tell_followers(self, row: Parked, letter: Letter, storage: Any) -> None:
         if self._fails:
             self._fails -= 1
             raise StorageUnavailable("away")
