@@ -9,6 +9,7 @@ import click
 
 from . import body as body_of_jobs
 from . import catalogue, curves, depth, observe, peers_report, report
+from . import deploy as deploying
 from . import drain as draining
 from . import idle as idling
 from . import kills as killing
@@ -168,6 +169,16 @@ def recovery(times: int, storage: str, worker_type: str, host: bool) -> None:
     """Kill busy workers: milliseconds until the job that each held runs again."""
     run = recovering.run_host if host else recovering.run
     click.echo(run(storage, worker_type, times))
+
+
+@main.command()
+@click.option("--jobs", default=400, show_default=True)
+@click.option("--per-s", default=20.0, show_default=True)
+@click.option("--storage", type=click.Choice(["redis", "sqlite"]), default="redis")
+@click.option("--worker-type", type=click.Choice(["process", "thread"]), default="process")
+def deploy(jobs: int, per_s: float, storage: str, worker_type: str) -> None:
+    """Old code and new code side by side: milliseconds until a job that only the new knows starts."""
+    click.echo(deploying.run(storage, worker_type, jobs, per_s))
 
 
 if __name__ == "__main__":

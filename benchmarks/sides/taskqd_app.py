@@ -42,9 +42,14 @@ def take(data: str) -> int:
     return len(data)
 
 
-@app.task()
-def started_at() -> int:
+def _started_at() -> int:
     return time.monotonic_ns()
+
+
+# Old code declares it in an app of its own, which nobody serves.
+started_at = (App("bench-old") if "BENCH_OLD_CODE" in os.environ else app).task(name="started_at")(
+    _started_at
+)
 
 
 def one() -> None:
