@@ -6,6 +6,7 @@ import contextlib
 import os
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 from . import observe
@@ -31,7 +32,7 @@ def run(storage: str, worker_type: str, jobs: int, per_s: float) -> str:
             logs.append(log)
             daemon = side.named(name).workers(2, {**os.environ, **more}, log)
             stack.enter_context(daemon)
-            observe.wait_for(f"the {name} daemon", lambda log=log: _is_ready(log), HANG_S)
+            observe.wait_for(f"the {name} daemon", partial(_is_ready, log), HANG_S)
         waits_ms = sorted(_waits_ms(jobs, per_s))
         parked, dead = (sum(log.read_text().count(event) for log in logs) for event in _EVENTS)
     rows = [
