@@ -59,6 +59,7 @@ class LeaseCalls(Base):
         for queue in queues:
             while (left := turn.next_limit(queue, limit, share)) is not None:
                 flags = ("a" if alone and not turn.leases else "") + ("i" if bell else "")
+                flags += turn.goes_on(queue)
                 mine = turn.next_of(queue)
                 args = [worker, node, left, flags, share, *_arguments(mine)]
                 reply = self.run("turn", queue, args)
@@ -68,8 +69,8 @@ class LeaseCalls(Base):
                 self._joined.add((worker, queue))
                 if bell is not None:
                     bell.note(queue, reply[5])
-        for queue, mine in turn.rest():
-            args = [worker, node, -1, "", 1, *_arguments(mine)]
+        for queue, flags, mine in turn.rest():
+            args = [worker, node, -1, flags, 1, *_arguments(mine)]
             turn.settle(mine, self.run("turn", queue, args)[1])
         return turn.result()
 
@@ -89,11 +90,14 @@ class LeaseCalls(Base):
         result: dict[tuple[str, str, int], bool] = {}
         for queue in queues:
             mine = sorted((lease for lease in leases if lease[1] == queue), key=lambda job: job[2])
-            args: list[Any] = [worker]
-            for job_id, _, token in mine:
-                args += (job_id, token)
-            verdicts = self.run("release", queue, args)
-            result |= zip(mine, map(_is_one, verdicts), strict=True)
+            # The last first: each chunk goes to the head, before what the one before it put there.
+            for end in range(len(mine), 0, -BATCH):
+                chunk = mine[max(0, end - BATCH) : end]
+                args: list[Any] = [worker, "" if end == len(mine) else "m"]
+                for job_id, _, token in chunk:
+                    args += (job_id, token)
+                verdicts = self.run("release", queue, args)
+                result |= zip(chunk, map(_is_one, verdicts), strict=True)
         return [result[lease] for lease in leases]
 
     def holdings(self, worker: str, queues: Sequence[str]) -> list[Lease]:
@@ -136,6 +140,8 @@ class _Turn:
         self._todo: dict[str, list[tuple[int, Outcome]]] = {}
         for index, outcome in enumerate(outcomes):
             self._todo.setdefault(outcome.queue, []).append((index, outcome))
+        self._begun: set[str] = set()
+        """Queues of which outcomes were sent."""
         self._settled = [False] * len(outcomes)
         self._ready: dict[str, int] = {}
         self._suspects: dict[str, int] = {}
@@ -166,16 +172,23 @@ class _Turn:
         """Return outcomes of `queue` for one call, which is the queue's last or leases nothing."""
         todo = self._todo.get(queue, [])
         mine, self._todo[queue] = todo[:BATCH], todo[BATCH:]
+        if mine:
+            self._begun.add(queue)
         return mine
 
-    def rest(self) -> Iterator[tuple[str, list[tuple[int, Outcome]]]]:
-        """Iterate over (queue, outcomes) that no lease has carried."""
+    def goes_on(self, queue: str) -> str:
+        """Return the flag that says that outcomes of `queue` were sent in this turn before."""
+        return "m" if queue in self._begun else ""
+
+    def rest(self) -> Iterator[tuple[str, str, list[tuple[int, Outcome]]]]:
+        """Iterate over (queue, flags, outcomes) that no lease has carried."""
         for queue in list(self._todo):
             while self._todo[queue]:
-                yield queue, self.next_of(queue)
+                flags = self.goes_on(queue)
+                yield queue, flags, self.next_of(queue)
 
     def add(self, queue: str, mine: list[tuple[int, Outcome]], reply: list[Any]) -> None:
-        _, verdicts, ready, suspects, base, _, alone, said, *jobs = reply
+        _, verdicts, ready, suspects, first, _, alone, said, *jobs = reply
         if said:
             self._orders = max(self._orders, int(said[0]))
             self._stops |= dict.fromkeys(job_id.decode() for job_id in said[1:])
@@ -186,7 +199,7 @@ class _Turn:
         self.leases += [
             Lease(job_id.decode(), queue, token, record, lone)
             for token, (job_id, record) in enumerate(
-                zip(jobs[::2], jobs[1::2], strict=True), base + 1
+                zip(jobs[::2], jobs[1::2], strict=True), int(first)
             )
         ]
         self.settle(mine, verdicts)

@@ -113,7 +113,7 @@ class RedisBell:
         # What was handed over stays in the holdings; recovery takes it back if nobody else does.
         with contextlib.suppress(StorageError):
             for lease in self.disarm() if self._core._link.is_connected else ():
-                self._core.run("release", lease.queue, [self._worker, lease.id, lease.token])
+                self._core.run("release", lease.queue, [self._worker, "", lease.id, lease.token])
         self._reads.end()
 
 

@@ -44,7 +44,7 @@ one slot of a cluster.  What belongs to no queue carries ``{namespace}:``.
     timers          ZSET  sleeping schedulers -> kept until, ms
     alarm:<timer>   LIST  what wakes one of them; expires
     paused                present while paused
-    seq                   the last token given
+    seq                   the last count given: see tokens in ready.lua
     sync                  written so that a repeated enqueue can be waited for; expires
 
 Under the namespace's own tag:

@@ -8,4 +8,4 @@
 work_when_full()
 call('SADD', P .. 'queues', unpack(ARGV))
 if call('EXISTS', P .. 'orders') == 0 then return {} end
-return {change(tokens(0))}
+return {change(token_of(counts(0)))}

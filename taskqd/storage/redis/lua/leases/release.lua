@@ -2,7 +2,8 @@
 -- Gives unstarted jobs back to the head, nothing counted.
 --
 -- KEYS[1]  jobs
--- ARGV     1 worker, then id, token for each, in the order in which they were leased
+-- ARGV     1 worker, 2 "m" if this goes on with the same release (else ''), then id, token for each,
+--          in the order in which they were leased
 -- Returns  "1" or "0" (not held under that token) for each
 -- Invariant: a job leaves held and enters the head of its list in one step; one that was asked to
 --          stop ends as cancelled instead.
@@ -10,7 +11,7 @@ work_when_full()
 local held_key, receipt_key = P .. 'held:' .. ARGV[1], P .. 'receipt:' .. ARGV[1]
 local stopping, ended = call('EXISTS', P .. 'stops') == 1, {}
 local ids, records, receipts, verdicts, suspects, receipt = {}, {}, {}, {}, {}, nil
-for a = 2, #ARGV, 2 do
+for a = 3, #ARGV, 2 do
   local id, token = ARGV[a], ARGV[a + 1]
   local value = call('HGET', held_key, id)
   local good = value == token or value == token .. 's'
@@ -35,7 +36,8 @@ for a = 2, #ARGV, 2 do
   verdicts[#verdicts + 1] = good and '1' or '0'
 end
 if #receipts > 0 then
-  call('SET', receipt_key, ',' .. table.concat(receipts, ',') .. ',', 'EX', 3600)
+  local before = ARGV[2] == 'm' and call('GET', receipt_key) or ','
+  call('SET', receipt_key, before .. table.concat(receipts, ',') .. ',', 'EX', 3600)
 end
 forget_ended(ended)
 put_back(ids, records)

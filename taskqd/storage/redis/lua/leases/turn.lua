@@ -2,13 +2,14 @@
 -- Settles a batch of outcomes and leases the next batch, for one worker and one queue.
 --
 -- KEYS[1]  jobs
--- ARGV     1 worker, 2 node, 3 limit (-1: settle only), 4 "a" (alone), "i" (idle), both or none,
+-- ARGV     1 worker, 2 node, 3 limit (-1: settle only), 4 "a" (alone), "i" (idle), "m" (more outcomes of the
+--          turn whose last batch was settled here before), any or none,
 --          5 share, 6 number of acks, 4 for each (id, token, ttl, answer),
 --          number of other outcomes, 9 for each (see settle.lua)
--- Returns  {status, verdicts, ready, suspects, base, registered, alone, said, id, record, ...}
+-- Returns  {status, verdicts, ready, suspects, first, registered, alone, said, id, record, ...}
 --          status -1: the node is not known here; -2: the jobs of the worker were recovered; nothing was
 --          settled then.  verdicts: "1" or "0" for each outcome, acks
---          first; '' if all took effect.  The i-th lease has token base + i.
+--          first; '' if all took effect.  first: the token of the first lease, which the others count on from.
 --          said: 0, or {number of the last change to the standing orders ('0': there are none), id of a job that should stop, ...}
 --          registered: 1 now on the idle list, 2 still, -1 no longer, 0 not and was not
 -- Invariant: a job leaves a ready list and enters held:<worker> in one step; it leaves held in the
@@ -24,8 +25,8 @@ if limit > 0 then
     return {-2}
   end
 end
-local verdicts = settle(worker, 6)
-if limit < 0 then return {0, verdicts, 0, 0, 0, 0, 0, 0} end
+local verdicts = settle(worker, 6, string.find(ARGV[4], 'm', 1, true))
+if limit < 0 then return {0, verdicts, 0, 0, '0', 0, 0, 0} end
 
 -- Returns what there is to be said to the worker besides its jobs.
 local function said(worker)
@@ -41,7 +42,7 @@ local function said(worker)
 end
 
 local flags = ARGV[4]
-local ids, records, ready, suspects, base, alone = {}, {}, 0, 0, 0, 0
+local ids, records, ready, suspects, alone = {}, {}, 0, 0, 0
 if not rare() or call('EXISTS', P .. 'paused') == 0 then
   local keys, entries = levels(), 0
   for _, key in ipairs(keys) do entries = entries + call('LLEN', key) end
@@ -65,18 +66,20 @@ if not rare() or call('EXISTS', P .. 'paused') == 0 then
   end
 end
 
-local reply = {0, verdicts, ready, suspects, 0, 0, alone, 0}
+local reply = {0, verdicts, ready, suspects, '0', 0, alone, 0}
 if #ids > 0 then
-  base = tokens(#ids)
+  local first = counts(#ids) + 1
+  -- One layout for all of them, so that they follow each other.
+  if first < 2 ^ 45 and first + #ids > 2 ^ 45 then first = counts(#ids) + 1 end
   local held = {}
   for i, id in ipairs(ids) do
     held[2 * i - 1] = id
-    held[2 * i] = string.format(alone == 1 and '%.0fs' or '%.0f', base + i)
+    held[2 * i] = token_of(first + i - 1) .. (alone == 1 and 's' or '')
     reply[2 * i + 7] = id
     reply[2 * i + 8] = records[i]
   end
   call('HSET', P .. 'held:' .. worker, unpack(held))
-  reply[5] = base
+  reply[5] = token_of(first)
 end
 if limit > 0 and string.find(flags, 'i', 1, true) then
   local was = call('LREM', P .. 'idle', 0, worker)

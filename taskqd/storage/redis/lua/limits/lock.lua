@@ -24,10 +24,14 @@ if not mine then
   if is_full() and call('ZSCORE', P .. 'locks', name) ~= NEVER then drop_expired(name, now) end
   if worker ~= '' and call('EXISTS', P .. 'gone:' .. worker) == 1 then return false end
   if is_full() then
-    if waiter ~= '' then call('ZADD', line, 'NX', tokens(1), waiter) end
+    if waiter ~= '' and not call('ZSCORE', line, waiter) then
+      local last = call('ZRANGE', line, -1, -1, 'WITHSCORES')[2]
+      local at = math.max(counts(1), last and tonumber(last) + 1 or 0)
+      call('ZADD', line, string.format('%.0f', at), waiter)
+    end
     return false
   end
-  mine = string.format('%.0f', tokens(1) + 1)
+  mine = new_token()
   own(name, owner, worker, mine, now, ttl)
 end
 if waiter ~= '' then call('ZREM', line, waiter) end

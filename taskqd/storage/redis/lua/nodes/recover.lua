@@ -93,7 +93,7 @@ local function empty(worker)
     local token = match(flat[i + 1], '%d+')
     list[#list + 1] = {id = flat[i], token = token, suspect = token ~= flat[i + 1]}
   end
-  table.sort(list, function(a, b) return tonumber(a.token) < tonumber(b.token) end)
+  table.sort(list, function(a, b) return is_before(a.token, b.token) end)
   for _, held in ipairs(list) do recover_job(worker, held) end
   call('DEL', P .. 'held:' .. worker, P .. 'inbox:' .. worker, P .. 'receipt:' .. worker)
   if call('LREM', P .. 'idle', 0, worker) > 0 and mode ~= 'worker' then

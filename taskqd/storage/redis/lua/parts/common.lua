@@ -35,6 +35,11 @@ local function free_keys(place, ids)
   end
 end
 
+-- Whether a token or change is before another one; as numbers they need not be exact.
+local function is_before(a, b)
+  return #a < #b or (#a == #b and a < b)
+end
+
 -- Calls `command key items...` in pieces that fit on Lua's stack.
 local function bulk(command, key, items)
   for i = 1, #items, 1000 do

@@ -17,5 +17,5 @@ local function change(number)
     call('PEXPIREAT', P .. 'orders', last)
     call('PEXPIREAT', P .. 'orders-end', last)
   end
-  return string.format('%.0f', number), last or '0'
+  return number, last or '0'
 end

@@ -50,16 +50,33 @@ local function take(keys, n, ids, records)
   if #ids > 0 and rare() and call('EXISTS', P .. 'ustart') == 1 then free_keys('ustart', ids) end
 end
 
--- Reserves `n` tokens and returns the number before the first.  The low 45 bits count, never behind
--- the clock in sixteenths of a millisecond, so that a server which lost its last second does not
--- give a token twice; the high 8 bits tell queues apart, so that a worker of several queues does
--- not hold one token twice.
-local function tokens(n)
+-- Reserves `n` counts and returns the number before the first.  They are never behind the clock in
+-- sixteenths of a millisecond, so that a server which lost its last second does not give one twice.
+local function counts(n)
   local t = call('TIME')
   local clock = (t[1] * 1000 + math.floor(t[2] / 1000)) * 16
   local count = math.max(tonumber(call('GET', P .. 'seq') or 0), clock)
-  call('SET', P .. 'seq', count + n)
-  return tonumber(string.sub(redis.sha1hex(P), 1, 2), 16) * 2 ^ 45 + count
+  call('SET', P .. 'seq', string.format('%.0f', count + n))
+  return count
+end
+
+local hash
+
+-- Returns the token of a count, as text.  What stands before the count tells queues apart, so that a
+-- worker of several queues does not hold one token twice: 8 bits, as long as the count has 45, which
+-- the clock passes in September 2039; then four digits before the fifteen of the count, so that each
+-- such token is greater than all of the other kind, less than 2^63, and exact, as no number here is.
+local function token_of(count)
+  hash = hash or redis.sha1hex(P)
+  if count < 2 ^ 45 then
+    return string.format('%.0f', tonumber(sub(hash, 1, 2), 16) * 2 ^ 45 + count)
+  end
+  return string.format('%d%015.0f', 10 + tonumber(sub(hash, 1, 4), 16) % 9000, count)
+end
+
+-- Reserves a token and returns it.
+local function new_token()
+  return token_of(counts(1) + 1)
 end
 
 -- Wakes the schedulers that sleep.
@@ -92,7 +109,7 @@ end
 
 -- Hands a job to a worker that is not on the idle list any more.
 local function hand(worker, node, id, record)
-  local token = string.format('%.0f', tokens(1) + 1)
+  local token = new_token()
   call('HSET', P .. 'held:' .. worker, id, token)
   call('SADD', P .. 'crew:' .. node, worker)
   call('RPUSH', P .. 'inbox:' .. worker, id .. ' ' .. token .. '\n' .. record)

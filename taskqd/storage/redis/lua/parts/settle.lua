@@ -28,8 +28,9 @@ end
 
 -- ARGV from `at`: a count and the acks, a count and the others.  Returns the verdicts ('': all 1).
 -- Others: id, token, kind, answer, ttl, delay_ms, marks line, reason, label (bury: the letter is
--- parked under it; else '').
-local function settle(worker, at)
+-- parked under it; else '').  `goes_on`: the batch before it was of the same turn, which is repeated
+-- as a whole, so both are remembered.
+local function settle(worker, at, goes_on)
   local held_key = P .. 'held:' .. worker
   local receipt, receipts, ended, gone, verdicts, refused = nil, {}, {}, {}, {}, false
 
@@ -112,7 +113,7 @@ local function settle(worker, at)
             call('RPUSH', list_of(record), id)
             moved = true
           else
-            back[#back + 1] = {tonumber(token), id, record}
+            back[#back + 1] = {token, id, record}
           end
         end
       else
@@ -132,12 +133,13 @@ local function settle(worker, at)
   end
 
   if #receipts > 0 then
-    call('SET', P .. 'receipt:' .. worker, ',' .. table.concat(receipts, ',') .. ',', 'EX', 3600)
+    local before = goes_on and call('GET', P .. 'receipt:' .. worker) or ','
+    call('SET', P .. 'receipt:' .. worker, before .. table.concat(receipts, ',') .. ',', 'EX', 3600)
   end
   forget_ended(ended)
   park_unknown(match(worker, '^(.*)%.') or '', parked, now)
   if #back > 0 then
-    table.sort(back, function(a, b) return a[1] < b[1] end)
+    table.sort(back, function(a, b) return is_before(a[1], b[1]) end)
     local ids, records = {}, {}
     for i, entry in ipairs(back) do ids[i], records[i] = entry[2], entry[3] end
     put_back(ids, records)

@@ -8,7 +8,7 @@
 work_when_full()
 local now, ends = now_ms(), tonumber(ARGV[2])
 local number = match(call('GET', P .. 'standing') or '', '^(%d+) %d+$')
-if number and tonumber(number) > tonumber(ARGV[1]) then return 0 end
+if number and is_before(ARGV[1], number) then return 0 end
 -- That there is none is kept for a while, so that what was told late does not count.
 call('SET', P .. 'standing', ARGV[1] .. ' ' .. ARGV[2], 'PX', math.max(0, ends - now) + 60000)
 if ends > now and number ~= ARGV[1] then wake_all_idle() end

@@ -11,4 +11,4 @@ local order = call('HGET', P .. 'orders', ARGV[1])
 if not order then return {0} end
 drop_orders({ARGV[1]})
 local ends = tonumber(match(order, '^%d+') or 0)
-return {ends >= now_ms() and 1 or 0, change(tokens(1) + 1)}
+return {ends >= now_ms() and 1 or 0, change(new_token())}

@@ -9,4 +9,4 @@ work_when_full()
 local ends = string.format('%.0f', now_ms() + tonumber(ARGV[2]))
 call('HSET', P .. 'orders', ARGV[1], ends .. '\n' .. ARGV[3])
 call('ZADD', P .. 'orders-end', ends, ARGV[1])
-return {change(tokens(1) + 1)}
+return {change(new_token())}
