@@ -59,7 +59,9 @@ def test_tokens_differ_and_grow_whatever_the_year(
     assert len({lease.token for lease in leases}) == 400
     for queue in queues:
         tokens = [lease.token for lease in leases if lease.queue == queue]
-        assert tokens == sorted(tokens) and before[queue] < tokens[0] and tokens[-1] < 2**63
+        assert tokens == sorted(tokens)
+        assert before[queue] < tokens[0]
+        assert tokens[-1] < 2**63
     told = {(lease.id, lease.token) for lease in storage.holdings("n.2", queues)}
     assert told == {(lease.id, lease.token) for lease in leases}
     assert all(storage.settle("n.2", [ack(lease) for lease in leases]))
@@ -98,7 +100,9 @@ def test_locks_and_orders_whatever_the_year(storage: Storage, client: Any, count
     assert line == ["q w1", "q w2", "q w3"]
     storage.unlock("L", "me")
     second = storage.lock("L", "me", ttl_s=600)
-    assert first is not None and second is not None and first < second < 2**63
+    assert first is not None
+    assert second is not None
+    assert first < second < 2**63
     rig.put("a")
     seen = []
     for number in range(20):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from taskqd.clock import now_ms
 from taskqd.jobs.job import strip_marks
-from taskqd.storage.sqlite.rows.base import Base
+from taskqd.storage.sqlite.rows.base import STEP_ROWS, Base
 from taskqd.storage.sqlite.rows.transaction import Line, Transaction
 
 _WAITING = "SELECT n, state, priority FROM job WHERE queue=? AND id=? AND state IN (1, 2, 3)"
@@ -14,7 +14,8 @@ _CANCEL = """
 UPDATE job SET state=6, rank=?, pos=0, suspect=0, answer=?, record=x'' WHERE n=?"""
 _PURGE = """
 DELETE FROM job WHERE n IN
-  (SELECT n FROM job WHERE queue=? AND state IN (1, 2, 3) LIMIT 5000) RETURNING state"""
+  (SELECT n FROM job WHERE queue=? AND state IN (1, 2, 3) LIMIT ?) RETURNING state"""
+_SOME_DEAD = "SELECT n FROM job WHERE queue=? AND state=5 LIMIT ?"
 _DROP_DEAD = "DELETE FROM job WHERE n=? AND (pos<=? OR answer=x'')"
 _END_DEAD = "UPDATE job SET state=6, rank=pos, pos=0, reason='', record=x'' WHERE n=? AND state=5"
 
@@ -50,30 +51,38 @@ class ControlCalls(Base):
         return self._write(body)
 
     def revive(self, job_ids: Sequence[str]) -> int:
-        def body(unit: Transaction) -> int:
-            found = list(_dead(unit, job_ids))
+        def body(unit: Transaction, some: Sequence[str]) -> int:
+            found = list(_dead(unit, some))
             for line, n, priority, record in found:
                 unit.db.rows("UPDATE job SET reason='', answer=x'' WHERE n=?", (n,))
                 unit.db.rows("DELETE FROM parked WHERE job=?", (n,))
                 unit.to_tail(line, n, priority, strip_marks(record))
             return len(found)
 
-        return self._write(body)
+        return self._in_steps(list(dict.fromkeys(job_ids)), body)
 
     def purge_dead(self, job_ids: Sequence[str] | None = None) -> int:
-        def body(unit: Transaction) -> int:
-            if job_ids is not None:
-                return end_dead(unit, [(n,) for _, n, _, _ in _dead(unit, job_ids)])
-            sql = "SELECT n FROM job WHERE queue=? AND state=5"
-            return sum(end_dead(unit, unit.db.rows(sql, (line.id,))) for line in unit.every())
+        def body(unit: Transaction, some: Sequence[str]) -> int:
+            return end_dead(unit, [(n,) for _, n, _, _ in _dead(unit, some)])
 
-        return self._write(body)
+        if job_ids is not None:
+            return self._in_steps(list(dict.fromkeys(job_ids)), body)
+        return sum(self._purge_all_dead(queue_id) for queue_id in self._queue_ids().values())
+
+    def _purge_all_dead(self, queue_id: int) -> int:
+        """Drop those that are there now: some die meanwhile, and it is to end."""
+        [(expected,)] = self._db.rows(
+            "SELECT count(*) FROM job WHERE queue=? AND state=5", (queue_id,)
+        )
+        return self._repeat(
+            lambda unit: end_dead(unit, unit.db.rows(_SOME_DEAD, (queue_id, STEP_ROWS))), expected
+        )
 
     def purge_queue(self, queue: str) -> int:
         def body(unit: Transaction) -> int:
             gone = 0
             for line in unit.some([queue]):
-                for (state,) in unit.db.rows(_PURGE, (line.id,)):
+                for (state,) in unit.db.rows(_PURGE, (line.id, STEP_ROWS)):
                     unit.forget_place(line, state)
                     gone += 1
             return gone

@@ -8,7 +8,7 @@ from taskqd.jobs.job import Entry
 from taskqd.storage.sqlite.rows.base import Base
 from taskqd.storage.sqlite.rows.entries import add
 
-JOBS_AT_ONCE = 5000
+JOBS_AT_ONCE = 500
 """Jobs written by one transaction, so that a large `enqueue` does not lock others out."""
 
 

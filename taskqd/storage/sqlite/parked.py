@@ -56,13 +56,17 @@ class ParkedCalls(Base):
 
     def relabel(self, queue: str, job_ids: Sequence[str], label: str) -> list[str]:
         sql = _RELABEL if label else _LEAVE_DEAD
+        moved: set[str] = set()
 
-        def body(unit: Transaction) -> list[str]:
-            return [
+        def body(unit: Transaction, some: Sequence[str]) -> int:
+            found = {
                 job_id
                 for line in unit.some([queue])
-                for job_id in job_ids
+                for job_id in some
                 if unit.db.count(sql, (line.id, job_id, label))
-            ]
+            }
+            moved.update(found)
+            return len(found)
 
-        return self._write(body)
+        self._in_steps(job_ids, body)
+        return [job_id for job_id in job_ids if job_id in moved]

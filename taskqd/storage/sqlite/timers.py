@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from taskqd.clock import now_ms
 from taskqd.jobs.job import Entry
@@ -20,12 +20,11 @@ from taskqd.storage.sqlite.file.wake import (
     timer_place,
     waiter_place,
 )
-from taskqd.storage.sqlite.rows.base import Base
+from taskqd.storage.sqlite.rows.base import STEP_ROWS, Base
 from taskqd.storage.sqlite.rows.entries import add
-from taskqd.storage.sqlite.rows.lifetimes import forget_old
+from taskqd.storage.sqlite.rows.lifetimes import chores_of
 from taskqd.storage.sqlite.rows.transaction import DEAD, ENDED, Line, Transaction
 
-ROWS_AT_ONCE = 2000
 FREE_PAGES_MAX = 2048
 """Free pages beyond these go back to the disk, some at each purge."""
 _DUE = (
@@ -53,7 +52,7 @@ class TimerCalls(Base):
         next_in_s = _next_in_s(unit, queues)
         promoted = 0
         if next_in_s == 0:
-            promoted = self._write(lambda unit: _promote(unit, queues, limit))
+            promoted = self._write(lambda unit: _promote(unit, queues, min(limit, STEP_ROWS)))
             next_in_s = _next_in_s(unit, queues)
         return Due(promoted, next_in_s)
 
@@ -77,27 +76,20 @@ class TimerCalls(Base):
 
     def purge(self, queues: Sequence[str], *, dead_ttl_s: int, dead_max: int) -> int:
         now = now_ms()
-        dropped = self._repeat(
-            lambda unit: unit.db.count(
-                "DELETE FROM tick WHERE space=? AND until_ms<=?", (unit.space, now)
-            ),
-            len(
-                self._db.rows(
-                    "SELECT 1 FROM tick WHERE space=? AND until_ms<=?", (self._space, now)
-                )
-            ),
-        )
+        dropped = 0
         for line in self._reader().some(queues):
             dropped += self._purge_dead_letters(line, now, dead_ttl_s, dead_max)
             dropped += self._purge_answers(line, now)
-        self._write(forget_old)
+        for chore in chores_of(self._reader()):
+            done = self._in_steps(chore.rows, chore.drop)
+            dropped += done if chore.counts else 0
         self._tidy(queues)
         return dropped
 
     def _purge_answers(self, line: Line, now: int) -> int:
         old = _size(self._reader(), line, ENDED, now)
         return self._repeat(
-            lambda unit: unit.db.count(_PURGE_ENDED, (line.id, now, ROWS_AT_ONCE)), old
+            lambda unit: unit.db.count(_PURGE_ENDED, (line.id, now, STEP_ROWS)), old
         )
 
     def _purge_dead_letters(self, line: Line, now: int, dead_ttl_s: int, dead_max: int) -> int:
@@ -106,20 +98,20 @@ class TimerCalls(Base):
         old = _size(unit, line, DEAD, oldest)
         over = _size(unit, line, DEAD) - old - dead_max
         return self._repeat(
-            lambda unit: end_dead(unit, unit.db.rows(_OLD_DEAD, (line.id, oldest, ROWS_AT_ONCE))),
+            lambda unit: end_dead(unit, unit.db.rows(_OLD_DEAD, (line.id, oldest, STEP_ROWS))),
             old,
-        ) + (
-            self._write(lambda unit: end_dead(unit, unit.db.rows(_FIRST_DEAD, (line.id, over))))
-            if over > 0
-            else 0
-        )
+        ) + self._purge_first_dead(line, over)
 
-    def _repeat(self, body: Callable[[Transaction], int], expected: int) -> int:
-        """Call `body` in short transactions until `expected` rows are done or none is left."""
-        done = 0
-        while done < expected and (some := self._write(body)):
-            done += some
-        return done
+    def _purge_first_dead(self, line: Line, count: int) -> int:
+        dropped = 0
+
+        def body(unit: Transaction) -> int:
+            some = min(count - dropped, STEP_ROWS)
+            return end_dead(unit, unit.db.rows(_FIRST_DEAD, (line.id, some)))
+
+        while dropped < count and (done := self._write(body)):
+            dropped += done
+        return dropped
 
     def _tidy(self, queues: Sequence[str]) -> None:
         """Give room back to the disk, and remove what dead processes left beside the file."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from taskqd.errors import OutcomeUnknown, StorageUnavailable
@@ -15,6 +15,9 @@ from taskqd.storage.sqlite.file.wake import Wake
 from taskqd.storage.sqlite.rows.transaction import Transaction
 
 T = TypeVar("T")
+Item = TypeVar("Item")
+STEP_ROWS = 200
+"""Jobs, or other rows with an index, that one transaction changes: it locks others out for a few ms."""
 LOOK_S = 0.5
 """Between two looks at whether the file is still at its path, for calls that only read."""
 _USED = "SELECT (SELECT page_count FROM pragma_page_count) - (SELECT freelist_count FROM pragma_freelist_count), (SELECT page_size FROM pragma_page_size)"
@@ -108,6 +111,23 @@ class Base:
             self._short = True
             self._shrink()
             return self._try_last(body, node)
+
+    def _in_steps(
+        self, items: Sequence[Item], body: Callable[[Transaction, Sequence[Item]], int]
+    ) -> int:
+        """Call `body` for some of the items after others, each time in a transaction of its own."""
+
+        def step(at: int) -> int:
+            return self._write(lambda unit: body(unit, items[at : at + STEP_ROWS]))
+
+        return sum(step(at) for at in range(0, len(items), STEP_ROWS))
+
+    def _repeat(self, body: Callable[[Transaction], int], expected: int) -> int:
+        """Call `body` in short transactions until `expected` rows are done or none is left."""
+        done = 0
+        while done < expected and (some := self._write(body)):
+            done += some
+        return done
 
     def _try(self, body: Callable[[Transaction], T], node: str) -> T:
         db = self._db

@@ -2,25 +2,106 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from taskqd.clock import now_ms
 from taskqd.storage.sqlite.rows.extras import CUT_PLACES, wake_waiter
 from taskqd.storage.sqlite.rows.transaction import READY, SUSPECT, Transaction
 
-_FREED_PLACES = "DELETE FROM place WHERE until_ms<=? AND space=? RETURNING name"
+ROWS_MAX = 100_000
+"""Rows of one kind that one purge drops; the next one goes on."""
 _LONELY = """
 SELECT DISTINCT name FROM waiter WHERE space=?1 AND NOT EXISTS
   (SELECT 1 FROM place WHERE place.space=?1 AND place.name=waiter.name)"""
-_PAST = (
-    "DELETE FROM standing WHERE until_ms<=? AND space=?",
-    "DELETE FROM start WHERE until_ms<=? AND space=?",
-    "DELETE FROM party WHERE until_ms<=? AND space=?",
-    "DELETE FROM gone WHERE until_ms<=? AND space=?",
-    "DELETE FROM told WHERE ms<=? AND space=?",
+
+
+class _Kind(NamedTuple):
+    """Rows that end at a time, or with others that they belong to."""
+
+    table: str
+    key: tuple[str, ...]
+    is_old: str
+    """?1: now, Unix ms; ?2: the space."""
+    counts: bool = False
+
+
+_OF_QUEUE = "queue IN (SELECT id FROM queue WHERE space=?2)"
+_KINDS = (
+    _Kind("tick", ("space", "name", "ms"), "until_ms<=?1 AND space=?2", counts=True),
+    _Kind("standing", ("space", "subject"), "until_ms<=?1 AND space=?2"),
+    _Kind("start", ("n",), "until_ms<=?1 AND space=?2"),
+    _Kind("party", ("space", "id"), "until_ms<=?1 AND space=?2"),
+    _Kind("gone", ("space", "worker"), "until_ms<=?1 AND space=?2"),
+    _Kind("told", ("space", "key", "who"), "ms<=?1 AND space=?2"),
+    _Kind("taken", ("queue", "id"), f"until_ms<=?1 AND {_OF_QUEUE}"),
+    _Kind(
+        "reply",
+        ("space", "party", "number"),
+        "space=?2 AND ?1 AND NOT EXISTS"
+        " (SELECT 1 FROM party WHERE party.space=reply.space AND party.id=reply.party)",
+    ),
 )
-_OLD_TAKEN = """
-DELETE FROM taken WHERE until_ms<=?1 AND queue IN (SELECT id FROM queue WHERE space=?2)"""
+_PLACES_TO_CUT = "SELECT 1 FROM place WHERE space=? AND until_ms>?+ttl_ms LIMIT 1"
+_PLACES_FREED = "SELECT name, owner FROM place WHERE space=? AND until_ms<=? LIMIT ?"
+_FREE_PLACE = "DELETE FROM place WHERE space=? AND name=? AND owner=? AND until_ms<=?"
+
+
+class Chore(NamedTuple):
+    """Rows that were found past their lifetime, and what drops some of them, if they still are."""
+
+    rows: Sequence[Any]
+    drop: Callable[[Transaction, Sequence[Any]], int]
+    counts: bool = False
+
+
+def chores_of(reader: Transaction) -> Iterator[Chore]:
+    """Find what is past its lifetime, without the write lock: most times there is nothing."""
+    now, space = now_ms(), reader.space
+    for kind in _KINDS:
+        yield Chore(_old_rows(reader, kind, now), _dropper(kind, now), kind.counts)
+    if reader.db.rows(_PLACES_TO_CUT, (space, now)):
+        yield Chore([()], lambda unit, _: unit.db.count(CUT_PLACES, (now, unit.space)))
+    yield Chore(
+        reader.db.rows(_PLACES_FREED, (space, now, ROWS_MAX)),
+        lambda unit, some: _free(unit, some, now),
+    )
+    yield Chore(reader.db.rows(f"{_LONELY} LIMIT {ROWS_MAX}", (space,)), _wake_lonely)
+
+
+def _old_rows(reader: Transaction, kind: _Kind, now: int) -> list[tuple[Any, ...]]:
+    sql = f"SELECT {', '.join(kind.key)} FROM {kind.table} WHERE {kind.is_old} LIMIT {ROWS_MAX}"  # noqa: S608 - constants
+    return reader.db.rows(sql, (now, reader.space))
+
+
+def _dropper(kind: _Kind, now: int) -> Callable[[Transaction, Sequence[Any]], int]:
+    same = " AND ".join(f"{column}=?{at}" for at, column in enumerate(kind.key, 3))
+    sql = f"DELETE FROM {kind.table} WHERE {same} AND {kind.is_old} RETURNING 1"  # noqa: S608 - constants
+
+    def drop(unit: Transaction, some: Sequence[Any]) -> int:
+        return len(unit.db.many(sql, [(now, unit.space, *row) for row in some]))
+
+    return drop
+
+
+def _free(unit: Transaction, places: Sequence[tuple[str, str]], now: int) -> int:
+    freed = [
+        name for name, owner in places if unit.db.count(_FREE_PLACE, (unit.space, name, owner, now))
+    ]
+    for name in freed:
+        wake_waiter(unit, name)
+    return len(freed)
+
+
+def _wake_lonely(unit: Transaction, names: Sequence[tuple[str]]) -> int:
+    """Wake who waits for locks that nobody holds."""
+    for (name,) in names:
+        sql = "SELECT 1 FROM place WHERE space=? AND name=?"
+        if not unit.db.rows(sql, (unit.space, name)):
+            wake_waiter(unit, name)
+    return len(names)
+
+
 _ORPHAN = "WHERE job NOT IN (SELECT n FROM job WHERE extras) AND ?1 AND ?2"
 _LEAKS_OF_SPACE = (
     ("orders past their time", "SELECT count(*) FROM standing WHERE space=? AND until_ms<=?"),
@@ -55,22 +136,6 @@ _LEAKS_OF_QUEUE = (
     ),
 )
 _COUNT = "SELECT count(*) FROM job WHERE queue=? AND state=?"
-
-
-def forget_old(unit: Transaction) -> None:
-    """Drop what is past its lifetime, and wake who waits for a lock that nobody holds."""
-    now = now_ms()
-    for sql in _PAST:
-        unit.db.rows(sql, (now, unit.space))
-    unit.db.rows(
-        "DELETE FROM reply WHERE space=?1 AND party NOT IN (SELECT id FROM party WHERE space=?1)",
-        (unit.space,),
-    )
-    unit.db.rows(_OLD_TAKEN, (now, unit.space))
-    unit.db.rows(CUT_PLACES, (now, unit.space))
-    unit.db.rows(_FREED_PLACES, (now, unit.space))
-    for (name,) in unit.db.rows(_LONELY, (unit.space,)):
-        wake_waiter(unit, name)
 
 
 def leftovers(unit: Transaction) -> Iterator[str]:
