@@ -7,7 +7,8 @@ from typing import Any
 
 from taskqd.storage.redis.keyspace.durable import DurableBase
 
-PAGE = 1000
+PAGE = 300
+"""Letters in one call of a script: each takes some commands."""
 
 
 class ControlCalls(DurableBase):
@@ -37,8 +38,9 @@ class ControlCalls(DurableBase):
         return sum(sum(self.run_each_written(name, queues, page)) for page in pages)
 
     def purge_queue(self, queue: str) -> int:
-        total = 0
-        while dropped := self.run("purge_queue", queue):
+        total, more = 0, 1
+        while more:
+            dropped, more = self.run("purge_queue", queue)
             total += dropped
         return total
 

@@ -7,6 +7,8 @@ from typing import Any
 from taskqd.jobs.job import Entry
 from taskqd.storage.redis.keyspace.durable import DurableBase, fields
 
+PAGE = 1000
+
 
 class GroupCalls(DurableBase):
     """The contract's calls for the answers of a group's members, until its callback has them."""
@@ -25,9 +27,13 @@ class GroupCalls(DurableBase):
         return int(left)
 
     def group_answers(self, group: str, queue: str) -> list[bytes | None]:
-        flat = self._link.call("HGETALL", self.at(queue).group(group), write=False)
-        known = dict(zip(flat[::2], flat[1::2], strict=True))
-        return [known.get(b"%d" % index) for index in range(int(known.get(b"total", 0)))]
+        key = self.at(queue).group(group)
+        total = int(self._link.call("HGET", key, "total", write=False) or 0)
+        found: list[bytes | None] = []
+        for at in range(0, total, PAGE):
+            page = range(at, min(at + PAGE, total))
+            found += self._link.call("HMGET", key, *page, write=False)
+        return found
 
     def group_left(self, group: str, queue: str) -> int:
         left = self._link.call("HGET", self.at(queue).group(group), "left", write=False)

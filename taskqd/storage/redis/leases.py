@@ -21,6 +21,8 @@ from taskqd.storage.rules import (
 
 BATCH = 1000
 """Jobs and outcomes in one call of a script, bounded by Lua's stack."""
+LATE_BATCH = 100
+"""Late ends in one call: each looks for who may have the job now."""
 _KINDS = ("retry", "requeue", "bury", "cancel")
 
 
@@ -78,11 +80,13 @@ class LeaseCalls(Base):
         verdicts: dict[int, bool] = {}
         for queue in dict.fromkeys(outcome.queue for outcome in outcomes):
             mine = [index for index, outcome in enumerate(outcomes) if outcome.queue == queue]
-            args: list[Any] = [worker, node_of(worker)]
-            for index in mine:
-                args += _late(outcomes[index])
-            said = self.run("settle_late", queue, args)
-            verdicts |= zip(mine, map(_is_one, said), strict=True)
+            for at in range(0, len(mine), LATE_BATCH):
+                some = mine[at : at + LATE_BATCH]
+                args: list[Any] = [worker, node_of(worker)]
+                for index in some:
+                    args += _late(outcomes[index])
+                said = self.run("settle_late", queue, args)
+                verdicts |= zip(some, map(_is_one, said), strict=True)
         return [verdicts[index] for index in range(len(outcomes))]
 
     def release(self, worker: str, leases: Sequence[tuple[str, str, int]]) -> list[bool]:
@@ -140,6 +144,8 @@ class _Turn:
         self._todo: dict[str, list[tuple[int, Outcome]]] = {}
         for index, outcome in enumerate(outcomes):
             self._todo.setdefault(outcome.queue, []).append((index, outcome))
+        self._swept: set[str] = set()
+        """Queues whose latest call leased nothing, but dropped stale entries."""
         self._begun: set[str] = set()
         """Queues of which outcomes were sent."""
         self._settled = [False] * len(outcomes)
@@ -155,12 +161,13 @@ class _Turn:
         """Return how many jobs the next call for a queue may lease; None: it had its last.
 
         With limit 0 there is one call, for the queue's counts.  A call that leased a full batch is
-        followed by another; of a share, there is only one.
+        followed by another; of a share, there is only one.  One that only dropped stale entries is
+        followed by another, too.
         """
         last = self._last_leased.get(queue)
         if limit <= 0:
             return 0 if last is None else None
-        if last is not None and (share != 1 or last < BATCH):
+        if last is not None and queue not in self._swept and (share != 1 or last < BATCH):
             return None
         left = min(limit - len(self.leases), BATCH)
         return left if left > 0 and not self._is_alone() else None
@@ -188,7 +195,8 @@ class _Turn:
                 yield queue, flags, self.next_of(queue)
 
     def add(self, queue: str, mine: list[tuple[int, Outcome]], reply: list[Any]) -> None:
-        _, verdicts, ready, suspects, first, _, alone, said, *jobs = reply
+        swept, verdicts, ready, suspects, first, _, alone, said, *jobs = reply
+        (self._swept.add if swept else self._swept.discard)(queue)
         if said:
             self._orders = max(self._orders, int(said[0]))
             self._stops |= dict.fromkeys(job_id.decode() for job_id in said[1:])

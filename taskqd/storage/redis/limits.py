@@ -7,7 +7,7 @@ this process die between the two, the job runs when its own time has come.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from taskqd.errors import ConfigError
 from taskqd.storage.features import LockRow
@@ -19,6 +19,8 @@ from taskqd.storage.rules import (
     rate_window_ms,
     worker_of,
 )
+
+PAGE = 500
 
 
 class LimitCalls(Base):
@@ -50,7 +52,20 @@ class LimitCalls(Base):
         return bool(was)
 
     def locks(self) -> list[LockRow]:
-        flat = self.run("list_locks", "", write=False)
+        names = sorted(set(self._lock_names()))
+        pages = (names[at : at + PAGE] for at in range(0, len(names), PAGE))
+        return [row for page in pages for row in self._locks(page)]
+
+    def _lock_names(self) -> Iterator[bytes]:
+        cursor, key = b"0", self.at("")["locks"]
+        while True:
+            cursor, page = self.call("ZSCAN", key, cursor, "COUNT", PAGE, write=False)
+            yield from page[::2]
+            if cursor == b"0":
+                return
+
+    def _locks(self, names: Sequence[bytes]) -> list[LockRow]:
+        flat = self.run("list_locks", "", names, write=False)
         return [
             LockRow(
                 flat[at].decode(),

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from taskqd.storage.features import Letter, Parked
 from taskqd.storage.redis.keyspace.durable import DurableBase
 
+PAGE = 300
+"""Letters in one call of a script: each takes some commands."""
+
 
 class ParkedCalls(DurableBase):
     """The contract's calls for letters that wait under a label."""
@@ -30,5 +33,9 @@ class ParkedCalls(DurableBase):
         return bool(self.run("know", queue, [node, label]))
 
     def relabel(self, queue: str, job_ids: Sequence[str], label: str) -> list[str]:
-        [ids] = self.run_written([("relabel", queue, [label, *job_ids])])
-        return [job_id.decode() for job_id in ids]
+        found: list[bytes] = []
+        for at in range(0, len(job_ids), PAGE):
+            page = job_ids[at : at + PAGE]
+            [ids] = self.run_written([("relabel", queue, [label, *page])])
+            found += ids
+        return [job_id.decode() for job_id in found]

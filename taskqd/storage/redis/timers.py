@@ -14,6 +14,8 @@ from taskqd.storage.rules import (
 )
 
 PAGE = 1000
+PURGE_PAGE = 300
+"""Rows of each kind that one call drops; a parked letter takes some commands."""
 
 
 class TimerCalls(DurableBase):
@@ -31,9 +33,9 @@ class TimerCalls(DurableBase):
             pass
         total = 0
         for queue in ["", *queues]:
-            dropped = PAGE
-            while dropped >= PAGE:
-                dropped = self.run("purge", queue, [dead_ttl_s, dead_max, PAGE])
+            more = 1
+            while more:
+                dropped, more = self.run("purge", queue, [dead_ttl_s, dead_max, PURGE_PAGE])
                 total += dropped
         return total
 

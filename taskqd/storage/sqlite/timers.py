@@ -22,7 +22,7 @@ from taskqd.storage.sqlite.file.wake import (
 )
 from taskqd.storage.sqlite.rows.base import STEP_ROWS, Base
 from taskqd.storage.sqlite.rows.entries import add
-from taskqd.storage.sqlite.rows.lifetimes import chores_of
+from taskqd.storage.sqlite.rows.lifetimes import past_rows
 from taskqd.storage.sqlite.rows.transaction import DEAD, ENDED, Line, Transaction
 
 FREE_PAGES_MAX = 2048
@@ -80,9 +80,9 @@ class TimerCalls(Base):
         for line in self._reader().some(queues):
             dropped += self._purge_dead_letters(line, now, dead_ttl_s, dead_max)
             dropped += self._purge_answers(line, now)
-        for chore in chores_of(self._reader()):
-            done = self._in_steps(chore.rows, chore.drop)
-            dropped += done if chore.counts else 0
+        for past in past_rows(self._reader()):
+            done = self._in_steps(past.rows, past.drop)
+            dropped += done if past.counts else 0
         self._tidy(queues)
         return dropped
 

@@ -47,7 +47,7 @@ _PLACES_FREED = "SELECT name, owner FROM place WHERE space=? AND until_ms<=? LIM
 _FREE_PLACE = "DELETE FROM place WHERE space=? AND name=? AND owner=? AND until_ms<=?"
 
 
-class Chore(NamedTuple):
+class PastRows(NamedTuple):
     """Rows that were found past their lifetime, and what drops some of them, if they still are."""
 
     rows: Sequence[Any]
@@ -55,18 +55,18 @@ class Chore(NamedTuple):
     counts: bool = False
 
 
-def chores_of(reader: Transaction) -> Iterator[Chore]:
+def past_rows(reader: Transaction) -> Iterator[PastRows]:
     """Find what is past its lifetime, without the write lock: most times there is nothing."""
     now, space = now_ms(), reader.space
     for kind in _KINDS:
-        yield Chore(_old_rows(reader, kind, now), _dropper(kind, now), kind.counts)
+        yield PastRows(_old_rows(reader, kind, now), _dropper(kind, now), kind.counts)
     if reader.db.rows(_PLACES_TO_CUT, (space, now)):
-        yield Chore([()], lambda unit, _: unit.db.count(CUT_PLACES, (now, unit.space)))
-    yield Chore(
+        yield PastRows([()], lambda unit, _: unit.db.count(CUT_PLACES, (now, unit.space)))
+    yield PastRows(
         reader.db.rows(_PLACES_FREED, (space, now, ROWS_MAX)),
         lambda unit, some: _free(unit, some, now),
     )
-    yield Chore(reader.db.rows(f"{_LONELY} LIMIT {ROWS_MAX}", (space,)), _wake_lonely)
+    yield PastRows(reader.db.rows(f"{_LONELY} LIMIT {ROWS_MAX}", (space,)), _wake_lonely)
 
 
 def _old_rows(reader: Transaction, kind: _Kind, now: int) -> list[tuple[Any, ...]]:

@@ -2,12 +2,12 @@
 -- Drops waiting jobs, a thousand at a time.
 --
 -- KEYS[1]  jobs
--- Returns  how many were dropped (0: none is left)
+-- Returns  {how many were dropped, 1 if there may be more}
 -- Invariant: running jobs and dead letters stay.
 work_when_full()
 local ids, records = {}, {}
-take(levels(), 1000, ids, records)
-local room = 1000 - #ids
+local more = take(levels(), 1000, ids, records)
+local room = more and 0 or 1000 - #ids
 if room > 0 then
   local popped = call('LPOP', P .. 'suspects', room) or {}
   for _, id in ipairs(popped) do ids[#ids + 1] = id end
@@ -19,4 +19,4 @@ if room > 0 then
 end
 bulk('HDEL', P .. 'jobs', ids)
 forget_ended(ids)
-return #ids
+return {#ids, (more or #ids > 0) and 1 or 0}

@@ -8,7 +8,7 @@
 --          number of other outcomes, 9 for each (see settle.lua)
 -- Returns  {status, verdicts, ready, suspects, first, registered, alone, said, id, record, ...}
 --          status -1: the node is not known here; -2: the jobs of the worker were recovered; nothing was
---          settled then.  verdicts: "1" or "0" for each outcome, acks
+--          settled then; 1: nothing was leased, but stale entries were dropped: ask again.  verdicts: "1" or "0" for each outcome, acks
 --          first; '' if all took effect.  first: the token of the first lease, which the others count on from.
 --          said: 0, or {number of the last change to the standing orders ('0': there are none), id of a job that should stop, ...}
 --          registered: 1 now on the idle list, 2 still, -1 no longer, 0 not and was not
@@ -42,7 +42,7 @@ local function said(worker)
 end
 
 local flags = ARGV[4]
-local ids, records, ready, suspects, alone = {}, {}, 0, 0, 0
+local ids, records, ready, suspects, alone, more = {}, {}, 0, 0, 0, false
 if not rare() or call('EXISTS', P .. 'paused') == 0 then
   local keys, entries = levels(), 0
   for _, key in ipairs(keys) do entries = entries + call('LLEN', key) end
@@ -59,14 +59,15 @@ if not rare() or call('EXISTS', P .. 'paused') == 0 then
     adopt(before, ids, records)
     local some = #ids
     if entries > 0 and some < limit then
-      take(keys, math.min(limit - some, math.max(1, math.ceil(ready / share))), ids, records)
+      local n = math.min(limit - some, math.max(1, math.ceil(ready / share)))
+      more = take(keys, n, ids, records) and #ids == 0
       ready = ready - (#ids - some)
     end
-    adopt({unpack(after, 1, math.min(#after, limit - #ids))}, ids, records)
+    if not more then adopt({unpack(after, 1, math.min(#after, limit - #ids))}, ids, records) end
   end
 end
 
-local reply = {0, verdicts, ready, suspects, '0', 0, alone, 0}
+local reply = {more and 1 or 0, verdicts, ready, suspects, '0', 0, alone, 0}
 if #ids > 0 then
   local first = counts(#ids) + 1
   -- One layout for all of them, so that they follow each other.

@@ -29,13 +29,17 @@ local function leave_stale_entry(id)
   end
 end
 
--- Moves up to `n` ids with a record to the tables `ids` and `records`.
+-- Moves up to `n` ids with a record to the tables `ids` and `records`.  Returns true where it was kept
+-- from it by so many stale entries that one call must not drop them all: there may be more.
 local function take(keys, n, ids, records)
+  local room = n + 1000
   local some_are_stale = rare() and keys[1] ~= P .. 'suspects' and call('EXISTS', P .. 'ghosts') == 1
   for _, key in ipairs(keys) do
     while n > 0 do
-      local popped = call('LPOP', key, n)
+      if room <= 0 then return true end
+      local popped = call('LPOP', key, math.min(n, room))
       if not popped then break end
+      room = room - #popped
       local found = call('HMGET', P .. 'jobs', unpack(popped))
       for i, id in ipairs(popped) do
         local stale = some_are_stale and call('SREM', P .. 'ghosts', id) == 1
@@ -126,7 +130,11 @@ local function hand_to_idle()
     local ends = node and call('ZSCORE', P .. 'nodes', node)
     if ends and tonumber(ends) > now then
       local ids, records = {}, {}
-      take(keys, 1, ids, records)
+      if take(keys, 1, ids, records) then
+        -- It is to ask, again and again, until it has come to the end of the stale entries.
+        call('RPUSH', P .. 'inbox:' .. worker, '')
+        return
+      end
       if #ids == 0 then
         call('RPUSH', P .. 'idle', worker)
         return

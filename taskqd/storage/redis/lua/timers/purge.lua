@@ -3,7 +3,7 @@
 --
 -- KEYS[1]  jobs
 -- ARGV     1 lifetime of dead letters in s, 2 how many to keep, 3 how many to drop at most
--- Returns  number of rows dropped; if it is ARGV[3] or more, call again
+-- Returns  {ticks and dead letters dropped, 1 if there may be more to drop}
 -- Invariant: dead and tomb have the same members; a name in last has its tick in ticks.
 work_when_full()
 local now, limit = now_ms(), tonumber(ARGV[3])
@@ -13,9 +13,14 @@ for _, tick in ipairs(ticks) do
   if name and call('HGET', P .. 'last', name) == ms then call('HDEL', P .. 'last', name) end
 end
 bulk('ZREM', P .. 'ticks', ticks)
-call('ZREMRANGEBYSCORE', P .. 'timers', '-inf', now)
-call('ZREMRANGEBYSCORE', P .. 'gone', '-inf', now)
-for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'strangers', '-inf', now, 'LIMIT', 0, limit)) do
+local marks = 0
+for _, key in ipairs({P .. 'timers', P .. 'gone'}) do
+  local old = call('ZRANGEBYSCORE', key, '-inf', now, 'LIMIT', 0, limit)
+  bulk('ZREM', key, old)
+  marks = math.max(marks, #old)
+end
+local strangers = call('ZRANGEBYSCORE', P .. 'strangers', '-inf', now, 'LIMIT', 0, limit)
+for _, id in ipairs(strangers) do
   if call('HEXISTS', P .. 'jobs', id) == 0 then call('HDEL', P .. 'waiters', id) end
   call('ZREM', P .. 'strangers', id)
 end
@@ -26,4 +31,5 @@ if over > #dead then dead = call('ZRANGE', P .. 'dead', 0, over - 1) end
 bulk('ZREM', P .. 'dead', dead)
 bulk('HDEL', P .. 'tomb', dead)
 unpark(dead)
-return #ticks + #dead
+local most = math.max(#ticks, #dead, #strangers, marks)
+return {#ticks + #dead, most >= limit and 1 or 0}
