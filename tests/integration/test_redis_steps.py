@@ -118,9 +118,11 @@ def _bury(counted: Counted, **fields: Any) -> list[str]:
     return names
 
 
-def test_parked_letters_come_back_in_steps(counted: Counted) -> None:
+@pytest.mark.parametrize("label", ["another", ""])
+def test_parked_letters_go_to_another_label_in_steps(counted: Counted, label: str) -> None:
     names = _bury(counted, parked="task x")
-    assert sorted(counted.of(lambda: counted.storage.unpark("q", "task x", MANY))) == sorted(names)
+    assert counted.of(lambda: counted.storage.relabel("q", names, label)) == names
+    assert [row.label for row in counted.storage.parked(["q"])] == [label] * bool(label)
 
 
 def test_parked_letters_over_their_bound_go_in_steps(counted: Counted) -> None:

@@ -15,6 +15,7 @@ import pytest
 from taskqd.errors import OutcomeUnknown, StorageUnavailable
 from taskqd.jobs.job import State
 from taskqd.storage.sqlite import SqliteStorage
+from taskqd.storage.sqlite.file import shared_index
 from taskqd.storage.sqlite.file.identity import Change
 from taskqd.storage.sqlite.rows import base
 from tests.support.rigs.rig import Rig, ack, entry, ids
@@ -151,6 +152,128 @@ def test_a_log_that_is_removed_loses_nothing_and_is_told(rig: Rig, path: Path, w
         assert plain.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
+def test_the_index_of_the_log_that_is_removed_loses_nothing_and_is_told(
+    rig: Rig, path: Path
+) -> None:
+    rig.put("a")
+    path.with_name(f"{path.name}-shm").unlink()
+    with pytest.raises(StorageUnavailable, match="index of its write-ahead log"):
+        rig.storage.queues()
+    rig.put("b")
+    assert ids(rig.lease(9)) == ["a", "b"]
+    assert _is_sound(path)
+
+
+def _is_sound(path: Path) -> bool:
+    with sqlite3.connect(path) as plain:
+        found: bool = plain.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    return found
+
+
+def _in_another_process(path: Path, *lines: str) -> subprocess.Popen[str]:
+    """Start a process that has the storage open; it says what `lines` print, and ends with its input."""
+    script = "\n".join(
+        [
+            "import os, sys",
+            "from taskqd.errors import StorageError",
+            "from taskqd.storage.sqlite import SqliteStorage",
+            "from tests.support.rigs.rig import entry",
+            "storage = SqliteStorage(sys.argv[1], 'shop')",
+            "print('open', flush=True)",
+            *lines,
+            "sys.stdin.read()",
+        ]
+    )
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        [sys.executable, "-c", script, str(path)], stdin=pipe, stdout=pipe, text=True
+    )
+
+
+def _says(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def test_who_came_after_the_index_was_removed_destroyed_the_database(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It made another index, and had no lock in common with those before it."""
+    monkeypatch.setattr(shared_index, "LEFT_S", 0.1)
+    with _in_another_process(path) as holder:
+        assert _says(holder) == "open"
+        path.with_name(f"{path.name}-shm").unlink()
+        with pytest.raises(StorageUnavailable, match="-shm was removed or replaced"):
+            SqliteStorage(str(path), "shop")
+        holder.communicate(timeout=HANG_S)
+    late = SqliteStorage(str(path), "shop")
+    late.enqueue([entry("late")])
+    late.close()
+    assert _is_sound(path)
+
+
+def test_processes_that_write_leave_an_index_that_was_removed_and_go_on(path: Path) -> None:
+    lines = (
+        "written = 0",
+        "while written < 150:",
+        "    try:",
+        "        storage.enqueue([entry(f'{os.getpid()}-{written}')])",
+        "        written += 1",
+        "    except StorageError:",
+        "        pass",
+        "    if written == 30:",
+        "        print('writes', flush=True)",
+        "print('done', flush=True)",
+    )
+    first, second = _in_another_process(path, *lines), _in_another_process(path, *lines)
+    with first, second:
+        for process in (first, second):
+            assert (_says(process), _says(process)) == ("open", "writes")
+        path.with_name(f"{path.name}-shm").unlink()
+        with _in_another_process(path, *lines) as third:
+            for process in (first, second, third):
+                wait_until(lambda process=process: _says(process) == "done")
+            third.communicate(timeout=HANG_S)
+        for process in (first, second):
+            process.communicate(timeout=HANG_S)
+    assert _is_sound(path)
+
+
+def test_an_idle_thread_does_not_keep_its_process_from_opening_the_file_again(
+    rig: Rig, path: Path
+) -> None:
+    idle = SqliteStorage(str(path), "shop")
+    idle.enqueue([entry("a")])
+    path.with_name(f"{path.name}-shm").unlink()
+    with pytest.raises(StorageUnavailable):
+        rig.storage.queues()
+    rig.put("b")
+    with pytest.raises(StorageUnavailable, match="index of its write-ahead log"):
+        idle.queues()
+    assert ids(rig.lease(9)) == ["a", "b"]
+    assert [row.running for row in idle.queues()] == [2]
+    idle.close()
+    assert _is_sound(path)
+
+
+def test_a_child_that_was_forked_keeps_no_lock_of_its_parents(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_index, "LEFT_S", 0.1)
+    storage = SqliteStorage(str(path), "shop")
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:  # pragma: no cover
+        os.close(writing)
+        os.read(reading, 1)
+        os._exit(0)
+    os.close(reading)
+    storage.close()
+    SqliteStorage(str(path), "shop").close()
+    os.close(writing)
+    assert os.waitpid(child, 0)[1] == 0
+
+
 def _by_another_program(path: Path, *lines: str) -> None:
     """Two SQLite libraries in one process would take each other's locks: this one closes what it opens."""
     script = "\n".join(
@@ -205,6 +328,11 @@ def test_a_symbolic_link_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyP
     one.put("a")
     two.enqueue([entry("b")])
     assert ids(one.lease(9)) == ["a", "b"]
+    (tmp_path / "data" / "real.db-shm").unlink()
+    for storage in (one.storage, two):
+        with pytest.raises(StorageUnavailable, match="index"):
+            storage.queues()
+    assert two.queues() == one.storage.queues()
     shutil.move(tmp_path / "data" / "real.db", tmp_path / "moved.db")
     for storage in (one.storage, two):
         with pytest.raises(StorageUnavailable, match="moved away"):

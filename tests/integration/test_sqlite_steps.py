@@ -106,15 +106,11 @@ def test_dead_letters_are_revived_in_steps(steps: Steps) -> None:
     assert steps.rig.order(JOBS) == names
 
 
-def test_parked_letters_come_back_in_steps(steps: Steps) -> None:
+@pytest.mark.parametrize("label", ["another", ""])
+def test_parked_letters_go_to_another_label_in_steps(steps: Steps, label: str) -> None:
     names = steps.bury(parked="task x")
-    assert steps.of(lambda: steps.storage.unpark("q", "task x", JOBS)) == names
-    assert steps.rig.order(JOBS) == names
-
-
-def test_parked_letters_are_left_dead_in_steps(steps: Steps) -> None:
-    names = steps.bury(parked="task x")
-    assert steps.of(lambda: steps.storage.leave_dead("q", names)) == JOBS
+    assert steps.of(lambda: steps.storage.relabel("q", names, label)) == names
+    assert [row.label for row in steps.storage.parked(["q"])] == [label] * bool(label)
 
 
 def test_due_jobs_are_promoted_in_steps(steps: Steps) -> None:

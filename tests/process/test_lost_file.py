@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,20 @@ def test_a_daemon_goes_on_with_the_file_that_replaced_its_own(shop: Shop) -> Non
         wait_until(_serves, "the new file to be served")
         assert not daemon.events("worker.crashed")
         assert daemon.stop() == 0
+
+
+def test_a_daemon_goes_on_after_the_index_of_its_log_was_removed(shop: Shop) -> None:
+    with shop.open() as daemon:
+        assert tasks.quick(1).get(timeout=HANG_S) == 1
+        file = _file(shop)
+        file.with_name(f"{file.name}-shm").unlink()
+        # The caller's own connection is one of those that have to leave.
+        wait_until(_serves, "the file to be served")
+        daemon.wait("storage.restored")
+        assert not daemon.events("worker.crashed")
+        assert daemon.stop() == 0
+    with sqlite3.connect(file) as plain:
+        assert plain.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
 def _serves() -> bool:

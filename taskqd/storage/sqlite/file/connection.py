@@ -21,7 +21,7 @@ from taskqd.errors import (
     StorageRefused,
     StorageUnavailable,
 )
-from taskqd.storage.sqlite.file import disk
+from taskqd.storage.sqlite.file import disk, shared_index
 from taskqd.storage.sqlite.file.additions import ADDITIONS, Addition
 from taskqd.storage.sqlite.file.identity import Change, FileIdentity
 
@@ -54,7 +54,9 @@ class Database:
         self._busy_since = 0.0
         self._pid = os.getpid()
         disk.prepare(self.path, create=create)
-        self._db = self._translated(lambda: self._open(synchronous))
+        self._use = shared_index.connect(
+            self.path, lambda: self._translated(lambda: self._open(synchronous)).close
+        )
         self._identity = FileIdentity(self.path)
         self._looked_s = monotonic_s()
 
@@ -64,6 +66,8 @@ class Database:
 
     def change(self, *, every_s: float = 0.0) -> Change | None:
         """Return what happened to the files at the path; looks no more often than `every_s`."""
+        if self._use.is_lost:  # Another thread has noticed it.
+            return Change.INDEX_GONE
         now_s = monotonic_s()
         if now_s - self._looked_s < every_s:
             return None
@@ -76,11 +80,13 @@ class Database:
         What stands in its log only is moved into its file first, unless somebody else may have begun
         another log for that file.
         """
-        if change is not Change.LOG_REPLACED:
+        if change not in (Change.LOG_REPLACED, Change.INDEX_REPLACED):
             with contextlib.suppress(StorageError):
                 self.checkpoint()
+        if self._use.index != shared_index.index_of(self._use.path):
+            shared_index.lose(self._use)
         with contextlib.suppress(apsw.Error):
-            self._db.close()
+            shared_index.leave(self._use, self._db.close)
 
     def forget_log(self) -> None:
         """See `FileIdentity.forget_log`; call it before what stands at the path is opened."""
@@ -130,7 +136,7 @@ class Database:
 
     def close(self) -> None:
         if self.is_mine:
-            self._db.close()
+            shared_index.leave(self._use, self._db.close)
 
     # -- opening -----------------------------------------------------------------------------
 

@@ -21,6 +21,8 @@ class Change(StrEnum):
     REPLACED = "was replaced by another file"
     LOG_GONE = "lost its write-ahead log: the file beside it was removed"
     LOG_REPLACED = "lost its write-ahead log: another one stands beside it"
+    INDEX_GONE = "lost the index of its write-ahead log: -shm was removed"
+    INDEX_REPLACED = "lost the index of its write-ahead log: another -shm stands beside it"
 
 
 class FileIdentity:
@@ -28,9 +30,12 @@ class FileIdentity:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._log = path + "-wal"
+        real = os.path.realpath(path)  # They are beside the database, not beside a link to it.
+        self._log = real + "-wal"
         self._inode = _inode_of(path)
         self._log_inode = _inode_of(self._log)
+        self._index = real + "-shm"
+        self._index_inode = _inode_of(self._index)
 
     def change(self) -> Change | None:
         """Return what has happened since the files were opened, None if nothing has."""
@@ -40,6 +45,9 @@ class FileIdentity:
         log = _inode_of(self._log)
         if log != self._log_inode:
             return Change.LOG_REPLACED if log else Change.LOG_GONE
+        index = _inode_of(self._index)
+        if index != self._index_inode:
+            return Change.INDEX_REPLACED if index else Change.INDEX_GONE
         return None
 
     def forget_log(self) -> None:
@@ -49,7 +57,7 @@ class FileIdentity:
         """
         if _inode_of(self._path) in (None, self._inode) or _inode_of(self._log) != self._log_inode:
             return
-        for file in (self._log, self._path + "-shm"):
+        for file in (self._log, self._index):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(file)
 
