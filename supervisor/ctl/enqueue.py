@@ -9,6 +9,7 @@ import msgspec
 
 from taskqd import errors
 from taskqd.client.delivery import deliver
+from taskqd.clock import now_ms
 from taskqd.ids import checked_id, new_id
 from taskqd.jobs.job import NAME_PATTERN, NOTHING, Entry, Envelope
 from taskqd.supervisor.cli import common
@@ -55,13 +56,15 @@ def enqueue_call(options: Options, task: str, call: str, kwargs: str, **call_opt
         given["id"] = given.pop("job_id")
     try:
         app = find_app(options, needed=True)
+
+        def at(now: int) -> Entry:
+            if app is None:
+                return _as_it_is(task, positional, keyword, now, **given)
+            return _by_app(app, task, positional, keyword, given, now)
+
+        at(now_ms())  # A mistake in the call is told whether or not the storage is there.
         with open_target(options, create=app is not None) as storage:
-            now = storage.server_ms()
-            entry = (
-                _by_app(app, task, positional, keyword, given, now)
-                if app
-                else _as_it_is(task, positional, keyword, now, **given)
-            )
+            entry = at(storage.server_ms())
             (new,) = deliver(storage, [entry])
     except (*_BAD_CALL, errors.ConfigError) as error:
         raise Fail(common.USAGE, f"nothing enqueued: {error}") from None

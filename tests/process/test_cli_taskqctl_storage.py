@@ -247,6 +247,15 @@ def test_with_an_app_the_call_is_checked_and_goes_to_the_tasks_queue(world: Worl
     assert world.storage.queues()[0].queued == 1
 
 
+def test_a_bad_call_is_told_as_one_although_the_storage_is_away(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(APP.format(namespace="shop"))
+    away = {"TASKQD_STORAGE": "redis://127.0.0.1:1/0"}
+    for words in (["--id", "a b"], ["--app", "shop:app", "--args", "[]"]):
+        told = taskqctl(tmp_path, "enqueue", "shop.thumbnail", *words, **away)
+        assert told.code == 64, told.err
+        assert "nothing enqueued: " in told.err
+
+
 def test_the_namespace_is_the_apps_or_the_only_one(world: World) -> None:
     def ctl(*words: str, **env: str) -> Done:
         return taskqctl(world.folder, "queue", "ls", *words, TASKQD_STORAGE=world.url, **env)
