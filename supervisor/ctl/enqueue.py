@@ -56,29 +56,26 @@ def enqueue_call(options: Options, task: str, call: str, kwargs: str, **call_opt
         given["id"] = given.pop("job_id")
     try:
         app = find_app(options, needed=True)
-
-        def at(now: int) -> Entry:
-            if app is None:
-                return _as_it_is(task, positional, keyword, now, **given)
-            return _by_app(app, task, positional, keyword, given, now)
-
-        at(now_ms())  # A mistake in the call is told whether or not the storage is there.
-        with open_target(options, create=app is not None) as storage:
-            entry = at(storage.server_ms())
-            (new,) = deliver(storage, [entry])
+        # What is wrong with the call is told before the storage is asked for anything.
+        _entry(app, task, positional, keyword, given, now_ms())
     except (*_BAD_CALL, errors.ConfigError) as error:
         raise Fail(common.USAGE, f"nothing enqueued: {error}") from None
+    with open_target(options, create=app is not None) as storage:
+        entry = _entry(app, task, positional, keyword, given, storage.server_ms())
+        (new,) = deliver(storage, [entry])
     return {"id": entry.id, "task": task, "queue": entry.queue, "new": new}
 
 
-def _by_app(
-    app: App,
+def _entry(
+    app: App | None,
     task: str,
     positional: list[Any],
     keyword: dict[str, Any],
     call_options: dict[str, Any],
     now: int,
 ) -> Entry:
+    if app is None:
+        return _as_it_is(task, positional, keyword, now, **call_options)
     app.clock.refresh(lambda: now, after_s=0)
     bound = app.find_task(task).options(**call_options)
     return app.entry(bound.s(*positional, **keyword))

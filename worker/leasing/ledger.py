@@ -20,7 +20,7 @@ FLUSH_COUNT = 64
 SLICE_S = SLICE_NS / 1e9
 
 
-class Aside(NamedTuple):
+class SetAside(NamedTuple):
     """What the server of one queue is to be told, once it is not away any more."""
 
     sent: list[Outcome]
@@ -44,7 +44,7 @@ class LeaseLedger:
         self._alone = False
         self._sent = 0
         """How many of `unsettled` were sent without an answer."""
-        self._aside: dict[str, Aside] = {}
+        self._aside: dict[str, SetAside] = {}
         """By queue: what its server is to be told when it is back."""
         self._oldest_s = math.inf
         self._progress_s = 0.0
@@ -100,7 +100,7 @@ class LeaseLedger:
     def put_aside(self, queues: Iterable[str]) -> None:
         """Keep what these queues are to be told until `take_up`; the others' outcomes go on."""
         for queue in queues:
-            self._aside.setdefault(queue, Aside([], []))
+            self._aside.setdefault(queue, SetAside([], []))
         for number, outcome in enumerate(self.unsettled):
             if outcome.queue in self._aside:
                 sent, new = self._aside[outcome.queue]

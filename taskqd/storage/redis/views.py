@@ -44,6 +44,9 @@ class ViewCalls(Base):
             else:
                 yield from (row for row in self._ended(keys) if row.state is state)
 
+    def parts(self, queues: Sequence[str]) -> list[list[str]]:
+        return self.apart(queues)
+
     def queues(self) -> list[QueueRow]:
         names = self.known_queues()
         rows = (

@@ -21,9 +21,9 @@ def both(who: str, calls: str) -> tuple[str, ...]:
 
 TRAFFIC = (
     *both("desk", "lease exchange settle requeue hear arm answer disarm"),
-    *both("worker", "lock unlock"),
+    *both("worker", "lock unlock server_ms"),
     *both("keeper", "heartbeat"),
-    *both("chores", "recover next_expiry_s promote answer fire"),
+    *both("chores", "recover next_expiry_s promote answer fire server_ms"),
 )
 """Steps to which a daemon comes again and again while it runs the workload."""
 PROVOKED: tuple[tuple[str, tuple[str, ...]], ...] = (

@@ -92,7 +92,7 @@ class Base:
         except StorageUnavailable:
             # law: who has announced them before can do without, where another server has the list
             # (test_a_queue_is_served_while_the_server_with_the_list_of_queues_is_away).
-            if is_new or len(self.parts(["", *stale])) < 2:
+            if is_new or len(self.apart(["", *stale])) < 2:
                 raise
             self._announce_at_s = monotonic_s() + CALL_S
 
@@ -108,8 +108,8 @@ class Base:
             self._announced.pop(queue, None)
         self.announce(queues)
 
-    def parts(self, queues: Sequence[str]) -> list[list[str]]:
-        """As the contract says."""
+    def apart(self, queues: Sequence[str]) -> list[list[str]]:
+        """Return the queues by their server, as far as that is known without asking."""
         found: dict[Place | None, list[str]] = {}
         for queue in queues:
             found.setdefault(self._link.place_of(self.at(queue).jobs), []).append(queue)
