@@ -43,9 +43,16 @@ class InheritedEnds:
             self._words.sweep()
         return self._words.workers_of(node)
 
-    def settle(self, storage: Storage, worker: str, queues: Sequence[str]) -> int:
-        """Settle what a dead worker has left, as far as it still holds it; return how many go back."""
+    def settle(
+        self, storage: Storage, worker: str, queues: Sequence[str], *, whole: bool = True
+    ) -> int:
+        """Settle what a dead worker has left, as far as it still holds it; return how many go back.
+
+        `whole`: also what it has left of other queues than these.
+        """
         left = self._words.heard(worker).ends
+        if not whole:
+            left = [end for end in left if end.queue in queues]
         if not left:
             return 0
         asked = tuple(dict.fromkeys((*queues, *(end.queue for end in left))))
@@ -70,14 +77,15 @@ class InheritedEnds:
         return order
 
     def carry_out(
-        self, storage: Storage, order: RecoverWorker, queues: Sequence[str]
+        self, storage: Storage, order: RecoverWorker, queues: Sequence[str], *, whole: bool = True
     ) -> tuple[list[Recovered], int]:
         """Write the last words of a dead worker, and recover the rest of what it holds.
 
-        Returns what was recovered, and how many of its jobs were interrupted besides.
+        Returns what was recovered, and how many of its jobs were interrupted besides.  What is written
+        down is kept: see `forget`.
         """
         worker = order.worker_id
-        interrupted = self.settle(storage, worker, queues)
+        interrupted = self.settle(storage, worker, queues, whole=whole)
         interrupted += self._interrupt_siblings(storage, order, queues) if order.late else 0
         recovered = storage.recover_worker(
             worker,
@@ -86,7 +94,6 @@ class InheritedEnds:
             how="timeout" if order.late else order.how,
             verdict=order.verdict,
         )
-        self.forget(worker)
         return recovered, interrupted
 
     def _interrupt_siblings(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from typing import TypeVar
 
+from taskqd.errors import StorageError
 from taskqd.execution.protocols import JobView
 from taskqd.ipc.messages import Message, RecoverWorker, WorkerRecovered
 from taskqd.logs import events
@@ -18,6 +21,7 @@ from . import predecessors
 from .duty import NEVER_S, Duty
 from .inherited_ends import InheritedEnds
 
+T = TypeVar("T")
 PREDECESSOR_S = 1.0
 OVER_LOOK_S = 0.25
 """Between two looks while a lease has ended, and the storage has not served for long enough."""
@@ -41,13 +45,16 @@ class Recovery:
         self._log = log
         self._inherited = InheritedEnds(duty.interrupted, log)
         self._pending: deque[RecoverWorker] = deque()
+        self._told: dict[str, Counter[str]] = {}
+        """Worker -> what was recovered of it so far, while a server is away that may hold more."""
         self.requests: EventQueue[RecoverWorker] = EventQueue()
         """Dead workers that the master names."""
 
     def silent_nodes(self) -> float:
         """Recover nodes whose lease is over; return after how many seconds to look again."""
         storage, queues, me = self._storage(), self.duty.queues, self.duty.node.id
-        self._tell(storage.recover(queues, spare=me), "its node's lease ran out")
+        for recovered in self._each_part(lambda part, _: storage.recover(part, spare=me)):
+            self._tell(recovered, "its node's lease ran out")
         first_end_s = storage.next_expiry_s(queues, spare=me)
         return next_look_s(self.duty.lease_s, first_end_s, random.uniform)
 
@@ -71,16 +78,51 @@ class Recovery:
     def requested(self) -> None:
         """Recover the workers that the master has named, and tell it of each."""
         self._pending += self.requests.take()
-        while self._pending:
-            answer = self._carry_out(self._pending[0])
-            self._pending.popleft()
-            self._outbox.put(answer)
+        failure: StorageError | None = None
+        for order in [*self._pending]:
+            try:
+                answer = self._carry_out(order)
+            except StorageError as error:
+                failure = failure or error
+                if len(self._storage().parts(self.duty.queues)) < 2:
+                    break
+            else:
+                self._pending.remove(order)
+                self._outbox.put(answer)
+        if failure is not None:
+            raise failure
 
     def _carry_out(self, order: RecoverWorker) -> WorkerRecovered:
         """Write the last words of a dead worker, and recover the rest of what it holds."""
-        recovered, interrupted = self._inherited.carry_out(self._storage(), order, self.duty.queues)
-        self._tell(recovered, order.verdict)
-        return _answer(order.worker_id, recovered, interrupted)
+        storage, worker = self._storage(), order.worker_id
+        told = self._told.setdefault(worker, Counter())
+        for recovered, interrupted in self._each_part(
+            lambda part, whole: self._inherited.carry_out(storage, order, part, whole=whole)
+        ):
+            self._tell(recovered, order.verdict)
+            told.update(job.how for job in recovered)
+            told["interrupted"] += interrupted
+        self._inherited.forget(worker)
+        del self._told[worker]
+        return WorkerRecovered(worker, told["orphaned"], told["released"], told["interrupted"])
+
+    def _each_part(self, call: Callable[[Sequence[str], bool], T]) -> Iterator[T]:
+        """Call for all queues, or, where a server is away, for those of each other one.
+
+        law: what servers that are there hold is recovered, though another one is away; its part is done
+        at a later call (test_what_other_servers_hold_is_recovered_while_one_is_away).
+        """
+        queues = self.duty.queues
+        try:
+            yield call(queues, True)
+            return
+        except StorageError as error:
+            failure = error
+        parts = self._storage().parts(queues)
+        for part in parts if len(parts) > 1 else ():
+            with suppress(StorageError):
+                yield call(part, False)
+        raise failure
 
     def _tell(self, recovered: Sequence[Recovered], verdict: str) -> None:
         verdict = verdict.partition("\n")[0]
@@ -109,9 +151,3 @@ def next_look_s(
     if first_end_s <= 0:
         return min(rarely_s, OVER_LOOK_S)
     return min(rarely_s, first_end_s + MARGIN_S)
-
-
-def _answer(worker_id: str, recovered: Sequence[Recovered], settled: int) -> WorkerRecovered:
-    hows = [job.how for job in recovered]
-    interrupted = settled + hows.count("interrupted")
-    return WorkerRecovered(worker_id, hows.count("orphaned"), hows.count("released"), interrupted)

@@ -275,3 +275,4 @@ class Scheduler:
                         worker, running, "orphaned", "it and its master died"
                     )
                     self._inherited.carry_out(storage, order, self._duty.queues)
+                    self._inherited.forget(worker)

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Sequence
+from typing import Any, cast
+
 import pytest
 
-from taskqd.worker.scheduler.recovery import next_look_s
+from taskqd.errors import StorageUnavailable
+from taskqd.ipc.messages import Message, RecoverWorker, WorkerRecovered
+from taskqd.jobs.job import State
+from taskqd.logs import setup as log
+from taskqd.settings import LimitSettings
+from taskqd.storage.base import Node, Recovered
+from taskqd.storage.memory import MemoryStorage
+from taskqd.worker.host.event_queue import EventQueue
+from taskqd.worker.scheduler.duty import Duty
+from taskqd.worker.scheduler.recovery import Recovery, next_look_s
+from tests.support.rigs.rig import Rig
 
 LEASE_S = 10.0
 
@@ -21,6 +35,53 @@ def test_the_next_look_is_at_the_end_of_a_lease_and_often_once_it_has_ended(
     first_end_s: float | None, look_s: float
 ) -> None:
     assert next_look_s(LEASE_S, first_end_s, _middle) == pytest.approx(look_s)
+
+
+class Spread(MemoryStorage):
+    """Each queue is on a server of its own."""
+
+    def __init__(self) -> None:
+        super().__init__("test", world=uuid.uuid4().hex)
+        self.down = {"b"}
+
+    def parts(self, queues: Sequence[str]) -> list[list[str]]:
+        return [[queue] for queue in queues]
+
+    def recover_worker(self, worker: str, queues: Sequence[str], **more: Any) -> list[Recovered]:
+        if away := self.down.intersection(queues):
+            raise StorageUnavailable(f"the server of {', '.join(away)} is down")
+        return super().recover_worker(worker, queues, **more)
+
+    def recover(self, queues: Sequence[str], **more: Any) -> list[Recovered]:
+        if away := self.down.intersection(queues):
+            raise StorageUnavailable(f"the server of {', '.join(away)} is down")
+        return super().recover(queues, **more)
+
+
+def test_what_other_servers_hold_is_recovered_while_one_is_away() -> None:
+    storage, outbox = Spread(), EventQueue[Message]()
+    rig = Rig(storage, ["a", "b", "c"])
+    rig.register("n")
+    for queue in rig.queues:
+        rig.put(f"job-{queue}", queue=queue)
+    running = tuple(lease.token for lease in rig.lease(3, worker="n.1"))
+    duty = Duty(
+        Node("n"), ["a", "b", "c"], 600, LimitSettings(), cast("Any", None), cast("Any", None)
+    )
+    silent = log.configure(role="test", level="critical")
+    recovery = Recovery(duty, lambda: storage, outbox, silent)
+    recovery.requests.put(RecoverWorker("n.1", running, "orphaned", "killed"))
+    for _ in range(2):
+        with pytest.raises(StorageUnavailable):
+            recovery.requested()
+        assert {row.id for row in storage.jobs(State.QUEUED)} == {"job-a", "job-c"}
+    with pytest.raises(StorageUnavailable):
+        recovery.silent_nodes()
+    assert outbox.take() == []
+    storage.down = set()
+    recovery.requested()
+    assert outbox.take() == [WorkerRecovered("n.1", orphaned=3, released=0, interrupted=0)]
+    assert {row.id for row in storage.jobs(State.QUEUED)} == {"job-a", "job-b", "job-c"}
 
 
 def test_looks_without_a_cause_are_spread() -> None:
