@@ -17,8 +17,9 @@ import contextlib
 import fcntl
 import os
 import struct
-import threading
+from _thread import RLock
 from collections.abc import Callable
+from os import close
 from time import sleep
 from typing import NamedTuple
 
@@ -98,7 +99,7 @@ class Use:
             return _is_locked(fd)
         finally:
             # No connection of this process has it open yet: no lock of SQLite's is dropped.
-            os.close(fd)
+            close(fd)
 
     def opened(self) -> None:
         """Hold the index too, once a connection has it open, and let others in."""
@@ -109,15 +110,15 @@ class Use:
                 _locked(self._index, fcntl.F_RDLCK)
         _locked(self._database, fcntl.F_RDLCK)
 
-    def close(self) -> None:
-        """Let go; called behind the last connection."""
+    def let_go(self) -> None:
+        """Hold nothing any more; called behind the last connection."""
         for fd in (self._index, self._database):
             if fd >= 0:
-                os.close(fd)
+                close(fd)
 
 
 _uses: dict[Inode, Use] = {}
-_turn = threading.RLock()
+_turn = RLock()
 
 
 def connect(path: str, open_connection: Callable[[], Callable[[], None]]) -> Use:
@@ -136,7 +137,7 @@ def connect(path: str, open_connection: Callable[[], Callable[[], None]]) -> Use
             try:
                 use.enter()
             except BaseException:
-                use.close()
+                use.let_go()
                 raise
             _uses[inode] = use
         elif use.is_lost or use.index != index_of(path):
@@ -149,12 +150,12 @@ def connect(path: str, open_connection: Callable[[], Callable[[], None]]) -> Use
         return use
 
 
-def leave(use: Use, close: Callable[[], None]) -> None:
+def leave(use: Use, closer: Callable[[], None]) -> None:
     """Close a connection, and let go of the database behind the last one."""
     with _turn:
-        if close in use.closers:
-            use.closers.remove(close)
-            close()
+        if closer in use.closers:
+            use.closers.remove(closer)
+            closer()
         _drop_unused(use)
 
 
@@ -165,10 +166,10 @@ def lose(use: Use) -> None:
     """
     with _turn:
         use.is_lost = True
-        for close in list(use.closers):
+        for closer in list(use.closers):
             with contextlib.suppress(Exception):
-                close()
-                use.closers.remove(close)
+                closer()
+                use.closers.remove(closer)
         _drop_unused(use)
 
 
@@ -183,7 +184,7 @@ def index_of(path: str) -> Inode | None:
 def _drop_unused(use: Use) -> None:
     if not use.closers and _uses.get(use.inode) is use:
         del _uses[use.inode]
-        use.close()
+        use.let_go()
 
 
 def _inode(found: os.stat_result) -> Inode:
@@ -215,10 +216,10 @@ def _is_locked(fd: int) -> bool:
 def _forget() -> None:
     """A child that was forked uses nothing: its copies of the descriptors would keep locks alive."""
     global _turn
-    _turn = threading.RLock()
+    _turn = RLock()
     for use in _uses.values():
         with contextlib.suppress(OSError):
-            use.close()
+            use.let_go()
     _uses.clear()
 
 
