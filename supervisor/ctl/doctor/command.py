@@ -85,14 +85,16 @@ def _store(options: Options) -> Store | None:
             before_s = time.time()
             theirs_s = storage.server_ms() / 1000
             took_s = time.time() - before_s
-            return Store(
+            store = Store(
                 shown,
                 warnings=storage.warnings(),
                 skew_s=theirs_s - before_s - took_s / 2,
                 doubt_s=took_s / 2,
-                file=_file(options, url),
                 namesakes=namesakes(storage.nodes()),
             )
+        # law: the storage is closed before its file is read: closing that would drop SQLite's locks
+        # (test_the_doctor_reads_the_file_only_when_its_storage_is_closed).
+        return store._replace(file=_file(options, url))
     except (Fail, ConfigError, StorageError) as error:
         return Store(shown, error=str(error), file=_file(options, url))
 

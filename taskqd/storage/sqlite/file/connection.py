@@ -1,4 +1,4 @@
-"""The only file that knows the SQLite driver: open, check, run, and say what went wrong."""
+"""Opens, checks and runs; only this file and `faults` know the SQLite driver."""
 
 from __future__ import annotations
 
@@ -19,9 +19,8 @@ from taskqd.errors import (
     StorageCorrupt,
     StorageError,
     StorageRefused,
-    StorageUnavailable,
 )
-from taskqd.storage.sqlite.file import disk, shared_index
+from taskqd.storage.sqlite.file import disk, faults, shared_index
 from taskqd.storage.sqlite.file.additions import ADDITIONS, Addition
 from taskqd.storage.sqlite.file.identity import Change, FileIdentity
 
@@ -36,10 +35,6 @@ WAL_BYTES_MAX = 64 * 1024 * 1024
 CACHE_KIB = 4096
 SAFE_VERSION = (3, 51, 3)
 """The first SQLite in which a reset of the write-ahead log cannot damage the file."""
-
-
-class DiskFull(StorageError):
-    """Raised inside the package; becomes QueueFull, or the reserve is spent."""
 
 
 class Database:
@@ -117,12 +112,17 @@ class Database:
         self.rows("BEGIN IMMEDIATE")
         try:
             result = body()
-            self.rows("COMMIT")
+            self._commit()
         except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
+            _roll_back(self._db)
             raise
         return result
+
+    def _commit(self) -> None:
+        try:
+            self._db.execute("COMMIT")
+        except apsw.Error as error:
+            raise faults.of_commit(error, self.path, self._busy_s) from error
 
     def checkpoint(self, *, truncate: bool = False) -> None:
         """Move the write-ahead log into the file, as far as readers allow."""
@@ -144,7 +144,13 @@ class Database:
         db = apsw.Connection(self.path, statementcachesize=200)
         db.set_busy_handler(self._wait_busy)
         self._db = db
-        self._patiently(lambda: self._set_up(db, synchronous))
+        try:
+            self._patiently(lambda: self._set_up(db, synchronous))
+        except BaseException:
+            # law: a connection that was refused holds nothing; its locks would be taken for nobody's
+            # (test_a_connection_that_was_refused_keeps_no_file_open).
+            db.close()
+            raise
         return db
 
     def _set_up(self, db: apsw.Connection, synchronous: str) -> None:
@@ -180,8 +186,7 @@ class Database:
                 db.execute(f"PRAGMA user_version={VERSION}")
             db.execute("COMMIT")
         except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
+            _roll_back(db)
             raise
 
     def _check(self, db: apsw.Connection) -> None:
@@ -210,8 +215,7 @@ class Database:
                 db.execute(addition.make)
             db.execute("COMMIT")
         except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
+            _roll_back(db)
             raise
 
     def _patiently(self, action: Callable[[], None]) -> None:
@@ -247,38 +251,18 @@ class Database:
             raise self._meaning(error) from error
 
     def _meaning(self, error: apsw.Error) -> StorageError:
-        where = f"sqlite storage {self.path}"
-        text = str(error)
-        if isinstance(error, apsw.FullError) or _is_full_disk(error):
-            return DiskFull(f"{where}: no room on its disk")
-        if isinstance(error, apsw.BusyError | apsw.LockedError | apsw.ProtocolError):
-            return StorageUnavailable(
-                f"{where}: another process has kept it locked for {self._busy_s:g} s ({text})"
-            )
-        if isinstance(error, apsw.NotADBError | apsw.CorruptError | apsw.FormatError):
-            return StorageCorrupt(
-                f"{where}: is not a database, or is damaged ({text}); it was left untouched: "
-                "move it away, or restore a copy"
-            )
-        if isinstance(
-            error, apsw.ReadOnlyError | apsw.CantOpenError | apsw.PermissionsError | apsw.AuthError
-        ):
-            return StorageRefused(
-                f"{where}: cannot be written ({text}); give this user the right to write the "
-                "file, the files beside it and their folder"
-            )
-        if isinstance(error, apsw.SQLError | apsw.ConstraintError | apsw.MismatchError):
-            return StorageCorrupt(f"{where}: does not have the tables expected ({text})")
-        return StorageUnavailable(f"{where}: {type(error).__name__}: {text}")
+        return faults.meaning(error, self.path, self._busy_s)
+
+
+def _roll_back(db: apsw.Connection) -> None:
+    """Undo what is not committed; the error that led here is the one to be told."""
+    if db.in_transaction:
+        with contextlib.suppress(apsw.Error):
+            db.execute("ROLLBACK")
 
 
 def _missing(db: apsw.Connection) -> list[Addition]:
     return [one for one in ADDITIONS if not db.execute(one.present).fetchall()]
-
-
-def _is_full_disk(error: apsw.Error) -> bool:
-    """Return whether an I/O error means that the shared-memory file could not grow."""
-    return getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE
 
 
 def queue_full(path: str) -> QueueFull:

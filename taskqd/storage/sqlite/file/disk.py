@@ -35,6 +35,11 @@ def prepare(path: str, *, create: bool = True) -> None:
             f"sqlite storage {path}: is on a network file system ({kind}), where SQLite's locks "
             "lose jobs; put the file on a local disk, or use redis://"
         )
+    if _is_read_only(os.path.dirname(path)):
+        raise StorageRefused(
+            f"sqlite storage {path}: its file system is mounted read-only; mount it for writing, and "
+            "look into the kernel's log for why, as a failing disk does that too"
+        )
     try:
         _make_writable(path)
     except FileNotFoundError:
@@ -64,6 +69,13 @@ def _make_writable(path: str) -> None:
         close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE))
     elif not os.access(path, os.R_OK | os.W_OK, effective_ids=True):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+
+def _is_read_only(folder: str) -> bool:
+    try:
+        return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
 
 
 def gone(path: str) -> str:

@@ -130,10 +130,14 @@ def connect(path: str, open_connection: Callable[[], Callable[[], None]]) -> Use
         path = os.path.realpath(
             path
         )  # What is beside the database is beside it, not beside a link.
-        inode = _inode(os.stat(path))
-        use = _uses.get(inode)
-        if use is None:
-            use = Use(path, inode)
+        try:
+            inode = _inode(os.stat(path))
+            use = _uses.get(inode) or Use(path, inode)
+        except OSError as error:
+            raise StorageUnavailable(
+                f"sqlite storage {path}: cannot be opened any more: {error.strerror}"
+            ) from error
+        if inode not in _uses:
             try:
                 use.enter()
             except BaseException:

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 from taskqd.errors import OutcomeUnknown, StorageUnavailable
 from taskqd.storage.sqlite.file import disk
-from taskqd.storage.sqlite.file.connection import Database, DiskFull, queue_full
+from taskqd.storage.sqlite.file.connection import Database, queue_full
+from taskqd.storage.sqlite.file.faults import DiskFull
 from taskqd.storage.sqlite.file.guard import Guard
 from taskqd.storage.sqlite.file.identity import Change
 from taskqd.storage.sqlite.file.wake import Wake
