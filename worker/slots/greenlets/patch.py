@@ -20,6 +20,7 @@ def patch() -> None:
     """Make the standard library cooperative.  Raises ConfigError where gevent is not installed."""
     # Its driver is one that blocks, and is told to in threads of ours: it binds what it needs now.
     preload("sqlite://")
+    import_module("taskqd.storage.polling")
     try:
         monkey = import_module("gevent.monkey")
     except ImportError:

@@ -7,13 +7,13 @@ instance makes one descriptor of them.
 from __future__ import annotations
 
 import contextlib
-import select
 from collections.abc import Iterable, Sequence
 
 from redis.exceptions import RedisError
 
 from taskqd.clock import monotonic_s
 from taskqd.errors import StorageUnavailable
+from taskqd.storage.polling import EPOLLIN, epoll
 from taskqd.storage.redis.link.cluster import Cluster
 from taskqd.storage.redis.link.connection import BLOCK_S, SILENT_S, Link
 from taskqd.storage.redis.link.faults import translate
@@ -73,7 +73,7 @@ class BlockingReads:
 
     def __init__(self, link: Link | Cluster, lists: Sequence[str]) -> None:
         self._all = [BlockingRead(own, some) for own, some in link.lanes(lists)]
-        self._epoll = select.epoll() if len(self._all) > 1 else None
+        self._epoll = epoll() if len(self._all) > 1 else None
 
     @property
     def waiting(self) -> bool:
@@ -123,8 +123,8 @@ class BlockingReads:
             self._epoll.close()
 
 
-def _watch(epoll: select.epoll, fd: int) -> None:
+def _watch(poll: epoll, fd: int) -> None:
     try:
-        epoll.modify(fd, select.EPOLLIN)
+        poll.modify(fd, EPOLLIN)
     except FileNotFoundError:  # new, or closed and opened again under its number
-        epoll.register(fd, select.EPOLLIN)
+        poll.register(fd, EPOLLIN)
