@@ -53,7 +53,11 @@ class StorageClock:
 
         Raises StorageError where it cannot be asked and never was.
         """
-        self.refresh(self._read)
+        try:
+            self.refresh(self._read)
+        except StorageError:
+            if self._reading is None:
+                raise
         return self.estimate_ms()
 
     def estimate_ms(self) -> int:
@@ -64,7 +68,11 @@ class StorageClock:
         return round(reading.theirs_ms + _boot_ms() - reading.boot_ms)
 
     def refresh(self, read: Callable[[], int], *, after_s: float = READ_S) -> None:
-        """Read the clock where the last reading is so old, or this host's clock was set since."""
+        """Read the clock where the last reading is so old, or this host's clock was set since.
+
+        Raises StorageError where it cannot be read; the last reading goes on, and counts as new: a
+        silent storage makes who asks wait.
+        """
         reading = self._reading
         if reading is not None and not _is_stale(reading, _boot_ms(), now_ms(), after_s):
             return
@@ -72,12 +80,10 @@ class StorageClock:
         try:
             theirs_ms = read()
         except StorageError:
-            if reading is None:
-                raise
-            # It is carried on, and not asked for at every call: a silent server makes who asks wait.
-            carried_ms = reading.theirs_ms + before_ms - reading.boot_ms
-            self._reading = _Reading(carried_ms, before_ms, now_ms())
-            return
+            if reading is not None:
+                carried_ms = reading.theirs_ms + before_ms - reading.boot_ms
+                self._reading = _Reading(carried_ms, before_ms, now_ms())
+            raise
         after_ms = _boot_ms()
         self._reading = _Reading(theirs_ms, (before_ms + after_ms) / 2, now_ms())
 

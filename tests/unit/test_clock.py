@@ -57,6 +57,8 @@ def test_a_storage_that_is_away_is_known_by_its_last_reading(times: Times) -> No
     clock.now_ms()
     times.away = True
     times.passes(60_000)
+    with pytest.raises(StorageUnavailable):
+        clock.refresh(times.read)
     for _ in range(3):
         assert clock.now_ms() == NOON + 60_000
     assert times.asked == 2, "a silent one is not waited for at each call"

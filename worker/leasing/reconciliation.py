@@ -10,13 +10,16 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from taskqd.clock import monotonic_s
-from taskqd.errors import NodeExpired, StorageError
+from taskqd.errors import NodeExpired, StorageError, StorageUnavailable
 from taskqd.jobs.job import Lease, Outcome
 from taskqd.storage.base import Storage
 from taskqd.worker.connection.away_queues import AwayQueues
 from taskqd.worker.slots.base import Slots
 
 from .ledger import LeaseLedger
+
+SILENT_S = 1.0
+"""A server that made us wait for longer was silent; one that refuses says so at once."""
 
 
 class Client(Protocol):
@@ -65,17 +68,29 @@ class Reconciliation:
             self._client.settle()
             self._agree(queues, accepting=accepting)
             return
-        failures = [self._rejoin(part, accepting=accepting) for part in filter(None, parts)]
-        if all(failures) and (failure := next(filter(None, failures), None)):
-            raise failure
+        if self._reach([part for part in parts if part], accepting=accepting) == 0:
+            raise StorageUnavailable(self._away.why)
+
+    def _reach(self, parts: Sequence[Sequence[str]], *, accepting: bool) -> int:
+        """Take up those whose server answers; return how many.
+
+        law: the silent hold up one step no longer than one of them does: the others are away without
+        being asked (test_several_silent_servers_hold_up_a_step_no_longer_than_one).
+        """
+        reached, since_s = 0, monotonic_s()
+        for part in parts:
+            if monotonic_s() < since_s + SILENT_S:
+                reached += self._rejoin(part, accepting=accepting)
+            else:
+                self._put_away(part, "not asked: another server was silent")
+        return reached
 
     def rejoin(self, *, accepting: bool) -> None:
         """Take up the queues that are back."""
-        for part in filter(None, self._away.returned()):
-            self._rejoin(part, accepting=accepting)
+        self._reach([part for part in self._away.returned() if part], accepting=accepting)
 
-    def _rejoin(self, part: Sequence[str], *, accepting: bool) -> StorageError | None:
-        """Agree with one server; return its failure."""
+    def _rejoin(self, part: Sequence[str], *, accepting: bool) -> bool:
+        """Agree with one server; False: it does not answer, and is away."""
         self._client.ledger.put_aside(part)
         try:
             for queue in part:
@@ -86,10 +101,13 @@ class Reconciliation:
         except NodeExpired:
             raise
         except StorageError as error:
-            self._client.ledger.put_aside(part)
-            self._away.add(part, str(error))
-            return error
-        return None
+            self._put_away(part, str(error))
+            return False
+        return True
+
+    def _put_away(self, part: Sequence[str], why: str) -> None:
+        self._client.ledger.put_aside(part)
+        self._away.add(part, why)
 
     def _agree(self, queues: Sequence[str], *, accepting: bool) -> None:
         leased = self._storage.holdings(self._worker, queues)

@@ -89,7 +89,7 @@ class StorageClient:
 
     @property
     def pending(self) -> int:
-        """How many jobs have ended here and are not settled, and how many queues may hold some of ours."""
+        """How many jobs have ended here and are not settled, and queues that may hold some of ours."""
         return self.ledger.pending + len(self.settling) + len(self.away)
 
     def accept(self, leases: Sequence[Lease], now_s: float) -> None:
@@ -111,7 +111,6 @@ class StorageClient:
         self._follow_up()
         outcomes = self.ledger.sending()
         self._log.flush()
-        self._runner.keep_time(self._storage.server_ms)
         leased = self._storage.turn(
             self._worker,
             outcomes,
@@ -124,6 +123,9 @@ class StorageClient:
         now_s = monotonic_s()
         self._row.set(board.HEARD, round(now_s * 1e9))
         self._settled(outcomes, leased.settled)
+        # law: behind an answer: who waits for a silent storage twice in a step is held to be hung
+        # (test_a_silent_storage_is_waited_for_once_in_a_step).
+        self._runner.keep_time(self._storage.server_ms)
         # law: orders are heeded before the jobs of the same turn can start
         # (test_standing_orders_are_heeded_before_a_job_of_the_same_turn_starts).
         self._runner.heed(leased.revocations)
@@ -203,11 +205,7 @@ class StorageClient:
                 self._row.set(field, self._row.get(field) + count)
 
     def release_unstarted(self) -> None:
-        """Release every unstarted job.
-
-        Should the storage be lost now, the jobs are still leased to this worker; `reconcile` finds
-        them.
-        """
+        """Release every unstarted job; should the storage be lost now, `reconcile` finds them."""
         leases = self._slots.withdraw()
         self.ledger.withdrawn(len(leases))
         self.release(leases)

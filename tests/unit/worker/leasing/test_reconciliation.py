@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -14,8 +15,9 @@ from taskqd.ipc.messages import Drain, Drained, Ready, StorageLost, StorageResto
 from taskqd.jobs.job import Outcome
 from taskqd.storage.memory import MemoryStorage
 from taskqd.storage.memory.state.bell import MemoryBell
+from taskqd.worker.leasing import reconciliation
 from tests.support.rigs.worker_rig import Jobs, WorkerRig, entries
-from tests.support.waiting import wait_until
+from tests.support.waiting import HANG_S, wait_until
 
 QUEUES = ("a", "b")
 
@@ -27,6 +29,9 @@ class Spread(MemoryStorage):
         super().__init__("test", world=uuid.uuid4().hex)
         self.down: set[str] = set()
         self.calls: list[str] = []
+        self.asked = 0
+        self.silent_s = 0.0
+        """Who asks one of `down` waits for so long."""
 
     def parts(self, queues: Sequence[str]) -> list[list[str]]:
         return [[queue] for queue in queues]
@@ -65,6 +70,8 @@ class Spread(MemoryStorage):
 
     def _check(self, queues: Sequence[str]) -> None:
         if away := self.down.intersection(queues):
+            self.asked += 1
+            time.sleep(self.silent_s)
             raise StorageUnavailable(f"the server of {', '.join(away)} is down")
 
 
@@ -106,6 +113,11 @@ def test_all_servers_away_is_an_outage_as_any_other(spread: Spread) -> None:
         spread.down = {"a", "b"}
         spread.enqueue(entries(2, "b"))
         rig.hear(StorageLost)
+        wait_until(lambda: spread.asked > 20)
+        rig.master.setblocking(False)
+        with pytest.raises(BlockingIOError):  # It is not said to be back while nobody answers.
+            rig.hear(StorageRestored)
+        rig.master.settimeout(HANG_S)
         spread.down = {"a"}
         rig.hear(StorageRestored)
         wait_until(lambda: rig.row.get(board.DONE) == 2)
@@ -161,3 +173,33 @@ def test_a_worker_does_not_leave_before_it_knows_what_it_holds_at_a_server_that_
         spread.down = set()
         rig.hear(Drained)
         assert spread.answer("held0000", "a") is not None
+
+
+def test_several_silent_servers_hold_up_a_step_no_longer_than_one(
+    spread: Spread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each made the worker wait, and it was killed as hung."""
+    monkeypatch.setattr(reconciliation, "SILENT_S", 0.05)
+    names = [f"q{number}" for number in range(8)]
+    with WorkerRig(spread, jobs=Jobs(), queues=names) as rig:
+        rig.hear(Ready)
+        spread.down, spread.silent_s = {*names}, 0.1
+        spread.enqueue(entries(1, "q7"))
+        rig.hear(StorageLost)
+        reached = rig.loop._client.reconciliation
+        steps: list[int] = []
+        reach = reached._reach
+
+        def counted(parts: Any, *, accepting: bool) -> int:
+            before = reached._away._why.copy()
+            count = reach(parts, accepting=accepting)
+            new = {q: why for q, why in reached._away._why.items() if before.get(q) != why}
+            steps.append(sum("is down" in why for why in new.values()))
+            return count
+
+        monkeypatch.setattr(reached, "_reach", counted)
+        wait_until(lambda: len(steps) > 2)
+        assert max(steps) <= 1
+        spread.down = set()
+        rig.hear(StorageRestored)
+        wait_until(lambda: rig.row.get(board.DONE) == 1)

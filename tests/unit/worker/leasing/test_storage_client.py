@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from taskqd.clock import StorageClock
 from taskqd.errors import QueueFull, StorageError, StorageUnavailable
 from taskqd.ipc import board
 from taskqd.ipc.board import Board, size
@@ -236,3 +238,38 @@ def test_a_job_that_ended_while_holdings_were_asked_for_was_started_again(follow
     client.reconciliation.reconcile(accepting=True)
     assert client.pending == 1
     assert offered == []
+
+
+def test_a_silent_storage_is_waited_for_once_in_a_step() -> None:
+    """The time and the turn together took as long as a worker may be silent: it was killed as hung."""
+
+    class Silent(Recorder):
+        def server_ms(self) -> int:
+            self.calls.append("time")
+            raise StorageUnavailable("silent")
+
+        def turn(self, *_args: Any, **_kwargs: Any) -> Leased:
+            self.calls.append("turn")
+            raise StorageUnavailable("silent")
+
+    class Falls(Silent):
+        def turn(self, worker: str, outcomes: list[Outcome], *args: Any, **kwargs: Any) -> Leased:
+            return Recorder.turn(self, worker, outcomes, *args, **kwargs)
+
+    for recorder, waits in ((Silent(), ["turn"]), (Falls(), ["turn", "time"])):
+        client = client_of(recorder)
+        client._runner = cast("Any", Timed())
+        with pytest.raises(StorageUnavailable):
+            client.turn(1)
+        assert [call for call in recorder.calls if call in ("turn", "time")] == waits
+
+
+class Timed(Jobs):
+    """Reads the time of the storage, as the runner does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = StorageClock(lambda: 0)
+
+    def keep_time(self, read: Callable[[], int]) -> None:
+        self.clock.refresh(read)
