@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -374,8 +375,10 @@ def test_a_silent_server_was_noticed_after_seventeen_seconds_by_who_waits(
 
 
 def _is_noticed(bell: Bell) -> bool:
-    """Ask as a worker does that nobody has rung for."""
+    """Ask as a worker does: again where its wait has ended, else whether it ever will."""
     try:
+        if select.select([bell], [], [], 0)[0]:
+            bell.answer()
         bell.arm()
     except StorageUnavailable:
         return True
