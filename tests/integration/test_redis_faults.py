@@ -356,7 +356,7 @@ def test_a_silent_server_was_noticed_after_seventeen_seconds_by_who_waits(
     server: RedisServer,
 ) -> None:
     """Nothing ends: neither the connections nor what was asked over them."""
-    idle, waiting = RedisStorage(server.url, "shop"), RedisStorage(server.url, "shop")
+    idle, waiting = RedisStorage(server.url, "silence"), RedisStorage(server.url, "silence")
     rig = Rig(idle)
     rig.put("a")
     bell = idle.bell("n.2", ["q"])
