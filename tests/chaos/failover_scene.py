@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from taskqd.errors import StorageError, TaskqdError
+from taskqd.errors import ResultMissing, StorageError, TaskqdError
 from tests.chaos.apps import failover_workload as workload
 from tests.chaos.apps.failover_workload import NAMESPACE, app
 from tests.chaos.apps.workload import LEDGER_ENV
@@ -88,6 +88,14 @@ class Client:
                 self.owed.update({job: (queue, now_ns) for job, queue in told.items()})
             if self._over.wait(self._pace_s):
                 return
+
+
+def state_of(job: str, queue: str | None = None) -> str:
+    """Return what the storage says of a job, "" where it does not know it."""
+    try:
+        return str(app.result(job, queue=queue).state)
+    except ResultMissing:
+        return ""
 
 
 class FailoverScene:
@@ -266,7 +274,7 @@ class FailoverScene:
     def _lost(self, owed: dict[str, tuple[str, int]]) -> Iterator[str]:
         forgets_ns = FORGETS_S[self._durability] * 1e9
         for job, (queue, told_ns) in owed.items():
-            state = str(app.result(job, queue=queue).state)
+            state = state_of(job, queue)
             excused = any(0 <= died - told_ns <= forgets_ns for died in self._deaths_ns)
             if state != "done" and not excused:
                 yield f"{job} of {queue} is {state or 'not known'}"

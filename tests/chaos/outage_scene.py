@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from taskqd import State
-from taskqd.errors import StorageError
+from taskqd.errors import ResultMissing, StorageError
 from taskqd.jobs.job import split_record
 from tests.chaos.apps import outage_workload as workload
 from tests.chaos.apps.outage_workload import PLACES, app
@@ -188,11 +188,19 @@ class Scene:
         wait_for(lambda: len(app.nodes()) == len(self._daemons), "all nodes serve", READY_S)
 
     def _states(self) -> dict[str, str]:
-        return {job: str(app.result(job).state) for job in self._owed}
+        return {job: _state_of(job) for job in self._owed}
 
     def _lines(self) -> list[Line]:
         lines, _ = read_lines(self.folder / JOBS)
         return [line for line in lines if line.id in self._owed]
+
+
+def _state_of(job: str) -> str:
+    """Return what the storage says of it, "" where it does not know it."""
+    try:
+        return str(app.result(job).state)
+    except ResultMissing:
+        return ""
 
 
 def _patiently(call: Callable[[], str]) -> str:

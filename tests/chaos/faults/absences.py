@@ -113,6 +113,7 @@ def loading(storage: Removable, seconds: float) -> End:
     def end() -> None:
         storage.wait_serving()
         for server in storage.servers:
+            server.wait_ready()
             _empty(server)
 
     return end

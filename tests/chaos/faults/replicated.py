@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 import redis
@@ -21,6 +22,7 @@ from tests.support.servers.redis_cluster import RedisCluster
 from tests.support.servers.redis_server import RedisServer, SentinelServer, available_servers
 from tests.support.waiting import wait_until
 
+ASKED_MAX, GIVEN_UP_S = 10, 6.0
 CARRIED = 20
 """Keys of a slot that are moved between two looks."""
 
@@ -39,8 +41,10 @@ class Sentinels(Watched):
         """Have a replica take the master's place, as an operator does."""
         before = self.master()
         with redis.Redis(port=self._sentinel.port) as client:
-            client.execute_command("SENTINEL", "FAILOVER", MASTER)
-        wait_until(lambda: self._master() not in (None, before), "another master")
+            _until_done(
+                lambda: client.execute_command("SENTINEL", "FAILOVER", MASTER),
+                lambda: self._master() not in (None, before),
+            )
 
     def _start_dead(self) -> None:
         master = self.master()
@@ -95,8 +99,10 @@ class SixServers(Clustered):
         """Have the replica take the master's place, as an operator does."""
         heir = self._heir(queue)
         with heir.client() as client:
-            client.execute_command("CLUSTER", "FAILOVER")
-        wait_until(lambda: role(heir) == "master", "the replica's promotion")
+            _until_done(
+                lambda: client.execute_command("CLUSTER", "FAILOVER"),
+                lambda: role(heir) == "master",
+            )
         self.wait_serving()
 
     def move(self, queue: str) -> None:
@@ -110,6 +116,16 @@ class SixServers(Clustered):
 
 
 Replicated = Sentinels | SixServers
+
+
+def _until_done(ask: Callable[[], object], done: Callable[[], bool]) -> None:
+    """Ask for a failover, again where it was refused or came to nothing: servers give it up after 5 s."""
+    for _ in range(ASKED_MAX):
+        with contextlib.suppress(redis.ResponseError):
+            ask()
+        if wait_until(done, timeout_s=GIVEN_UP_S, failing=False):
+            return
+    raise AssertionError(f"asked {ASKED_MAX} times for a failover, in vain")
 
 
 @contextmanager
