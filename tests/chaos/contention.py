@@ -186,12 +186,16 @@ class Arena:
             # An interpreter that has just been started would die of it.
             daemon.wait("master.started", pid=daemon.pid)
         # The last that was killed whole is recovered by its successor.
-        nodes = self.app.storage.nodes
-        wait_for(lambda: len(nodes()) == len(self._daemons), "the dead nodes are gone", DEAD_S)
+        living = {daemon.pid for daemon in self._daemons}
+        wait_for(lambda: self._nodes() == living, "the living nodes, and no others", DEAD_S)
         for daemon in self._daemons:
             daemon.send("SIGTERM")
         codes = [daemon.exit_code() for daemon in self._daemons]
         return [*self._failed, *(f"a daemon exited with {code}" for code in codes if code)]
+
+    def _nodes(self) -> set[int]:
+        """Return the masters of the nodes that the storage knows."""
+        return {row.node.pid for row in self.app.storage.nodes()}
 
     def kills(self) -> Counter[str]:
         return Counter(f"kill {fault.kind}" for fault in read_faults(self.folder / FAULTS))

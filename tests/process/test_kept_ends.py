@@ -134,6 +134,7 @@ def test_a_worker_that_went_in_an_outage_was_said_to_have_crashed(
         gone = daemon.wait("worker.exited", cause="unsettled")
         assert gone["child_pid"] in pids
         server.start()
+        daemon.send("SIGTTIN")  # Both places of the other one may be taken.
         assert [result[1].get(timeout=HANG_S) for result in ended] == [1, 2]
         assert daemon.stop() == 0
         assert not daemon.events("worker.crashed")

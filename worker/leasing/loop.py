@@ -123,8 +123,11 @@ class WorkerLoop:
             self._lease()
         elif self._wakeup.armed:
             self._client.release(self._wakeup.disarm())
-        if now_s >= self._hear_at_s():
+        if now_s >= self._hear_at_s() or (self._quiet and not self._ready):
             self._client.turn(0)
+            # law: one that was told to rest before it had asked for a job serves all the same: it is not
+            # held to be stuck in its start (test_a_worker_that_is_quiet_from_its_start_is_ready).
+            self._served()
         elif self._ledger.flush_due(monotonic_s()) or self._slots.urgent():
             self._client.settle()
         self.ending.finish_if_done()

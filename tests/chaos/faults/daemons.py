@@ -82,6 +82,9 @@ class Storm(Command):
     name = "storm"
     signals = ("SIGUSR1", "SIGUSR2", "SIGTSTP", "SIGCONT", "SIGCHLD", "SIGWINCH") * 40
 
+    # The system may run the handler of the later of two signals first: the last TSTP may win.
+    undo = ("SIGCONT",)
+
 
 class Down(Operation):
     """Base of faults that end the whole daemon; another one is started at once by `heal`."""

@@ -37,6 +37,14 @@ class Sentinels(Watched):
         assert found is not None
         return found
 
+    def wait_serving(self) -> None:
+        """Return when writes are taken: a master has to have a replica for that."""
+        wait_until(self._takes_writes, "a master that has a replica")
+
+    def _takes_writes(self) -> bool:
+        master = self._master()
+        return master is not None and replicas(master) > 0
+
     def hand_over(self, _queue: str) -> None:
         """Have a replica take the master's place, as an operator does."""
         before = self.master()

@@ -484,3 +484,15 @@ def test_the_master_is_told_of_a_loss_before_the_bell_is_let_go_of(
         told.set()
         flaky.down = False
         rig.hear(StorageRestored)
+
+
+def test_a_worker_that_is_quiet_from_its_start_is_ready(storage: MemoryStorage) -> None:
+    """It never said so, and its master killed it each minute as stuck in its start."""
+    storage.enqueue(entries(1))
+    rig = WorkerRig(storage)
+    rig.tell(Quiet())
+    with rig:
+        rig.hear(Ready)
+        assert rig.counts() == (1, 0)
+        rig.tell(Resume())
+        wait_until(lambda: rig.row.get(board.DONE) == 1)
