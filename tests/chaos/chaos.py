@@ -25,7 +25,6 @@ from tests.chaos.checks.checker import Broken, Checker
 from tests.chaos.checks.recovery import recovery
 from tests.chaos.faults.nemesis import OPERATIONS, Operation
 from tests.chaos.ledger import FAULTS, FINAL, Fault, Ledger, Rules, read_evidence
-from tests.chaos.outage_report import parts
 from tests.chaos.plan import LONG_S, Step, make_long_plan, make_plan
 from tests.chaos.report import Report, document, markdown, versions
 from tests.chaos.world import GRACE_S, LEASE_S, Broke, World, wait_for
@@ -281,9 +280,9 @@ def main() -> int:
 
 
 def _write(page: Path, report: Report) -> None:
-    """Write the page anew but for what it says of outages."""
-    _, outages = parts(page.read_text()) if page.exists() else ("", "")
-    page.write_text(document(report) + (f"\n{outages}" if outages else ""))
+    """Write the page's first part anew; what other campaigns have put behind it stays."""
+    _, found, others = (page.read_text() if page.exists() else "").partition("\n# ")
+    page.write_text(document(report) + (f"\n# {others}" if found else ""))
 
 
 def _arguments() -> argparse.Namespace:

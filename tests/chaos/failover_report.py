@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from tests.chaos.ledger import Line
+from tests.chaos.outage_report import joined, section
 
 AGAIN_S = 5.0
 """A queue whose server has died begins a job within so long of the election."""
@@ -96,13 +97,11 @@ def line(outcome: Outcome) -> str:
 
 def with_outcomes(page: str, outcomes: Sequence[Outcome]) -> str:
     """Return the page with these campaigns in its table, in the place of earlier ones of their kind."""
-    before, found, part = page.partition(f"{HEADING}\n")
-    table, heading, after = part.partition("\n# ")
+    before, part, after = section(page, HEADING)
     done = {(outcome.storage, outcome.durability) for outcome in outcomes}
-    kept = [row for row in table.splitlines() if found and _is_row(row) and _key(row) not in done]
+    kept = [row for row in part.splitlines() if _is_row(row) and _key(row) not in done]
     rows = sorted([*kept, *(row for one in outcomes for row in line(one).splitlines())], key=_key)
-    text = f"{HEADING}\n\n{_TEXT}\n" + "\n".join([*_HEAD, *rows]) + "\n"
-    return f"{before.rstrip()}\n\n{text}{heading}{after}"
+    return joined(before, HEADING, f"{_TEXT}\n" + "\n".join([*_HEAD, *rows]), after)
 
 
 def _is_row(text: str) -> bool:

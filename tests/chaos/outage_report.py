@@ -53,22 +53,33 @@ def has_failed(row: Row) -> bool:
     return bool(row.broken) or row.again_s > AGAIN_S
 
 
-def parts(page: str) -> tuple[str, str]:
-    """Return the page before the outages, and what it says of them."""
-    before, heading, after = page.partition(HEADING)
-    return before, heading + after
+def section(page: str, heading: str) -> tuple[str, str, str]:
+    """Return the page before a heading, what stands under it, and the page from the next one on.
+
+    Where there is no such heading, it is to be added at the end.
+    """
+    before, found, rest = page.partition(f"{heading}\n")
+    if not found:
+        return page, "", ""
+    own, following, after = rest.partition("\n# ")
+    return before, own, f"# {after}" if following else ""
+
+
+def joined(before: str, heading: str, body: str, after: str) -> str:
+    """Return the page with this under a heading."""
+    return f"{before.rstrip()}\n\n{heading}\n\n{body.strip()}\n" + (f"\n{after}" if after else "")
 
 
 def with_rounds(page: str, rows: Sequence[Row]) -> str:
     """Return the page with these rounds in its table."""
-    before, part = parts(page)
+    before, part, after = section(page, HEADING)
     cells = _read(part)
     for row in rows:
         key = (row.storage, row.way, f"{row.seconds:g}")
         text = f"**{row.again_s:.2f}: {'; '.join(row.broken) or 'late'}**"
         cells.setdefault(key, {})[row.kind] = text if has_failed(row) else f"{row.again_s:.2f}"
     table = [*_HEAD, *(_table_row(key, cells[key]) for key in sorted(cells, key=_by_length))]
-    return f"{before.rstrip()}\n\n{HEADING}\n\n{_TEXT}\n" + "\n".join(table) + "\n"
+    return joined(before, HEADING, f"{_TEXT}\n" + "\n".join(table), after)
 
 
 def _read(part: str) -> dict[Key, dict[str, str]]:
