@@ -23,6 +23,7 @@ ROWS = {
     "job": "state <> 6 OR rank <= :now",
     "standing": "until_ms <= :now",
     "gone": "until_ms <= :now",
+    "taken": "until_ms <= :now",
     "party": "until_ms <= :now",
     "reply": "party NOT IN (SELECT id FROM party)",
     "tick": "until_ms <= :now",
