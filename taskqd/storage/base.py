@@ -395,7 +395,10 @@ class Storage(Features, Protocol):
         ...
 
     def parts(self, queues: Sequence[str]) -> list[list[str]]:
-        """Return the queues by what is away together: those of one list share a server."""
+        """Return the queues by what is away together: those of one list share a server.
+
+        Asks nobody; servers that have failed lately come last.
+        """
         ...
 
     def queues(self) -> list[QueueRow]:

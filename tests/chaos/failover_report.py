@@ -26,7 +26,8 @@ daemon serves a queue on each master, and a client for each queue enqueues jobs,
 over all queues the whole time. Nothing that was acknowledged may be lost (with `memory` and `local`: but
 for what was acknowledged less than 2 s before its server died), no process of the daemon may end, and
 nothing may be left over at `replica`. Times are the longest: without a server for the queue, from the
-election to the first job that begins, and without a begin in the queues of other servers. "Twice" are
+election to the first job that begins, and without a begin in the queues of other servers. In "part
+away" a master and its replica are killed together and stay away for one and a half leases. "Twice" are
 second starts: what a lease or an end has written a moment before the server died is forgotten with it.
 
 `make failovers STORAGE=cluster REPORT=docs/chaos.md` and `STORAGE=sentinel` repeat rows and put them here.

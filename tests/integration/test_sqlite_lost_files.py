@@ -256,6 +256,18 @@ def test_an_idle_thread_does_not_keep_its_process_from_opening_the_file_again(
     assert _is_sound(path)
 
 
+def test_a_connection_whose_close_fails_keeps_no_lock(path: Path) -> None:
+    path.touch()
+
+    def failing() -> None:
+        raise OSError("the disk fails")
+
+    use = shared_index.connect(str(path), lambda: failing)
+    with pytest.raises(OSError, match="the disk fails"):
+        shared_index.leave(use, failing)
+    assert use.inode not in shared_index._uses
+
+
 def test_a_child_that_was_forked_keeps_no_lock_of_its_parents(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ thread of its own asks for the missing ones, because a server that is silent mak
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from taskqd.errors import StorageError
@@ -24,7 +25,7 @@ class AwayQueues:
         self._open_storage = open_storage
         self._why: dict[str, str] = {}
         """Queue -> what its server's failure said."""
-        self._asked: EventQueue[tuple[str, ...]] = EventQueue()
+        self._asked: deque[tuple[str, ...]] = deque()
         self._back: EventQueue[tuple[str, ...]] = EventQueue()
         self._wanted = native_threads.NativeEvent()
         self._runs = False
@@ -79,7 +80,7 @@ class AwayQueues:
             if self._wanted.is_set():
                 self._wanted.clear()
                 backoff.reset()
-            asked += self._asked.take()
+            asked += [self._asked.popleft() for _ in range(len(self._asked))]
             for part in list(dict.fromkeys(asked)):
                 try:
                     storage = storage or self._open_storage()

@@ -10,6 +10,9 @@ from collections.abc import Callable
 from taskqd.errors import StorageError, StorageRefused
 from taskqd.ipc.messages import StorageLost
 
+SILENT_S = 1.0
+"""A server that made us wait for longer was silent; one that refuses says so at once."""
+
 
 class Backoff:
     """Waits between tries: full-jitter exponential back-off between `first_s` and `cap_s`.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from contextlib import suppress
 
 from taskqd.clock import monotonic_s
 from taskqd.ipc import board, messages
+from taskqd.jobs.job import Outcome
 from taskqd.worker.connection.last_words import LastWords
 from taskqd.worker.connection.settlement import tell_unsettled
 from taskqd.worker.host import syscalls
@@ -104,9 +106,8 @@ class Ending:
         self.strike_out()
         self._end()
 
-    def write_down(self) -> None:
-        """Keep on this host what has ended, while the storage is away: this worker may be killed."""
-        ended = self._client.unsettled()
+    def write_down(self, ended: Sequence[Outcome]) -> None:
+        """Keep on this host what has ended, while its storage is away: this worker may be killed."""
         tokens = {end.token for end in ended}
         if tokens != self._written:
             # What cannot be kept is told of when this worker has to go.

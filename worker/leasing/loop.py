@@ -83,11 +83,15 @@ class WorkerLoop:
 
     def _show_settling(self) -> None:
         """Show how many ends wait for the storage: in an outage all, else those that are stuck."""
-        lost = self._outage.lasts
-        if lost:
-            self.ending.write_down()
-        count = self._client.pending if lost else len(self._settling)
-        self._shown.show(count, self._outage.why if lost else self._settling.error)
+        lost, aside = self._outage.lasts, self._ledger.set_aside
+        ended = self._client.unsettled() if lost else aside
+        if ended:
+            self.ending.write_down(ended)
+        elif not lost:
+            self.ending.strike_out()
+        count = len(ended) if lost else len(self._settling) + len(aside)
+        why = self._outage.why if lost else self._settling.error or self._client.away.why
+        self._shown.show(count, why)
 
     def _act(self, now_s: float) -> None:
         ending = self.ending
@@ -198,7 +202,6 @@ class WorkerLoop:
                 messages.StorageRestored(self._outage.lasted_s(monotonic_s()))
             )
         self._outage.over()
-        self.ending.strike_out()
         self._ledger.dry = False
 
     def _rejoin(self, now_s: float) -> None:

@@ -10,16 +10,14 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from taskqd.clock import monotonic_s
-from taskqd.errors import NodeExpired, StorageError, StorageUnavailable
+from taskqd.errors import StorageError, StorageUnavailable
 from taskqd.jobs.job import Lease, Outcome
 from taskqd.storage.base import Storage
 from taskqd.worker.connection.away_queues import AwayQueues
+from taskqd.worker.connection.outage import SILENT_S
 from taskqd.worker.slots.base import Slots
 
 from .ledger import LeaseLedger
-
-SILENT_S = 1.0
-"""A server that made us wait for longer was silent; one that refuses says so at once."""
 
 
 class Client(Protocol):
@@ -98,8 +96,6 @@ class Reconciliation:
                 self._client.ledger.take_up(queue)
             self._away.remove(part)
             self._agree(part, accepting=accepting)
-        except NodeExpired:
-            raise
         except StorageError as error:
             self._put_away(part, str(error))
             return False

@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
+from taskqd.clock import monotonic_s
 from taskqd.errors import StorageError
 from taskqd.execution.protocols import JobView
 from taskqd.ipc.messages import Message, RecoverWorker, WorkerRecovered
 from taskqd.logs import events
 from taskqd.logs.setup import Log
 from taskqd.storage.base import Recovered, Storage
+from taskqd.worker.connection.outage import SILENT_S
 from taskqd.worker.host import procfs
 from taskqd.worker.host.event_queue import EventQueue
 
@@ -79,15 +81,20 @@ class Recovery:
         """Recover the workers that the master has named, and tell it of each."""
         self._pending += self.requests.take()
         failure: StorageError | None = None
-        for order in [*self._pending]:
+        since_s = monotonic_s()
+        for _ in range(len(self._pending)):
             try:
-                answer = self._carry_out(order)
+                answer = self._carry_out(self._pending[0])
             except StorageError as error:
                 failure = failure or error
-                if len(self._storage().parts(self.duty.queues)) < 2:
+                # law: a silent server is waited for once in a call, and next time for another order
+                # (test_many_orders_wait_for_a_silent_server_once_and_take_turns).
+                self._pending.rotate(-1)
+                is_spread = len(self._storage().parts(self.duty.queues)) > 1
+                if not is_spread or monotonic_s() > since_s + SILENT_S:
                     break
             else:
-                self._pending.remove(order)
+                self._pending.popleft()
                 self._outbox.put(answer)
         if failure is not None:
             raise failure
@@ -118,10 +125,12 @@ class Recovery:
             return
         except StorageError as error:
             failure = error
-        parts = self._storage().parts(queues)
+        parts, since_s = self._storage().parts(queues), monotonic_s()
         for part in parts if len(parts) > 1 else ():
             with suppress(StorageError):
                 yield call(part, False)
+            if monotonic_s() > since_s + SILENT_S:
+                break
         raise failure
 
     def _tell(self, recovered: Sequence[Recovered], verdict: str) -> None:

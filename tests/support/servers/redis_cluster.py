@@ -59,6 +59,12 @@ class RedisCluster:
             wait_until(lambda: node.encode() in client.execute_command("CLUSTER", "NODES"))
             client.execute_command("CLUSTER", "REPLICATE", node)
             wait_until(lambda: client.info("replication")["master_link_status"] == "up")
+            # It has met its master alone; who does not know the others cannot take its place.
+            others = [_node_id(server).encode() for server in self.servers]
+            wait_until(
+                lambda: all(map(client.execute_command("CLUSTER", "NODES").__contains__, others)),
+                "the replica knows all servers",
+            )
         for server in self.servers:
             with server.client() as client:
                 wait_until(

@@ -109,11 +109,16 @@ class Base:
         self.announce(queues)
 
     def apart(self, queues: Sequence[str]) -> list[list[str]]:
-        """Return the queues by their server, as far as that is known without asking."""
+        """Return the queues by their server, as far as that is known without asking.
+
+        Those whose server is connected first: one that is silent is not.
+        """
         found: dict[Place | None, list[str]] = {}
         for queue in queues:
             found.setdefault(self._link.place_of(self.at(queue).jobs), []).append(queue)
-        return list(found.values())
+        return sorted(
+            found.values(), key=lambda part: not self._link.is_at_hand(self.at(part[0]).jobs)
+        )
 
     def call(self, *command: Any, write: bool = True) -> Any:
         """Run one command and return its reply."""

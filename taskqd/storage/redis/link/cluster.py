@@ -62,6 +62,11 @@ class Cluster:
         """Return which server has a key as far as is known, without asking; None: not known."""
         return self._slots.place(key)
 
+    def is_at_hand(self, key: str) -> bool:
+        """Return whether the server that has a key is connected, without asking."""
+        place = self._slots.place(key)
+        return place in self._links and self._links[place].is_connected
+
     def servers(self) -> list[Link]:
         """Return the connections to all servers that have slots."""
         self._learn()
@@ -193,13 +198,21 @@ class Cluster:
         while todo:
             again: list[Todo] = []
             errors: list[StorageError] = []
-            for link, some in self._grouped(todo):
+            silences = 0
+            # Those that are connected first: one that was silent is not any more.
+            for link, some in sorted(self._grouped(todo), key=_is_cut):
+                if silences > 1:
+                    # law: of many silent servers two are waited for, not each in turn
+                    # (test_a_call_to_many_silent_servers_waits_for_two_of_them).
+                    break
+                since_s = monotonic_s()
                 try:
                     got, confirmed = exchange(link, some, write, then)
                 except StorageError as error:
                     # law: the others are asked all the same: a heartbeat must reach who lives
                     # (test_the_death_of_a_server_is_waited_out_and_the_others_hear_heartbeats).
                     errors.append(error)
+                    silences += monotonic_s() > since_s + SILENT_S
                     continue
                 after += confirmed
                 for item, reply in zip(some, got, strict=True):
@@ -264,6 +277,10 @@ class Cluster:
     def close(self) -> None:
         for link in self._links.values():
             link.close()
+
+
+def _is_cut(group: tuple[Link, list[Todo]]) -> bool:
+    return not group[0].is_connected
 
 
 def open_link(url: str) -> Link | Cluster:

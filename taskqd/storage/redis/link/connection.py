@@ -96,6 +96,9 @@ class Link:
     def place_of(self, key: str) -> None:
         """There is one server; see `Cluster.place_of`."""
 
+    def is_at_hand(self, key: str) -> bool:
+        return self.is_connected
+
     # -- commands --------------------------------------------------------------------------
 
     def call(self, *args: Any, write: bool = True) -> Any:

@@ -54,7 +54,7 @@ _OPENING = _Wait(
 
 
 class Use:
-    """One database, as this process uses it; made by `join`."""
+    """One database, as this process uses it; made by `connect`."""
 
     def __init__(self, path: str, inode: Inode) -> None:
         self.path = path
@@ -127,25 +127,7 @@ def connect(path: str, open_connection: Callable[[], Callable[[], None]]) -> Use
     `open_connection` returns what closes it.
     """
     with _turn:
-        path = os.path.realpath(
-            path
-        )  # What is beside the database is beside it, not beside a link.
-        try:
-            inode = _inode(os.stat(path))
-            use = _uses.get(inode) or Use(path, inode)
-        except OSError as error:
-            raise StorageUnavailable(
-                f"sqlite storage {path}: cannot be opened any more: {error.strerror}"
-            ) from error
-        if inode not in _uses:
-            try:
-                use.enter()
-            except BaseException:
-                use.let_go()
-                raise
-            _uses[inode] = use
-        elif use.is_lost or use.index != index_of(path):
-            raise StorageUnavailable(_LEAVING.refusal.format(path=path))
+        use = _use_of(os.path.realpath(path))  # The log is beside the database, not beside a link.
         try:
             use.closers.append(open_connection())
             use.opened()
@@ -154,13 +136,37 @@ def connect(path: str, open_connection: Callable[[], Callable[[], None]]) -> Use
         return use
 
 
+def _use_of(path: str) -> Use:
+    try:
+        inode = _inode(os.stat(path))
+        known = _uses.get(inode)
+        use = known or Use(path, inode)
+    except OSError as error:
+        raise StorageUnavailable(
+            f"sqlite storage {path}: cannot be opened any more: {error.strerror}"
+        ) from error
+    if known is not None:
+        if use.is_lost or use.index != index_of(path):
+            raise StorageUnavailable(_LEAVING.refusal.format(path=path))
+        return use
+    try:
+        use.enter()
+    except BaseException:
+        use.let_go()
+        raise
+    _uses[inode] = use
+    return use
+
+
 def leave(use: Use, closer: Callable[[], None]) -> None:
     """Close a connection, and let go of the database behind the last one."""
     with _turn:
-        if closer in use.closers:
-            use.closers.remove(closer)
-            closer()
-        _drop_unused(use)
+        try:
+            if closer in use.closers:
+                use.closers.remove(closer)
+                closer()
+        finally:
+            _drop_unused(use)
 
 
 def lose(use: Use) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from taskqd.ipc.messages import Drain, Drained, Ready, StorageLost, StorageResto
 from taskqd.jobs.job import Outcome
 from taskqd.storage.memory import MemoryStorage
 from taskqd.storage.memory.state.bell import MemoryBell
+from taskqd.worker.connection.last_words import LastWords
 from taskqd.worker.leasing import reconciliation
 from tests.support.rigs.worker_rig import Jobs, WorkerRig, entries
 from tests.support.waiting import HANG_S, wait_until
@@ -173,6 +175,30 @@ def test_a_worker_does_not_leave_before_it_knows_what_it_holds_at_a_server_that_
         spread.down = set()
         rig.hear(Drained)
         assert spread.answer("held0000", "a") is not None
+
+
+def test_ends_for_a_server_that_is_away_are_shown_and_written_down(
+    spread: Spread, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in an outage of all: a worker that is killed meanwhile does not repeat what has ended."""
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    jobs = Jobs()
+    gate = jobs.gate("held0000")
+    with WorkerRig(spread, jobs=jobs, queues=QUEUES) as rig:
+        rig.hear(Ready)
+        spread.enqueue(entries(1, "a", "held"))
+        wait_until(lambda: jobs.started)
+        spread.down = {"a"}
+        gate.set()
+        rig.hear(StorageRestored)
+        spread.enqueue(entries(1, "b"))
+        wait_until(lambda: rig.row.get(board.DONE) == 1)
+        wait_until(lambda: rig.row.behind(board.SETTLING) == 1)
+        assert [end.id for end in LastWords().heard(rig.worker_id).ends] == ["held0000"]
+        spread.down = set()
+        wait_until(lambda: rig.row.behind(board.SETTLING) == 0)
+        wait_until(lambda: not list(tmp_path.iterdir()))
+        assert rig.row.get(board.DONE) == 2
 
 
 def test_several_silent_servers_hold_up_a_step_no_longer_than_one(

@@ -13,9 +13,10 @@ from taskqd.ipc.messages import Message, RecoverWorker, WorkerRecovered
 from taskqd.jobs.job import State
 from taskqd.logs import setup as log
 from taskqd.settings import LimitSettings
-from taskqd.storage.base import Node, Recovered
+from taskqd.storage.base import Node, Recovered, Storage
 from taskqd.storage.memory import MemoryStorage
 from taskqd.worker.host.event_queue import EventQueue
+from taskqd.worker.scheduler import recovery as module
 from taskqd.worker.scheduler.duty import Duty
 from taskqd.worker.scheduler.recovery import Recovery, next_look_s
 from tests.support.rigs.rig import Rig
@@ -58,6 +59,14 @@ class Spread(MemoryStorage):
         return super().recover(queues, **more)
 
 
+def recovery_of(storage: Storage, outbox: EventQueue[Message]) -> Recovery:
+    duty = Duty(
+        Node("n"), ["a", "b", "c"], 600, LimitSettings(), cast("Any", None), cast("Any", None)
+    )
+    silent = log.configure(role="test", level="critical")
+    return Recovery(duty, lambda: storage, outbox, silent)
+
+
 def test_what_other_servers_hold_is_recovered_while_one_is_away() -> None:
     storage, outbox = Spread(), EventQueue[Message]()
     rig = Rig(storage, ["a", "b", "c"])
@@ -65,11 +74,7 @@ def test_what_other_servers_hold_is_recovered_while_one_is_away() -> None:
     for queue in rig.queues:
         rig.put(f"job-{queue}", queue=queue)
     running = tuple(lease.token for lease in rig.lease(3, worker="n.1"))
-    duty = Duty(
-        Node("n"), ["a", "b", "c"], 600, LimitSettings(), cast("Any", None), cast("Any", None)
-    )
-    silent = log.configure(role="test", level="critical")
-    recovery = Recovery(duty, lambda: storage, outbox, silent)
+    recovery = recovery_of(storage, outbox)
     recovery.requests.put(RecoverWorker("n.1", running, "orphaned", "killed"))
     for _ in range(2):
         with pytest.raises(StorageUnavailable):
@@ -82,6 +87,35 @@ def test_what_other_servers_hold_is_recovered_while_one_is_away() -> None:
     recovery.requested()
     assert outbox.take() == [WorkerRecovered("n.1", orphaned=3, released=0, interrupted=0)]
     assert {row.id for row in storage.jobs(State.QUEUED)} == {"job-a", "job-b", "job-c"}
+
+
+def test_many_orders_wait_for_a_silent_server_once_and_take_turns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They waited for it one after the other, and the scheduler was taken for stuck."""
+    clock = {"now_s": 0.0}
+    monkeypatch.setattr(module, "monotonic_s", lambda: clock["now_s"])
+    asked: list[str] = []
+
+    class Silent(Spread):
+        def recover_worker(
+            self, worker: str, queues: Sequence[str], **more: Any
+        ) -> list[Recovered]:
+            asked.append(f"{worker} {','.join(queues)}")
+            clock["now_s"] += 5.0 if self.down.intersection(queues) else 0.0
+            return super().recover_worker(worker, queues, **more)
+
+    storage = Silent()
+    recovery = recovery_of(storage, EventQueue[Message]())
+    for number in range(4):
+        recovery.requests.put(RecoverWorker(f"n.{number}", (), "orphaned"))
+    for number in range(4):
+        asked.clear()
+        before_s = clock["now_s"]
+        with pytest.raises(StorageUnavailable):
+            recovery.requested()
+        assert clock["now_s"] == before_s + 10.0
+        assert asked == [f"n.{number} a,b,c", f"n.{number} a", f"n.{number} b"]
 
 
 def test_looks_without_a_cause_are_spread() -> None:

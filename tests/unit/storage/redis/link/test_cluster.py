@@ -82,3 +82,37 @@ def test_no_last_words_are_said_to_servers_of_which_one_has_failed(servers: Serv
     assert client.is_connected
     client._suspect(PLACES[0])
     assert not client.is_connected
+
+
+def test_a_call_to_many_silent_servers_waits_for_two_of_them(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And one that serves is asked, whichever they are: it is not to lose a heartbeat."""
+    client = _client()
+    client._stale = False
+    links = {place: servers.at(place) for place in PLACES}
+    monkeypatch.setattr(client, "server_of", lambda key: links[PLACES[int(key)]])
+    asked: list[Place] = []
+
+    def exchange(link: Any, todo: Any, *_: object) -> tuple[list[Any], list[Any]]:
+        [place] = [place for place, one in links.items() if one is link]
+        asked.append(place)
+        if place in servers.serving:
+            link.is_connected = True
+            return [b"well" for _ in todo], []
+        servers.now_s += CALL_S
+        link.is_connected = False
+        raise StorageUnavailable(f"{place}: silent")
+
+    monkeypatch.setattr(cluster, "exchange", exchange)
+    commands = [("GET", str(number)) for number in range(6)]
+    with pytest.raises(StorageUnavailable, match="silent"):
+        client.pipeline(commands)
+    assert servers.now_s == 2 * CALL_S
+    assert asked == PLACES[:2]
+    servers.serving = {PLACES[5]}
+    links[PLACES[5]].is_connected = True
+    asked.clear()
+    with pytest.raises(StorageUnavailable):
+        client.pipeline(commands)
+    assert asked[0] == PLACES[5]
